@@ -1,0 +1,110 @@
+"""The capture points of colbert-ai's indexing pipeline, in pipeline order, with what each holds.
+
+Both sides import this: `capture` to name what it takes, `compare` to order and describe it. Chunk, batch and
+layer numbers follow the name after a slash (``embs/0``). ``final`` points are read back from ColBERT's own files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Stages of the pipeline, in order. A capture reports its progress by these names.
+STAGES = ("tokenize", "layers", "encode", "sample", "cluster", "quantize", "compress", "invert", "index", "search")
+
+
+@dataclass(frozen=True)
+class CapturePoint:
+    """A named place in colbert-ai's pipeline where a value is taken.
+
+    Attributes
+    ----------
+    name : str
+        The artifact's name, without chunk, batch or layer.
+    stage : str
+        One of `STAGES`.
+    kind : str
+        ``float``, ``integer`` or ``value``: which of the report's tables it belongs to.
+    description : str
+        What it holds, for a reader who has never seen colbert-ai's source.
+    final : bool
+        Whether it is read from ColBERT's index folder after indexing.
+    file : str
+        The file it has in ColBERT's index folder or, in the posts, on disk.
+    """
+
+    name: str
+    stage: str
+    kind: str
+    description: str
+    final: bool = False
+    file: str = ""
+
+    @property
+    def artifact(self) -> str:
+        """Name of the artifact in a capture: final ones have ``index/`` before their name."""
+        return f"index/{self.name}" if self.final else self.name
+
+
+def _point(name: str, stage: str, kind: str, description: str) -> CapturePoint:
+    return CapturePoint(name, stage, kind, description)
+
+
+def _final(name: str, kind: str, file: str, description: str) -> CapturePoint:
+    return CapturePoint(name, "index", kind, description, final=True, file=file)
+
+
+CAPTURE_POINTS: tuple[CapturePoint, ...] = (
+    _point("token_ids", "tokenize", "integer", "Token ids of the first batch of passages"),
+    _point("attention_mask", "tokenize", "integer", "Which tokens of the first batch are not padding"),
+    _point("tokenized_hashes", "tokenize", "value", "A hash of every tokenized batch"),
+    _point("layers", "layers", "float", "Outputs of BERT's layers"),
+    _point("batches", "encode", "float", "The first batch of encoded passages, padding included"),
+    _point("batch_hashes", "encode", "value", "A hash of every encoded batch"),
+    _point("D", "encode", "float", "All batches put back into passage order, one row a token"),
+    _point("sample_pids", "sample", "value", "Ids of the passages drawn to train the centroids"),
+    _point("num_passages", "sample", "value", "How many passages were drawn"),
+    _point("local_sample_embs", "sample", "float", "Token embeddings of the drawn passages"),
+    _point("sample", "cluster", "float", "95 % of the drawn token embeddings, shuffled: what k-means sees"),
+    _point("sample_heldout", "cluster", "float", "The other 5 %: what the residual buckets are fitted on"),
+    _point("kmeans_centroids", "cluster", "float", "Centroids as k-means returns them"),
+    _point("centroids", "cluster", "float", "Centroids after normalizing"),
+    _point("bucket_cutoffs", "quantize", "float", "Edges of the bins that a residual's values fall into"),
+    _point("bucket_weights", "quantize", "float", "The value that stands for each bin"),
+    _point("avg_residual", "quantize", "float", "Mean distance between a held-out embedding and its centroid"),
+    _point("embs", "compress", "float", "Token embeddings of all passages of a chunk"),
+    _point("doclens", "compress", "value", "Token embeddings per passage"),
+    _point("compress_codes", "compress", "integer", "Nearest centroid of each token embedding, before packing"),
+    _point("compress_centroids", "compress", "float", "That centroid, looked up"),
+    _point("compress_residuals", "compress", "float", "Embedding minus centroid, before packing into bits"),
+    _point("presort_codes", "invert", "integer", "Codes of all chunks, before the sort"),
+    _point("sorted_codes", "invert", "integer", "The codes, sorted"),
+    _point("sort_indices", "invert", "integer", "Where each sorted code stood: token ids in centroid order"),
+    _point("ivf", "invert", "integer", "Different passages per centroid, as computed"),
+    _point("ivf_lengths", "invert", "integer", "How many passages each centroid has, as computed"),
+    _final("codes", "integer", "codes.pt", "Centroid id of each token embedding"),
+    _final("residuals", "integer", "residuals.pt", "Each embedding minus its centroid, packed into bits"),
+    _final("ivf", "integer", "ivf.pid.pt", "Different passage ids per centroid"),
+    _final("ivf_lengths", "integer", "ivf.pid.pt", "How many passage ids each centroid has"),
+    _final("avg_residual", "float", "avg_residual.pt", "Mean distance between embedding and centroid"),
+    _final("bucket_cutoffs", "float", "buckets.pt", "Edges of the residuals' bins"),
+    _final("bucket_weights", "float", "buckets.pt", "The value that stands for each bin"),
+    _final("centroids", "float", "centroids.pt", "Centroids of the clustered token embeddings"),
+    _point("rankings", "search", "value", "Best passages of each query with their scores"),
+)
+
+#: The points whose value an arm can take from another arm's capture instead of computing it (a swap).
+SWAPPABLE = ("local_sample_embs", "embs", "centroids")
+
+
+def point(artifact: str) -> CapturePoint:
+    """Return the capture point of an artifact's name, chunk or layer numbers and all.
+
+    Raises
+    ------
+    KeyError
+        When no capture point has that name.
+    """
+    for candidate in CAPTURE_POINTS:
+        if artifact == candidate.artifact or artifact.startswith(candidate.artifact + "/"):
+            return candidate
+    raise KeyError(artifact)

@@ -1,0 +1,372 @@
+"""The capture folder: how `capture` writes it and `compare` reads it.
+
+Layout of a capture::
+
+    manifest.json            every artifact with dtype, shape, sha256 and stage; the arm; provenance
+    artifacts/<name>.safetensors    one tensor a file, under the key "tensor"
+    artifacts/<name>.json           one plain value a file
+    index/                   ColBERT's own index folder, untouched
+
+An artifact's name may have one or more slashes (``embs/0``, ``layers/a/3``); they become folders. One tensor
+a file keeps every artifact memory-mappable: its bytes are the tail of the file, so comparing two indexes of
+tens of gigabytes needs no more memory than one block of each. Both sides import this module; it needs numpy and
+safetensors only, and reading never unpickles anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from reportlib.errors import DiskSpaceError, StoreError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+#: dtype names as torch prints them without "torch.", to the numpy dtype that holds their bytes. numpy has no
+#: bfloat16: its bits travel as uint16 and `Tensor.dtype` keeps the true name.
+CARRIERS: dict[str, np.dtype[Any]] = {
+    "bool": np.dtype(np.bool_),
+    "uint8": np.dtype(np.uint8),
+    "int8": np.dtype(np.int8),
+    "int16": np.dtype(np.int16),
+    "int32": np.dtype(np.int32),
+    "int64": np.dtype(np.int64),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(np.uint16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+_NAME = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor outside torch: its bytes, with the dtype's true name.
+
+    Attributes
+    ----------
+    array : numpy.ndarray
+        The values, of any shape; for ``bfloat16`` the raw bits as ``uint16``. May be a read-only memory map.
+    dtype : str
+        A key of `CARRIERS`.
+    """
+
+    array: npt.NDArray[Any]
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(self.array.shape)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One line of the manifest.
+
+    Attributes
+    ----------
+    name : str
+        The capture point, with chunk, batch or layer after a slash.
+    stage : str
+        The pipeline stage that it comes from.
+    kind : str
+        ``tensor`` or ``value``.
+    dtype : str
+        Key of `CARRIERS` for a tensor; the Python type's name for a value.
+    shape : tuple of int
+        A tensor's shape; ``(len,)`` for a list; ``()`` otherwise.
+    sha256 : str
+        Of the tensor's bytes (C order, without header) or of the value's canonical JSON.
+    nbytes : int
+        Of what was hashed.
+    """
+
+    name: str
+    stage: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+    nbytes: int
+
+
+def digest(data: bytes) -> str:
+    """Return the sha256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal, read in blocks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Return `value` as JSON with sorted keys and no spaces: the form that is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or any(part in {".", ".."} for part in name.split("/")):
+        raise StoreError(
+            f"{name!r} cannot name an artifact",
+            "use letters, digits, '_', '.', '+', '-' and '/' between parts",
+        )
+
+
+class CaptureWriter:
+    """Write a capture atomically: the folder appears under its name only when it is whole.
+
+    Use it as a context manager. Artifacts go to ``<destination>.partial`` as they are added, so a long capture
+    never holds more than one artifact in memory; leaving the block without an error renames the folder, leaving
+    it with one removes it. A partial folder that a killed process left is removed on entry.
+
+    Parameters
+    ----------
+    destination : Path
+        The capture folder to be. Must not exist.
+
+    Raises
+    ------
+    StoreError
+        When `destination` exists, or a name is used twice.
+    DiskSpaceError
+        When the disk fills up while writing.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.partial = destination.with_name(destination.name + ".partial")
+        self._artifacts: dict[str, Artifact] = {}
+        self._arm: dict[str, Any] = {}
+        self._provenance: dict[str, Any] = {}
+
+    def __enter__(self) -> CaptureWriter:
+        if self.destination.exists():
+            raise StoreError(
+                f"there is a capture at {self.destination} already",
+                "remove it, or give another output folder",
+            )
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise self._disk_full() from error
+            return
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "arm": self._arm,
+            "artifacts": [asdict(a) for a in self._artifacts.values()],
+            "provenance": self._provenance,
+        }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        (self.partial / MANIFEST).write_text(text, encoding="utf-8")
+        self.partial.replace(self.destination)
+
+    def _disk_full(self) -> DiskSpaceError:
+        return DiskSpaceError(
+            f"the disk that holds {self.destination.parent} is full; the unfinished capture was removed",
+            "free some room, or point REPORTLIB_HOME at another disk, and run again",
+        )
+
+    @property
+    def index_folder(self) -> Path:
+        """Where ColBERT is to put its own index folder."""
+        return self.partial / "index"
+
+    def tensor(self, name: str, array: npt.NDArray[Any], stage: str, dtype: str | None = None) -> None:
+        """Add a tensor.
+
+        Parameters
+        ----------
+        name : str
+            Name of the artifact.
+        array : numpy.ndarray
+            Values of any shape; raw bits as ``uint16`` for ``bfloat16``.
+        stage : str
+            The pipeline stage.
+        dtype : str, optional
+            The true dtype, where numpy cannot say it.
+        """
+        dtype = dtype or str(array.dtype)
+        if CARRIERS.get(dtype) != array.dtype:
+            raise StoreError(f"artifact {name!r}: dtype {dtype} in a numpy array of {array.dtype}")
+        # ascontiguousarray turns a scalar into one element: keep the shape.
+        whole = np.ascontiguousarray(array).reshape(array.shape)
+        path = self._path(name, ".safetensors")
+        safetensors.numpy.save_file({"tensor": whole}, path, metadata={"dtype": dtype})
+        sha256 = hashlib.sha256(whole.data).hexdigest()
+        self._add(Artifact(name, stage, "tensor", dtype, whole.shape, sha256, whole.nbytes))
+
+    def value(self, name: str, value: Any, stage: str) -> None:
+        """Add a plain value: a number, string, list or mapping that JSON can hold."""
+        data = canonical_json(value).encode()
+        self._path(name, ".json").write_bytes(data)
+        shape = (len(value),) if isinstance(value, list) else ()
+        dtype = type(value).__name__
+        self._add(Artifact(name, stage, "value", dtype, shape, digest(data), len(data)))
+
+    def describe(self, arm: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        """Set what the manifest says of the arm and of where it ran."""
+        self._arm = dict(arm)
+        self._provenance = dict(provenance)
+
+    def _add(self, artifact: Artifact) -> None:
+        self._artifacts[artifact.name] = artifact
+
+    def _path(self, name: str, suffix: str) -> Path:
+        _check_name(name)
+        if name in self._artifacts:
+            raise StoreError(f"artifact {name!r} is captured twice")
+        path = self.partial / "artifacts" / (name + suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A finished capture, for reading.
+
+    Make one with `Capture.open`. Tensors are read-only memory maps; nothing is read until it is asked for.
+    """
+
+    path: Path
+    arm: Mapping[str, Any]
+    artifacts: Mapping[str, Artifact]
+    provenance: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Capture:
+        """Open the capture at `path`.
+
+        Raises
+        ------
+        StoreError
+            When there is none, its manifest is damaged, or its schema is not this version's.
+        """
+        manifest = path / MANIFEST
+        if not manifest.is_file():
+            raise StoreError(f"{path} holds no capture (no {MANIFEST})", "run its arm again")
+        try:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            version = content["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise StoreError(
+                    f"{manifest} has schema {version}; this reportlib reads {SCHEMA_VERSION}",
+                    "run its arm again, or use the reportlib that wrote it",
+                )
+            lines = [Artifact(**{**a, "shape": tuple(a["shape"])}) for a in content["artifacts"]]
+            for line in lines:
+                _check_name(line.name)
+            return cls(path, content["arm"], {a.name: a for a in lines}, content["provenance"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{manifest} is damaged: {error}", "run its arm again") from error
+
+    @property
+    def index_folder(self) -> Path:
+        """ColBERT's own index folder."""
+        return self.path / "index"
+
+    def group(self, name: str) -> list[str]:
+        """Return the artifact `name`, or ``name/0``, ``name/1``, ... in numerical order."""
+        if name in self.artifacts:
+            return [name]
+        found = [n for n in self.artifacts if n.startswith(name + "/") and n[len(name) + 1 :].isdigit()]
+        return sorted(found, key=lambda n: int(n.rsplit("/", 1)[1]))
+
+    def tensor(self, name: str) -> Tensor:
+        """Memory-map the tensor `name`.
+
+        Returns
+        -------
+        Tensor
+            With the shape and dtype of the manifest.
+
+        Raises
+        ------
+        StoreError
+            When it is not there, or its file does not match the manifest.
+        """
+        artifact = self._find(name, "tensor")
+        path = self._file(name, ".safetensors")
+        try:
+            with safetensors.safe_open(str(path), framework="numpy") as handle:
+                part = handle.get_slice("tensor")
+                shape = tuple(part.get_shape())
+                dtype = (handle.metadata() or {}).get("dtype", "")
+        except (OSError, safetensors.SafetensorError) as error:
+            raise StoreError(f"{path} is damaged: {error}", "run its arm again") from error
+        if (dtype, shape) != (artifact.dtype, artifact.shape) or dtype not in CARRIERS:
+            raise StoreError(
+                f"{path} holds {dtype} {shape}; its manifest says {artifact.dtype} {artifact.shape}",
+                "run its arm again",
+            )
+        carrier = CARRIERS[dtype]
+        if artifact.nbytes == 0:
+            return Tensor(np.empty(shape, carrier), dtype)
+        # safetensors puts the data last, and there is one tensor a file.
+        offset = path.stat().st_size - artifact.nbytes
+        return Tensor(np.memmap(path, carrier, "r", offset, shape), dtype)
+
+    def value(self, name: str) -> Any:
+        """Return the plain value `name`."""
+        self._find(name, "value")
+        path = self._file(name, ".json")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} is damaged: {error}", "run its arm again") from error
+
+    def damaged(self) -> Iterator[str]:
+        """Yield the names of the artifacts whose bytes no longer have the manifest's hash."""
+        for name, artifact in self.artifacts.items():
+            try:
+                if artifact.kind == "tensor":
+                    found = hashlib.sha256(self.tensor(name).array.data).hexdigest()
+                else:
+                    found = digest(self._file(name, ".json").read_bytes())
+            except (StoreError, OSError):
+                found = ""
+            if found != artifact.sha256:
+                yield name
+
+    def _find(self, name: str, kind: str) -> Artifact:
+        artifact = self.artifacts.get(name)
+        if artifact is None:
+            raise StoreError(f"the capture {self.path} has no artifact {name!r}")
+        if artifact.kind != kind:
+            raise StoreError(f"artifact {name!r} of {self.path} is a {artifact.kind}, not a {kind}")
+        return artifact
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.path / "artifacts" / (name + suffix)
+
+
+def project_home() -> Path:
+    """Return the folder for environments, inputs and captures: ``$REPORTLIB_HOME`` or ``.reportlib`` here."""
+    return Path(os.environ.get("REPORTLIB_HOME", ".reportlib")).absolute()

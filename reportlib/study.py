@@ -1,0 +1,307 @@
+"""A study: one comparison, as `study.toml` describes it, and the arms that it needs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from reportlib.artifacts import SWAPPABLE
+from reportlib.errors import StudyError
+
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "autocast")
+
+
+@dataclass(frozen=True)
+class CollectionSpec:
+    """Where the passages come from: the ``[collection]`` table.
+
+    Attributes
+    ----------
+    source : str
+        ``numpy-docstrings`` (needs no network beyond the package registry), ``beir``, ``tsv`` or ``huggingface``.
+    path : str
+        Folder (``beir``) or file (``tsv``), relative to the study's own folder.
+    name, config, split : str
+        Of a Hugging Face data set.
+    """
+
+    source: str = "numpy-docstrings"
+    path: str = ""
+    name: str = ""
+    config: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """Which model encodes the passages: the ``[checkpoint]`` table.
+
+    Attributes
+    ----------
+    source : str
+        ``all-minilm-l6-v2`` (from a package, no hub needed), a local folder, or a hub id.
+    dim : int
+        Width of the token embeddings of the offline checkpoint. Others bring their own.
+    """
+
+    source: str = "all-minilm-l6-v2"
+    dim: int = 96
+
+
+@dataclass(frozen=True)
+class ColbertSettings:
+    """Settings handed to colbert-ai as they are: the ``[colbert]`` table."""
+
+    nbits: int = 4
+    doc_maxlen: int = 256
+    query_maxlen: int = 32
+    kmeans_niters: int = 20
+    index_bsize: int = 32
+    ncells: int = 4
+    centroid_score_threshold: float = 0.45
+    ndocs: int = 1024
+
+
+@dataclass(frozen=True)
+class SwapSpec:
+    """Which values of A are put into B: the ``[swaps]`` table.
+
+    Attributes
+    ----------
+    points : tuple of tuple of str
+        Each inner tuple is one arm; every name in it is replaced.
+    precisions : tuple of str
+        In which precisions.
+    """
+
+    points: tuple[tuple[str, ...], ...] = (
+        ("local_sample_embs",),
+        ("embs",),
+        ("local_sample_embs", "embs"),
+        ("centroids",),
+    )
+    precisions: tuple[str, ...] = PRECISIONS
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """How each full index is searched: the ``[search]`` table. ``k = 0`` leaves search out."""
+
+    k: int = 10
+    queries: int = 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one capture runs.
+
+    Attributes
+    ----------
+    environment, precision, device : str
+        Names; see DEVICES and PRECISIONS.
+    passages : int
+        How many passages from the start of the collection; 0 for all.
+    swap : tuple of str
+        Capture points taken from the study's first environment; empty for a plain arm.
+    """
+
+    environment: str
+    precision: str
+    device: str
+    passages: int
+    swap: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The arm's name: ``torch201-autocast``, ``torch210-autocast-swap-embs``."""
+        plain = f"{self.environment}-{self.precision}"
+        return f"{plain}-swap-{'+'.join(self.swap)}" if self.swap else plain
+
+
+@dataclass(frozen=True)
+class Study:
+    """One comparison: two or more environments on one collection and checkpoint.
+
+    Attributes
+    ----------
+    path : Path
+        The `study.toml`.
+    environments : tuple of str
+        The first is A; each further one is compared with it.
+    passages : mapping of str to int
+        Passages per precision; the keys are the precisions studied.
+    texts : tuple of str
+        Single inputs whose BERT layer outputs are captured, beside a batch of the collection.
+    threads : int
+        For every library that has threads; kernels and summation order can depend on it.
+    """
+
+    path: Path
+    title: str
+    environments: tuple[str, ...]
+    device: str = "cpu"
+    threads: int = 2
+    collection: CollectionSpec = field(default_factory=CollectionSpec)
+    checkpoint: CheckpointSpec = field(default_factory=CheckpointSpec)
+    colbert: ColbertSettings = field(default_factory=ColbertSettings)
+    passages: Mapping[str, int] = field(default_factory=lambda: {"float32": 800, "autocast": 64})
+    texts: tuple[str, ...] = ("a", "test input")
+    swaps: SwapSpec = field(default_factory=SwapSpec)
+    search: SearchSpec = field(default_factory=SearchSpec)
+
+    @property
+    def slug(self) -> str:
+        """Name of the study's folder."""
+        return self.path.parent.name
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder, where its report goes."""
+        return self.path.parent
+
+    def arms(self) -> tuple[Arm, ...]:
+        """Return every arm, plain ones before the swapped ones that need their captures."""
+        plain = [
+            Arm(environment, precision, self.device, count)
+            for precision, count in self.passages.items()
+            for environment in self.environments
+        ]
+        swapped = [
+            Arm(environment, precision, self.device, self.passages[precision], points)
+            for precision in self.swaps.precisions
+            for environment in self.environments[1:]
+            for points in self.swaps.points
+        ]
+        return (*plain, *swapped)
+
+
+def load(path: Path, *, device: str | None = None) -> Study:
+    """Read a `study.toml`.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder that holds it.
+    device : str, optional
+        Takes the place of the file's device.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    StudyError
+        When the file is missing, is not TOML, or a key or value in it makes no sense; the message names it.
+    """
+    path = path / "study.toml" if path.is_dir() else path
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyError(f"there is no study at {path}", "give the path of a study.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not TOML: {error}") from error
+    if device is not None:
+        content["device"] = device
+    return _Reader(path).study(content)
+
+
+class _Reader:
+    """Turns TOML tables into records, naming the file and key in every complaint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fail(self, key: str, what: str, mend: str | None = None) -> StudyError:
+        return StudyError(f"{self.path}: {key}: {what}", mend)
+
+    def record[T](self, kind: type[T], table: Any, where: str) -> T:
+        """Make a flat dataclass from a table; every field has the type of its default."""
+        if not isinstance(table, Mapping):
+            raise self.fail(where, "must be a table")
+        known = {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]
+        self.known(table, set(known), where)
+        for key, value in table.items():
+            default = known[key]
+            fits = isinstance(value, type(default)) and not isinstance(value, bool)
+            if not fits and not (isinstance(default, float) and isinstance(value, int)):
+                raise self.fail(f"{where}.{key}", f"must be of type {type(default).__name__}")
+            if isinstance(value, int) and value < 0:
+                raise self.fail(f"{where}.{key}", "must not be negative")
+        return kind(**table)
+
+    def known(self, table: Mapping[str, Any], names: set[str], where: str) -> None:
+        for key in table:
+            if key not in names:
+                raise self.fail(f"{where}.{key}" if where else key, "is not a key", f"use one of {sorted(names)}")
+
+    def names(self, value: Any, key: str, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise self.fail(key, "must be a list of strings")
+        for name in value:
+            if allowed is not None and name not in allowed:
+                raise self.fail(key, f"{name!r} is not known", f"use one of {list(allowed)}")
+        if len(set(value)) != len(value):
+            raise self.fail(key, "names something twice")
+        return tuple(value)
+
+    def study(self, content: dict[str, Any]) -> Study:
+        self.known(
+            content,
+            {"title", "environments", "device", "threads", "collection", "checkpoint", "colbert", "precision",
+             "layers", "swaps", "search"},
+            "",
+        )  # fmt: skip
+        title, device = content.get("title"), content.get("device", "cpu")
+        if not isinstance(title, str) or not title:
+            raise self.fail("title", "must be a sentence that names the study")
+        if device not in DEVICES:
+            raise self.fail("device", f"{device!r} is not known", f"use one of {list(DEVICES)}")
+        environments = self.names(content.get("environments"), "environments")
+        if len(environments) < 2:
+            raise self.fail("environments", "a comparison needs at least two")
+        threads = content.get("threads", 2)
+        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+            raise self.fail("threads", "must be a positive whole number")
+        passages = self.passages(content.get("precision", {"float32": {}, "autocast": {"passages": 64}}))
+        return Study(
+            path=self.path,
+            title=title,
+            environments=environments,
+            device=device,
+            threads=threads,
+            collection=self.record(CollectionSpec, content.get("collection", {}), "collection"),
+            checkpoint=self.record(CheckpointSpec, content.get("checkpoint", {}), "checkpoint"),
+            colbert=self.record(ColbertSettings, content.get("colbert", {}), "colbert"),
+            passages=passages,
+            texts=self.names(content.get("layers", {}).get("texts", ["a", "test input"]), "layers.texts"),
+            swaps=self.swaps(content.get("swaps", {}), tuple(passages)),
+            search=self.record(SearchSpec, content.get("search", {}), "search"),
+        )
+
+    def passages(self, table: Any) -> dict[str, int]:
+        if not isinstance(table, Mapping) or not table:
+            raise self.fail("precision", "must have at least one table", "[precision.float32]")
+        self.known(table, set(PRECISIONS), "precision")
+        counts = {}
+        for precision, settings in table.items():
+            self.known(settings, {"passages"}, f"precision.{precision}")
+            count = settings.get("passages", 0)
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise self.fail(f"precision.{precision}.passages", "must be a whole number; 0 means all")
+            counts[precision] = count
+        return counts
+
+    def swaps(self, table: Mapping[str, Any], precisions: tuple[str, ...]) -> SwapSpec:
+        self.known(table, {"points", "precisions"}, "swaps")
+        chosen = self.names(table.get("precisions", list(precisions)), "swaps.precisions", precisions)
+        points = table.get("points")
+        if points is None:
+            return SwapSpec(precisions=chosen)
+        if not isinstance(points, list):
+            raise self.fail("swaps.points", "must be a list of lists of capture points")
+        return SwapSpec(tuple(self.names(p, "swaps.points", SWAPPABLE) for p in points), chosen)
