@@ -6,10 +6,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reportlib.artifacts import SWAPPABLE
 from reportlib.errors import StudyError
+
+_Record = TypeVar("_Record")
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "autocast")
@@ -219,7 +221,7 @@ class _Reader:
     def fail(self, key: str, what: str, mend: str | None = None) -> StudyError:
         return StudyError(f"{self.path}: {key}: {what}", mend)
 
-    def record[T](self, kind: type[T], table: Any, where: str) -> T:
+    def record(self, kind: type[_Record], table: Any, where: str) -> _Record:
         """Make a flat dataclass from a table; every field has the type of its default."""
         if not isinstance(table, Mapping):
             raise self.fail(where, "must be a table")
