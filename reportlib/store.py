@@ -158,13 +158,7 @@ class CaptureWriter:
         self._provenance: dict[str, Any] = {}
 
     def __enter__(self) -> CaptureWriter:
-        if self.destination.exists():
-            raise StoreError(
-                f"there is a capture at {self.destination} already",
-                "remove it, or give another output folder",
-            )
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
+        self.begin()
         return self
 
     def __exit__(
@@ -173,11 +167,23 @@ class CaptureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise self._disk_full() from error
-            return
+        if error is None:
+            self.finish()
+        else:
+            self.abort(error)
+
+    def begin(self) -> None:
+        """Make the partial folder, in place of one that a killed process left."""
+        if self.destination.exists():
+            raise StoreError(
+                f"there is a capture at {self.destination} already",
+                "remove it, or give another output folder",
+            )
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+
+    def finish(self) -> None:
+        """Write the manifest and give the folder its name."""
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "arm": self._arm,
@@ -187,6 +193,12 @@ class CaptureWriter:
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         (self.partial / MANIFEST).write_text(text, encoding="utf-8")
         self.partial.replace(self.destination)
+
+    def abort(self, error: BaseException) -> None:
+        """Remove the partial folder; raise `DiskSpaceError` where `error` says that the disk is full."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        if _is_disk_full(error):
+            raise self._disk_full() from error
 
     def _disk_full(self) -> DiskSpaceError:
         return DiskSpaceError(
@@ -230,6 +242,10 @@ class CaptureWriter:
         shape = (len(value),) if isinstance(value, list) else ()
         dtype = type(value).__name__
         self._add(Artifact(name, stage, "value", dtype, shape, digest(data), len(data)))
+
+    def has(self, name: str) -> bool:
+        """Whether the artifact `name` is there already."""
+        return name in self._artifacts
 
     def describe(self, arm: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
         """Set what the manifest says of the arm and of where it ran."""
@@ -365,6 +381,14 @@ class Capture:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.path / "artifacts" / (name + suffix)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether `error` comes from a full disk: torch and safetensors turn the system's error into their own."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    text = str(error).lower()
+    return "no space left" in text or "os error 28" in text or "file write failed" in text
 
 
 def project_home() -> Path:

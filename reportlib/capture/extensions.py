@@ -1,0 +1,61 @@
+"""Compile colbert-ai's C++ extensions ahead of time: ``python -m reportlib.capture.extensions``.
+
+colbert-ai compiles them at first use, through `torch.utils.cpp_extension`. Where no compiler works that is an error
+deep inside an index run; here it is one before any work, and the time is spent once an environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from reportlib.errors import CompilerError, ReportlibError
+
+_MEND = "install a C++ compiler (Debian, Ubuntu: apt-get install g++) and make the environment again"
+
+
+def check_compiler() -> None:
+    """Raise `CompilerError` when there is no C++ compiler, or no ninja, for torch's extensions to use."""
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None:
+        raise CompilerError(
+            f"colbert-ai compiles C++ extensions, and there is no compiler ({compiler}) on PATH", _MEND
+        )
+    if shutil.which("ninja") is None:
+        raise CompilerError(
+            "colbert-ai compiles C++ extensions with ninja, and ninja is not on PATH",
+            "run inside the environment's kernel, which puts the environment's bin folder on PATH",
+        )
+
+
+def compile_extensions() -> None:
+    """Compile what indexing and searching on this machine's device need.
+
+    Raises
+    ------
+    CompilerError
+        When there is no compiler, or it fails; the compiler's last lines are in the message.
+    """
+    check_compiler()
+    import torch
+    from colbert.indexing.codecs.residual import ResidualCodec
+    from colbert.modeling.colbert import ColBERT
+    from colbert.search.index_storage import IndexScorer
+    from colbert.search.strided_tensor import StridedTensor
+
+    use_gpu = torch.cuda.is_available()
+    try:
+        for owner in (ColBERT, ResidualCodec, IndexScorer, StridedTensor):
+            owner.try_load_torch_extensions(use_gpu)
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        tail = "\n".join(str(error).strip().splitlines()[-12:])
+        raise CompilerError(f"colbert-ai's extensions do not compile here:\n{tail}", _MEND) from error
+
+
+if __name__ == "__main__":
+    try:
+        compile_extensions()
+    except ReportlibError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,0 +1,302 @@
+"""Instruments: take values at colbert-ai's capture points, or put others in their place.
+
+colbert-ai's functions are wrapped while it runs (`unittest.mock.patch.object`), never edited. An instrument only
+looks: it hands on the very object that it saw, unless the arm is a swap. A test holds the index bytes of a run
+with instruments against one without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from types import TracebackType
+from typing import Any
+from unittest import mock
+
+import colbert.indexing.collection_indexer as collection_indexer
+import torch
+from colbert.indexing.codecs.residual import ResidualCodec
+from colbert.indexing.collection_encoder import CollectionEncoder
+from colbert.indexing.collection_indexer import CollectionIndexer
+from colbert.indexing.index_saver import IndexSaver
+from colbert.modeling.checkpoint import Checkpoint
+from colbert.modeling.tokenization import DocTokenizer
+from colbert.utils.amp import MixedPrecisionManager
+from torch.overrides import TorchFunctionMode
+
+from reportlib.artifacts import point
+from reportlib.capture.progress import Progress
+from reportlib.capture.tensors import from_store, tensor_digest, to_numpy
+from reportlib.errors import CaptureError
+from reportlib.store import Capture, CaptureWriter
+
+#: What a swapped arm takes from another capture: capture point to the capture that gives it.
+Donors = Mapping[str, Capture]
+
+
+def precision_context(precision: str, device: str) -> Callable[..., Any] | None:
+    """Return what takes the place of colbert-ai's autocast, or None where its own does the right thing.
+
+    On a GPU colbert-ai runs float16 autocast; on a CPU the same line is without effect, and it runs float32.
+    So float32 on a GPU and (bfloat16) autocast on a CPU have to be put in its place.
+    """
+    if precision == "autocast" and device == "cpu":
+        return lambda self: torch.autocast("cpu", dtype=torch.bfloat16)
+    if precision == "float32" and device == "cuda":
+        return lambda self: nullcontext()
+    return None
+
+
+class Instruments:
+    """All instruments of one arm, active inside the ``with`` block.
+
+    Parameters
+    ----------
+    writer : CaptureWriter
+        Gets each artifact as soon as it is there; nothing large is kept in memory.
+    donors : mapping of str to Capture
+        For each capture point to be replaced, the capture that its value comes from. A replaced value is not
+        computed, so a swapped arm does not pay for BERT.
+    progress : Progress
+        Told about every encoded batch.
+    batches : int
+        How many batches of passages will be encoded in all, for the progress.
+    """
+
+    def __init__(self, writer: CaptureWriter, donors: Donors, progress: Progress, batches: int) -> None:
+        self.writer = writer
+        self.donors = donors
+        self.progress = progress
+        self.batches = batches
+        self.done = 0
+        self.sampling = False
+        self.passages_seen = 0
+        self.chunk = 0
+        self.doclens: list[int] = []
+        self.hashes: dict[str, list[str]] = {"tokenized": [], "batch": []}
+        self._compressing: dict[str, list[torch.Tensor]] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Instruments:
+        wrap = self._wrap
+        wrap(DocTokenizer, "tensorize", self._tensorize)
+        wrap(Checkpoint, "doc", self._doc)
+        wrap(Checkpoint, "docFromText", self._doc_from_text)
+        wrap(CollectionIndexer, "_sample_pids", self._sample_pids)
+        wrap(CollectionIndexer, "_sample_embeddings", self._sample_embeddings)
+        wrap(CollectionEncoder, "encode_passages", self._encode_passages)
+        wrap(CollectionIndexer, "_concatenate_and_split_sample", self._split_sample)
+        wrap(collection_indexer, "compute_faiss_kmeans", self._kmeans)
+        wrap(CollectionIndexer, "_train_kmeans", self._centroids)
+        wrap(CollectionIndexer, "_compute_avg_residual", self._buckets)
+        wrap(ResidualCodec, "compress", self._compress)
+        wrap(ResidualCodec, "compress_into_codes", self._part("compress_codes"))
+        wrap(ResidualCodec, "lookup_centroids", self._part("compress_centroids"))
+        wrap(ResidualCodec, "binarize", self._binarize)
+        wrap(IndexSaver, "save_chunk", self._save_chunk)
+        wrap(CollectionIndexer, "_build_ivf", self._build_ivf)
+        wrap(collection_indexer, "optimize_ivf", self._optimize_ivf)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        if kind is None:
+            if self.hashes["tokenized"]:
+                self._value("tokenized_hashes", self.hashes["tokenized"])
+                self._value("batch_hashes", self.hashes["batch"])
+            self._value("doclens", self.doclens)
+
+    def _wrap(self, owner: Any, name: str, instrument: Callable[..., Any]) -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return instrument(original, *args, **kwargs)
+
+        self._stack.enter_context(mock.patch.object(owner, name, wrapped))
+
+    def _tensor(self, name: str, tensor: torch.Tensor) -> None:
+        array, dtype = to_numpy(tensor)
+        self.writer.tensor(name, array, point(name).stage, dtype)
+
+    def _first(self, name: str, tensor: torch.Tensor) -> None:
+        if not self.writer.has(name):
+            self._tensor(name, tensor)
+
+    def _value(self, name: str, value: Any) -> None:
+        self.writer.value(name, value, point(name).stage)
+
+    def _tensorize(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if kwargs.get("bsize") and self.sampling:
+            batches, _ = result
+            self._first("token_ids", batches[0][0])
+            self._first("attention_mask", batches[0][1])
+            self.hashes["tokenized"] += [tensor_digest(torch.stack(batch)) for batch in batches]
+        return result
+
+    def _doc(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        self.done += 1
+        self.progress.step("encoding, batch", self.done, self.batches)
+        if self.sampling:
+            self._first("batches", result[0])
+            self.hashes["batch"].append(tensor_digest(result[0]))
+        return result
+
+    def _doc_from_text(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if self.sampling:
+            self._first("D", result[0])
+        return result
+
+    def _sample_pids(self, original: Callable[..., Any], indexer: Any) -> Any:
+        pids = original(indexer)
+        self._value("sample_pids", sorted(pids))
+        return pids
+
+    def _sample_embeddings(self, original: Callable[..., Any], indexer: Any, pids: Any) -> Any:
+        self.sampling = True
+        try:
+            return original(indexer, pids)
+        finally:
+            self.sampling = False
+
+    def _encode_passages(self, original: Callable[..., Any], encoder: Any, passages: list[str]) -> Any:
+        name = "local_sample_embs" if self.sampling else f"embs/{self.chunk}"
+        donor = self.donors.get(name.split("/", maxsplit=1)[0])
+        if donor is None:
+            embs, doclens = original(encoder, passages)
+        else:
+            embs, doclens = from_store(donor.tensor(name)), self._donated_doclens(donor, len(passages))
+        self._tensor(name, embs)
+        if self.sampling:
+            self._value("num_passages", len(passages))
+            self.writer.value("sample_doclens", doclens, "sample")
+        else:
+            self.doclens += doclens
+            self.passages_seen += len(passages)
+        return embs, doclens
+
+    def _donated_doclens(self, donor: Capture, count: int) -> list[int]:
+        if self.sampling:
+            doclens = list(donor.value("sample_doclens"))
+        else:
+            doclens = donor.value("doclens")[self.passages_seen : self.passages_seen + count]
+        if len(doclens) != count:
+            raise CaptureError(
+                f"the capture {donor.path.name} has embeddings of {len(doclens)} passages, this arm needs {count}",
+                "capture both arms with the same collection and number of passages",
+            )
+        return doclens
+
+    def _split_sample(self, original: Callable[..., Any], indexer: Any) -> Any:
+        sample, heldout = original(indexer)
+        self._tensor("sample", sample)
+        self._tensor("sample_heldout", heldout)
+        return sample, heldout
+
+    def _kmeans(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.progress.stage(f"clustering into {args[1]:,} centroids")
+        result = original(*args, **kwargs)
+        self._tensor("kmeans_centroids", result)
+        return result
+
+    def _centroids(self, original: Callable[..., Any], indexer: Any, sample: Any, shared: Any) -> Any:
+        donor = self.donors.get("centroids")
+        result = original(indexer, sample, shared) if donor is None else from_store(donor.tensor("centroids"))
+        self._tensor("centroids", result)
+        return result
+
+    def _buckets(self, original: Callable[..., Any], *args: Any) -> Any:
+        cutoffs, weights, avg_residual = original(*args)
+        self._tensor("bucket_cutoffs", cutoffs)
+        self._tensor("bucket_weights", weights)
+        self._tensor("avg_residual", avg_residual)
+        return cutoffs, weights, avg_residual
+
+    def _save_chunk(self, original: Callable[..., Any], saver: Any, chunk: int, *args: Any) -> Any:
+        self.progress.stage(f"compressing chunk {chunk}")
+        result = original(saver, chunk, *args)
+        self.chunk = chunk + 1
+        return result
+
+    def _compress(self, original: Callable[..., Any], codec: Any, embs: torch.Tensor) -> Any:
+        # The codec's functions also run while the buckets are fitted: only those inside compress() are parts.
+        self._compressing = {"compress_codes": [], "compress_centroids": [], "compress_residuals": []}
+        result = original(codec, embs)
+        parts, self._compressing = self._compressing, None
+        for name, pieces in parts.items():
+            self._tensor(f"{name}/{self.chunk}", torch.cat(pieces))
+        return result
+
+    def _part(self, name: str) -> Callable[..., Any]:
+        def instrument(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            if self._compressing is not None:
+                self._compressing[name].append(result.cpu())
+            return result
+
+        return instrument
+
+    def _binarize(self, original: Callable[..., Any], codec: Any, residuals: torch.Tensor) -> Any:
+        if self._compressing is not None:
+            self._compressing["compress_residuals"].append(residuals.cpu())
+        return original(codec, residuals)
+
+    def _build_ivf(self, original: Callable[..., Any], indexer: Any) -> Any:
+        self.progress.stage("building the inverted file")
+        with _SortWatcher(self._tensor):
+            return original(indexer)
+
+    def _optimize_ivf(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        ivf, lengths = original(*args, **kwargs)
+        self._tensor("ivf", ivf)
+        self._tensor("ivf_lengths", lengths)
+        return ivf, lengths
+
+
+class _SortWatcher(TorchFunctionMode):  # type: ignore[misc]
+    """Takes what `_build_ivf` sorts: a tensor method called there is in no function that could be wrapped."""
+
+    def __init__(self, take: Callable[[str, torch.Tensor], None]) -> None:
+        super().__init__()
+        self.take = take
+        self.seen = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.sort and not self.seen:
+            self.seen = True
+            self.take("presort_codes", args[0])
+            self.take("sorted_codes", result.values)
+            self.take("sort_indices", result.indices)
+        return result
+
+
+def quiet_cpu_kmeans() -> Any:
+    """Return a context in which colbert-ai's k-means runs on the CPU, even where torch sees a GPU, and in silence.
+
+    Only torch is to vary between arms, and faiss-cpu has no GPU k-means to offer. faiss prints from C++, where no
+    Python stream can be put in the way.
+    """
+    kmeans = collection_indexer.faiss.Kmeans
+
+    def on_cpu(*args: Any, **kwargs: Any) -> Any:
+        return kmeans(*args, **{**kwargs, "gpu": False, "verbose": False})
+
+    return mock.patch.object(collection_indexer.faiss, "Kmeans", on_cpu)
+
+
+def precision(name: str, device: str) -> Any:
+    """Return a context in which colbert-ai computes in the precision `name` on `device`."""
+    replacement = precision_context(name, device)
+    if replacement is None:
+        return nullcontext()
+    return mock.patch.object(MixedPrecisionManager, "context", replacement)
