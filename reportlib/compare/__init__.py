@@ -1,0 +1,1 @@
+"""Set captures side by side: numpy on memory maps, no torch, nothing unpickled."""

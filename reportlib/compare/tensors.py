@@ -1,0 +1,434 @@
+"""Compare two tensors in one pass over blocks: a record of numbers first, text drawn from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from reportlib.compare import tolerances
+from reportlib.compare.chunks import BLOCK, Chunked
+from reportlib.compare.floats import Array, bits, is_float, nan_and_inf, ulp_distance, widen
+from reportlib.compare.sets import Integers, is_permutation, same_sets
+
+#: Verdicts, from DESIGN.md.
+VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of one side's artifact by itself.
+
+    Attributes
+    ----------
+    dtype : str
+        As torch prints it.
+    shape : tuple of int
+        Of the chunks together.
+    sha256 : tuple of str
+        Of each chunk, from the manifest.
+    rows : tuple of int
+        Length of each chunk's first axis.
+    nan, inf : int or None
+        How many; None where the dtype has neither.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: tuple[str, ...]
+    rows: tuple[int, ...]
+    nan: int | None = None
+    inf: int | None = None
+
+
+@dataclass(frozen=True)
+class ChunkDifference:
+    """How many values differ along one of A's chunks (`start` to `stop` in rows)."""
+
+    name: str
+    start: int
+    stop: int
+    different: int
+
+
+@dataclass(frozen=True)
+class TensorComparison:
+    """How artifact B differs from artifact A. ``reports/SCHEMA.md`` describes every field.
+
+    Distances are over pairs of finite numbers, in float64; None where there is no such pair or they make no
+    sense (unequal shapes). `max_ulp` and the tolerances need equal dtypes.
+    """
+
+    verdict: str
+    a: Side
+    b: Side
+    tolerance: str | None = None
+    elements: int | None = None
+    different: int | None = None
+    different_bits: int | None = None
+    first_index: tuple[int, ...] | None = None
+    mean_abs: float | None = None
+    max_abs: float | int | None = None
+    max_abs_index: tuple[int, ...] | None = None
+    max_rel: float | None = None
+    max_ulp: int | None = None
+    default: bool | None = None
+    bnb: bool | None = None
+    default_close: int | None = None
+    bnb_close: int | None = None
+    smallest_atol: float | None = None
+    bnb_factor: float | None = None
+    no_tolerance_passes: bool = False
+    same_set: str | None = None
+    groups: int | None = None
+    groups_equal: int | None = None
+    chunks: tuple[ChunkDifference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How long each group is on each side (int64), for integers whose order within a group means nothing."""
+
+    a: Integers
+    b: Integers
+
+
+def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:
+    """Compare artifact `b` with artifact `a`.
+
+    Memory stays at a few blocks of `chunks.BLOCK` elements, whatever the size; where A's chunks end and where
+    B's do makes no difference to any number. Equal hashes stand for equal bytes: then integers are not read at
+    all, and floats once, for the NaNs that decide what a tolerance says.
+
+    Parameters
+    ----------
+    a, b : Chunked
+        The two sides, in torch.allclose's order (`a` its input, `b` its other).
+    groups : Groups, optional
+        For integers: `same set` then means the same set per group.
+
+    Returns
+    -------
+    TensorComparison
+        `different` is also the verdict for unequal dtypes, whose values are still compared.
+    """
+    side_a, side_b = _side(a), _side(b)
+    if a.shape != b.shape or (len(a.shape) == 1 and _ragged(a) != _ragged(b)):
+        grouped = _grouped(a, b, groups)
+        return TensorComparison(
+            "shape mismatch",
+            _counted(a, side_a),
+            _counted(b, side_b),
+            groups=grouped[0],
+            groups_equal=grouped[1],
+        )
+    if a.dtype != b.dtype:
+        return _mixed(a, b, side_a, side_b)
+    if is_float(a.dtype):
+        return _floats(a, b, side_a, side_b)
+    return _integers(a, b, side_a, side_b, groups)
+
+
+def _side(tensor: Chunked) -> Side:
+    return Side(tensor.dtype, tensor.shape, tensor.sha256, tensor.rows)
+
+
+def _ragged(tensor: Chunked) -> tuple[tuple[int, ...], ...]:
+    """Return the chunks' shapes where they cannot be put together, else nothing."""
+    tails = {p.shape[1:] for p in tensor.parts}
+    return () if len(tails) == 1 else tuple(p.shape for p in tensor.parts)
+
+
+def _same_bytes(a: Chunked, b: Chunked) -> bool:
+    return a.rows == b.rows and a.sha256 == b.sha256 and all(a.sha256)
+
+
+def _counted(tensor: Chunked, side: Side) -> Side:
+    """Return `side` with its NaNs and infinities counted."""
+    if not is_float(tensor.dtype):
+        return side
+    nan = inf = 0
+    for _, block in tensor.blocks():
+        is_nan, is_inf = nan_and_inf(block, tensor.dtype)
+        nan, inf = nan + int(is_nan.sum()), inf + int(is_inf.sum())
+    return Side(side.dtype, side.shape, side.sha256, side.rows, nan, inf)
+
+
+@dataclass
+class _Tally:
+    """The running totals of a pass."""
+
+    shape: tuple[int, ...]
+    different: int = 0
+    different_bits: int = 0
+    first: int | None = None
+    nan_a: int = 0
+    inf_a: int = 0
+    nan_b: int = 0
+    inf_b: int = 0
+    finite: int = 0
+    sum_abs: float = 0.0
+    max_abs: float | int = -1
+    max_at: int | None = None
+    max_rel: float = -1.0
+    max_ulp: int = 0
+    not_default: int = 0
+    not_bnb: int = 0
+    atol: float = 0.0
+    factor: float = 0.0
+    hopeless: bool = False
+    chunks: list[int] = field(default_factory=list)
+
+    def index(self, flat: int | None) -> tuple[int, ...] | None:
+        if flat is None:
+            return None
+        return tuple(int(i) for i in np.unravel_index(flat, self.shape)) if self.shape else ()
+
+    def note(self, where: npt.NDArray[np.int64]) -> None:
+        """Count elements whose bytes differ; `where` holds their flat positions, ascending."""
+        self.different_bits += where.size
+        if self.first is None and where.size:
+            self.first = int(where[0])
+
+    def largest(self, distance: Array, where: npt.NDArray[np.int64]) -> None:
+        """Keep the largest of `distance` and the first place where it stands."""
+        if distance.size:
+            top = int(distance.argmax())
+            if distance[top] > self.max_abs:
+                self.max_abs, self.max_at = distance[top].item(), int(where[top])
+
+    def per_chunk(self, where: npt.NDArray[np.int64], offsets: tuple[int, ...]) -> None:
+        """Add differing values at flat positions `where` to A's chunks."""
+        counts = np.diff(np.searchsorted(where, offsets))
+        self.chunks = [n + int(c) for n, c in zip(self.chunks, counts, strict=True)]
+
+
+def _floats(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
+    if _same_bytes(a, b):
+        counted = _counted(a, side_a)
+        tally = _Tally(a.shape, nan_a=counted.nan or 0, inf_a=counted.inf or 0)
+        tally.nan_b, tally.inf_b = tally.nan_a, tally.inf_a
+        tally.different = tally.not_default = tally.not_bnb = tally.nan_a
+        tally.hopeless = tally.nan_a > 0
+        tally.finite = a.size - tally.nan_a - tally.inf_a
+        tally.chunks = []
+    else:
+        tally = _Tally(a.shape, chunks=[0] * len(a.parts))
+        for start, left in a.blocks():
+            _float_block(tally, left, b.flat(start, start + left.size), a.dtype, start, a.offsets())
+    return _float_result(tally, a, side_a, side_b)
+
+
+def _float_block(
+    tally: _Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]
+) -> None:
+    nan_a, inf_a = nan_and_inf(left, dtype)
+    nan_b, inf_b = nan_and_inf(right, dtype)
+    tally.nan_a, tally.inf_a = tally.nan_a + int(nan_a.sum()), tally.inf_a + int(inf_a.sum())
+    tally.nan_b, tally.inf_b = tally.nan_b + int(nan_b.sum()), tally.inf_b + int(inf_b.sum())
+    finite = ~(nan_a | inf_a | nan_b | inf_b)
+    tally.finite += int(finite.sum())
+    unequal = bits(left, dtype) != bits(right, dtype)
+    tally.note(np.flatnonzero(unequal) + start)
+    # Equal bits of a number are equal in every sense; equal bits of a NaN in none.
+    look = np.flatnonzero(unequal | nan_a)
+    if not look.size:
+        return
+    a, b = left[look], right[look]
+    wide_a, wide_b = widen(a, dtype), widen(b, dtype)
+    differs = np.asarray(wide_a != wide_b)
+    tally.different += int(differs.sum())
+    tally.per_chunk(look[differs] + start, offsets)
+    default, bnb = tolerances.default(dtype), tolerances.bnb(dtype)
+    tally.not_default += int((~tolerances.isclose(a, b, dtype, default)).sum())
+    tally.not_bnb += int((~tolerances.isclose(a, b, dtype, bnb)).sum())
+    both = finite[look]
+    tally.hopeless |= bool((differs & ~both).any())
+    _distances(tally, a[both], b[both], dtype, look[both] + start)
+
+
+def _distances(
+    tally: _Tally, a: Array, b: Array, dtype: str, where: npt.NDArray[np.int64]
+) -> None:
+    """Add pairs of finite numbers."""
+    if not where.size:
+        return
+    bnb = tolerances.bnb(dtype)
+    left, right = widen(a, dtype), widen(b, dtype)
+    with np.errstate(over="ignore"):
+        distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
+        stepped = np.abs(tolerances.narrow(left - right, dtype))
+    size = np.abs(right.astype(np.float64))
+    tally.sum_abs += float(distance.sum())
+    tally.largest(distance, where)
+    relative = distance[size > 0]
+    if relative.size:
+        with np.errstate(over="ignore"):
+            tally.max_rel = max(tally.max_rel, float((relative / size[size > 0]).max()))
+    tally.max_ulp = max(tally.max_ulp, int(ulp_distance(a, b, dtype).max()))
+    tally.atol = max(tally.atol, float(stepped.max()))
+    with np.errstate(over="ignore"):
+        tally.factor = max(tally.factor, float((distance / (bnb.atol + bnb.rtol * size)).max()))
+
+
+def _float_result(tally: _Tally, a: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
+    elements = a.size
+    default, bnb = tally.not_default == 0, tally.not_bnb == 0
+    if tally.different_bits == 0:
+        verdict, tolerance = "identical", None
+    elif default or bnb:
+        verdict, tolerance = "close", "default" if default else "bnb"
+    else:
+        verdict, tolerance = "different", None
+    hopeless = tally.hopeless or not math.isfinite(tally.atol)
+    return TensorComparison(
+        verdict,
+        Side(side_a.dtype, side_a.shape, side_a.sha256, side_a.rows, tally.nan_a, tally.inf_a),
+        Side(side_b.dtype, side_b.shape, side_b.sha256, side_b.rows, tally.nan_b, tally.inf_b),
+        tolerance,
+        elements,
+        tally.different,
+        tally.different_bits,
+        tally.index(tally.first),
+        _finite(tally.sum_abs / tally.finite) if tally.finite else None,
+        _finite(max(float(tally.max_abs), 0.0)) if tally.finite else None,
+        tally.index(tally.max_at),
+        _finite(max(tally.max_rel, 0.0)) if tally.finite else None,
+        tally.max_ulp if tally.finite else None,
+        default,
+        bnb,
+        elements - tally.not_default,
+        elements - tally.not_bnb,
+        None if hopeless else tally.atol,
+        None if hopeless else _finite(tally.factor),
+        hopeless,
+        chunks=_chunks(a, tally),
+    )
+
+
+def _integers(
+    a: Chunked, b: Chunked, side_a: Side, side_b: Side, groups: Groups | None
+) -> TensorComparison:
+    tally = _Tally(a.shape, chunks=[0] * len(a.parts))
+    if not _same_bytes(a, b):
+        for start, left in a.blocks():
+            _integer_block(tally, left, b.flat(start, start + left.size), start, a.offsets())
+    same: str | None = None
+    number: int | None = None
+    equal: int | None = None
+    if tally.different == 0:
+        verdict = "identical"
+        number = equal = None if groups is None else len(groups.a)
+    else:
+        number, equal = _grouped(a, b, groups)
+        if groups is None:
+            same = "whole" if is_permutation(a, b) else None
+        elif number == equal and number is not None and _same_rest(a, b, groups):
+            same = "per group"
+        verdict = "different" if same is None else "same set"
+    return TensorComparison(
+        verdict,
+        side_a,
+        side_b,
+        elements=a.size,
+        different=tally.different,
+        different_bits=tally.different_bits,
+        first_index=tally.index(tally.first),
+        mean_abs=tally.sum_abs / a.size if a.size else None,
+        max_abs=max(tally.max_abs, 0) if a.size else None,
+        max_abs_index=tally.index(tally.max_at),
+        max_ulp=int(max(tally.max_abs, 0)) if a.size else None,
+        same_set=same,
+        groups=number,
+        groups_equal=equal,
+        chunks=_chunks(a, tally),
+    )
+
+
+def _integer_block(
+    tally: _Tally, left: Array, right: Array, start: int, offsets: tuple[int, ...]
+) -> None:
+    look = np.flatnonzero(left != right)
+    if not look.size:
+        return
+    where = look + start
+    tally.different += look.size
+    tally.note(where)
+    tally.per_chunk(where, offsets)
+    # The difference of two int64 may need 64 bits and no sign; modular arithmetic gives just that.
+    a, b = left[look].astype(np.int64), right[look].astype(np.int64)
+    distance = np.maximum(a, b).view(np.uint64) - np.minimum(a, b).view(np.uint64)
+    tally.sum_abs += float(distance.astype(np.float64).sum())
+    tally.largest(distance, where)
+
+
+def _grouped(a: Chunked, b: Chunked, groups: Groups | None) -> tuple[int | None, int | None]:
+    """Return how many groups there are and how many hold the same set, where that can be said."""
+    if groups is None or len(groups.a) != len(groups.b):
+        return None, None
+    if groups.a.sum() > a.size or groups.b.sum() > b.size or is_float(a.dtype) or is_float(b.dtype):
+        return None, None
+    return len(groups.a), int(same_sets(a, groups.a, b, groups.b).sum())
+
+
+def _same_rest(a: Chunked, b: Chunked, groups: Groups) -> bool:
+    """Return whether what follows the last group (colbert-ai pads `ivf` with zeros) is equal."""
+    start = int(groups.a.sum())
+    return all(
+        np.array_equal(a.flat(at, at + BLOCK), b.flat(at, at + BLOCK))
+        for at in range(start, a.size, BLOCK)
+    )
+
+
+def _mixed(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
+    """Compare tensors of unequal dtypes: in float64 as soon as one is floating-point."""
+    tally = _Tally(a.shape, chunks=[0] * len(a.parts))
+    for start, left in a.blocks():
+        x, y = _values(left, a.dtype), _values(b.flat(start, start + left.size), b.dtype)
+        finite = np.isfinite(x) & np.isfinite(y)
+        tally.finite += int(finite.sum())
+        look = np.flatnonzero(np.asarray(x != y))
+        tally.different += look.size
+        tally.per_chunk(look + start, a.offsets())
+        if tally.first is None and look.size:
+            tally.first = int(look[0]) + start
+        where = look[finite[look]]
+        with np.errstate(over="ignore"):
+            distance = np.abs(x[where].astype(np.float64) - y[where].astype(np.float64))
+        tally.sum_abs += float(distance.sum())
+        tally.largest(distance, where + start)
+    return TensorComparison(
+        "different",
+        _counted(a, side_a),
+        _counted(b, side_b),
+        elements=a.size,
+        different=tally.different,
+        first_index=tally.index(tally.first),
+        mean_abs=_finite(tally.sum_abs / tally.finite) if tally.finite else None,
+        max_abs=_finite(max(float(tally.max_abs), 0.0)) if tally.finite else None,
+        max_abs_index=tally.index(tally.max_at),
+        chunks=_chunks(a, tally),
+    )
+
+
+def _values(array: Array, dtype: str) -> Array:
+    if is_float(dtype):
+        return widen(array, dtype).astype(np.float64)
+    return array.astype(np.int64)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _chunks(a: Chunked, tally: _Tally) -> tuple[ChunkDifference, ...]:
+    if len(a.parts) < 2 or not tally.chunks:
+        return ()
+    edges = (0, *np.cumsum(a.rows).tolist())
+    return tuple(
+        ChunkDifference(name, start, stop, count)
+        for name, (start, stop), count in zip(a.names, pairwise(edges), tally.chunks, strict=True)
+    )
