@@ -1,0 +1,222 @@
+"""The offline default collection: the prose of numpy's docstrings, read from a pinned wheel.
+
+The wheel is unpacked and parsed with `ast`, never imported, so the text depends on nothing but the
+wheel. A docstring gives passages (paragraphs, short neighbours joined) and one known-item query:
+its summary line, whose relevant passages are the paragraphs of the same docstring. The summary line
+itself is in no passage, so that a query is not answered by its own words. Passages are ordered by
+the sha256 of their id: a slice from the start is a fair sample.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from reportlib.collections.prose import Docstring, read_docstring, words
+from reportlib.collections.reading import Judgement
+from reportlib.collections.source import Entry
+
+#: Words in a passage: neighbours are joined until there are at least LEAST, and cut at a sentence
+#: after MOST.
+LEAST, MOST = 32, 80
+#: What is shorter says too little: to be found, and to search for.
+LEAST_PASSAGE, LEAST_QUERY = 10, 4
+#: Folders whose text is about numpy's own building and testing, or repeats that of others.
+LEFT_OUT = {"tests", "testing", "distutils", "f2py", "array_api"}
+
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class DocstringSource:
+    """Passages, queries and judgements from the Python files under a folder.
+
+    Attributes
+    ----------
+    root : Path
+        The folder that holds the package, for example ``numpy`` of the unpacked wheel.
+    sentence : str
+        What the report says of the collection.
+    licence : str
+        Of the text.
+    """
+
+    root: Path
+    sentence: str
+    licence: str
+
+    def passages(self) -> Iterator[Entry]:
+        """Yield every passage, ordered by the sha256 of its id."""
+        for name, text in self._passages.items():
+            yield Entry(name, text, self._where(name))
+
+    def queries(self) -> Iterator[Entry]:
+        """Yield one query per different summary line of a docstring that has passages."""
+        for query in sorted(self._relevant, key=_mixed):
+            yield Entry(query, self._relevant[query][0], self._where(query))
+
+    def judgements(self) -> Iterator[Judgement]:
+        """Yield query and passage of the same docstring, with grade 1."""
+        for query in sorted(self._relevant, key=_mixed):
+            for passage in self._relevant[query][1]:
+                yield Judgement(query, passage, 1)
+
+    @cached_property
+    def _documents(self) -> dict[str, Docstring]:
+        """Every docstring by its dotted name, files in the order of their path."""
+        found: dict[str, Docstring] = {}
+        for path in sorted(self.root.rglob("*.py"), key=lambda p: p.relative_to(self.root).parts):
+            parts = path.relative_to(self.root.parent).with_suffix("").parts
+            if LEFT_OUT.intersection(parts):
+                continue
+            module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            for name, text in docstrings(path.read_text(encoding="utf-8"), module):
+                # A name may be documented twice, for example under an `if` and its `else`.
+                while name in found:
+                    name += "~"
+                found[name] = read_docstring(text)
+        return found
+
+    @cached_property
+    def _passages(self) -> dict[str, str]:
+        texts = {
+            f"{name}#{number}": text
+            for name, document in self._documents.items()
+            for number, text in enumerate(join(document.paragraphs))
+        }
+        # Equal texts would be equally relevant, and only one of them judged so: keep the first.
+        first = {texts[name]: name for name in sorted(texts, key=_mixed, reverse=True)}
+        return {first[text]: text for text in sorted(first, key=lambda text: _mixed(first[text]))}
+
+    @cached_property
+    def _relevant(self) -> dict[str, tuple[str, list[str]]]:
+        """Summary and relevant passages by query id; docstrings with one summary share a query."""
+        passages: dict[str, list[str]] = {}
+        for passage in sorted(self._passages):
+            passages.setdefault(passage.rsplit("#", 1)[0], []).append(passage)
+        by_summary: dict[str, tuple[str, list[str]]] = {}
+        for name, document in self._documents.items():
+            summary = document.summary
+            if (
+                name in passages
+                and len(words(summary)) >= LEAST_QUERY
+                and not summary.endswith(":")
+            ):
+                by_summary.setdefault(summary, (name, []))[1].extend(passages[name])
+        return {name: (summary, found) for summary, (name, found) in by_summary.items()}
+
+    def _where(self, name: str) -> str:
+        return f"the docstring of {name.split('#', maxsplit=1)[0]} under {self.root}"
+
+
+def _mixed(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def docstrings(code: str, module: str) -> Iterator[tuple[str, str]]:
+    """Yield the dotted name and the raw docstring of everything documented in a module's code.
+
+    Parameters
+    ----------
+    code : str
+        Python source; it is parsed and not run.
+    module : str
+        The module's dotted name.
+
+    Yields
+    ------
+    tuple of str
+        Name and text, in source order. numpy documents its C functions by calls of
+        ``add_newdoc(place, name, doc)``, where ``doc`` is a string, a pair (attribute, string) or a
+        list of such pairs; those are read too.
+    """
+    with warnings.catch_warnings():
+        # numpy 1.26 has escapes in docstrings that newer Pythons warn about.
+        warnings.simplefilter("ignore")
+        tree = ast.parse(code)
+    yield from _of_node(tree, module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield from _of_call(node)
+
+
+def _of_node(node: _Documented, name: str) -> Iterator[tuple[str, str]]:
+    text = ast.get_docstring(node, clean=False)
+    if text:
+        yield name, text
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _of_node(child, f"{name}.{child.name}")
+
+
+def _of_call(call: ast.Call) -> Iterator[tuple[str, str]]:
+    if not isinstance(call.func, ast.Name) or not call.func.id.startswith("add_newdoc"):
+        return
+    try:
+        values = [ast.literal_eval(argument) for argument in call.args]
+    except ValueError:
+        return  # a docstring put together at run time
+    if len(values) != 3:
+        return
+    place, name, document = values
+    if call.func.id == "add_newdoc_for_scalar_type":
+        place, name = "numpy.core.numerictypes", place
+    if not str(place).startswith("numpy"):
+        return
+    for attribute, text in _pairs(document):
+        yield f"{place}.{name}" + (f".{attribute}" if attribute else ""), text
+
+
+def _pairs(document: object) -> Iterator[tuple[str, str]]:
+    match document:
+        case str():
+            yield "", document
+        case (str(attribute), str(text)):
+            yield attribute, text
+        case list():
+            for part in document:
+                yield from _pairs(part)
+
+
+def join(paragraphs: tuple[str, ...]) -> list[str]:
+    """Make passages of a docstring's paragraphs.
+
+    Long paragraphs are cut between sentences, then short neighbours are joined, so that a passage
+    has roughly `LEAST` to `MOST` words. What is left over at the end goes to the last passage.
+    """
+    pieces = [piece for paragraph in paragraphs for piece in _cut(paragraph)]
+    passages: list[str] = []
+    current: list[str] = []
+    for piece in pieces:
+        if current and len(words(" ".join([*current, piece]))) > MOST:
+            passages.append(" ".join(current))
+            current = []
+        current.append(piece)
+        if len(words(" ".join(current))) >= LEAST:
+            passages.append(" ".join(current))
+            current = []
+    rest = " ".join(current)
+    if rest and passages and len(words(rest)) < LEAST // 2:
+        passages[-1] += " " + rest
+    elif len(words(rest)) >= LEAST_PASSAGE:
+        passages.append(rest)
+    return passages
+
+
+def _cut(paragraph: str) -> list[str]:
+    if len(words(paragraph)) <= MOST:
+        return [paragraph]
+    pieces: list[str] = []
+    current = ""
+    for sentence in paragraph.replace(". ", ".\n").split("\n"):
+        if current and len(words(current + " " + sentence)) > MOST:
+            pieces.append(current)
+            current = sentence
+        else:
+            current = f"{current} {sentence}".strip()
+    return [*pieces, current]

@@ -1,0 +1,213 @@
+"""From a study's `[collection]` table to one canonical folder with one hash."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from reportlib import wheels
+from reportlib.collections.docstrings import DocstringSource
+from reportlib.collections.files import BeirSource, TsvSource
+from reportlib.collections.huggingface import HuggingFaceSource
+from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES, SOURCE
+from reportlib.collections.source import Source
+from reportlib.collections.writing import Progress, write_folder
+from reportlib.errors import CollectionError
+from reportlib.store import canonical_json, digest, digest_file, project_home
+from reportlib.study import CollectionSpec
+
+#: Raised whenever the same source would give other bytes than before.
+FORMAT = 1
+SOURCES = ("numpy-docstrings", "beir", "tsv", "huggingface")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A prepared collection.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    sha256 : str
+        Of `collection.jsonl`: the collection's hash.
+    passages, queries, judgements : int
+        How many there are.
+    source : str
+        A sentence that says what it is.
+    """
+
+    path: Path
+    sha256: str
+    passages: int
+    queries: int
+    judgements: int
+    source: str
+
+    @classmethod
+    def open(cls, path: Path) -> Collection:
+        """Open a prepared folder without reading its texts.
+
+        Raises
+        ------
+        CollectionError
+            When it is not one, or a file is not as long as it was.
+        """
+        try:
+            content = json.loads((path / SOURCE).read_text(encoding="utf-8"))
+            files = {name: content["files"][name] for name in (PASSAGES, QUERIES, JUDGEMENTS)}
+            for name, file in files.items():
+                if (path / name).stat().st_size != file["bytes"]:
+                    raise CollectionError(f"{path / name} was changed", _ANEW)
+            return cls(
+                path=path,
+                sha256=files[PASSAGES]["sha256"],
+                passages=int(content["passages"]),
+                queries=int(content["queries"]),
+                judgements=int(content["judgements"]),
+                source=str(content["source"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CollectionError(f"{path} is not a prepared collection: {error}", _ANEW) from error
+
+    def verify(self) -> None:
+        """Hash every file again.
+
+        Raises
+        ------
+        CollectionError
+            Naming the file that is not what was prepared.
+        """
+        content = json.loads((self.path / SOURCE).read_text(encoding="utf-8"))
+        for name, file in content["files"].items():
+            if digest_file(self.path / name) != file["sha256"]:
+                raise CollectionError(f"{self.path / name} was changed", _ANEW)
+
+
+_ANEW = "remove the folder and run again: it is prepared anew"
+
+
+def prepare(
+    spec: CollectionSpec, *, base: Path, home: Path | None = None, progress: Progress | None = None
+) -> Collection:
+    """Bring a collection into the one form that every arm reads.
+
+    The folder is ``<home>/inputs/collection-<16 hexadecimal digits>``, named by the hash of its
+    three data files, and appears only when it is whole. What was prepared before is found again by
+    the source's description and the size and time of its files, without reading them; a data set of
+    a hub is read once.
+
+    Parameters
+    ----------
+    spec : CollectionSpec
+        The study's ``[collection]`` table.
+    base : Path
+        The study's folder: relative paths start here.
+    home : Path, optional
+        The project's home; `reportlib.store.project_home` by default.
+    progress : callable, optional
+        Called with what is being read (``passages``, ``queries``, ``judgements``) and how many were
+        read so far.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    CollectionError
+        When the source is missing, unreadable, empty or contradicts itself; nothing is left behind.
+    DiskSpaceError
+        When the disk is full.
+    """
+    # Not at the top: environments read collections and need no file locks.
+    from filelock import FileLock
+
+    home = project_home() if home is None else home
+    inputs = home / "inputs"
+    source = _source(spec, base, home)
+    key = digest(canonical_json(_fingerprint(spec, source)).encode())[:16]
+    record = inputs / "prepared" / f"{key}.json"
+    if found := _prepared(record, inputs):
+        return found
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(inputs / ".collections.lock"):
+        if found := _prepared(record, inputs):
+            return found
+        partial = inputs / ".collection.partial"
+        content = write_folder(source, partial, progress or _silent)
+        folder = inputs / f"collection-{_content_hash(content)[:16]}"
+        _settle(partial, folder)
+        record.write_text(json.dumps({"folder": folder.name}) + "\n", encoding="utf-8")
+    return Collection.open(folder)
+
+
+def _prepared(record: Path, inputs: Path) -> Collection | None:
+    try:
+        return Collection.open(inputs / json.loads(record.read_text(encoding="utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, CollectionError):
+        return None
+
+
+def _settle(partial: Path, folder: Path) -> None:
+    """Put a folder in its place; one of the same content stays, for it may be in use."""
+    try:
+        Collection.open(folder)
+        (partial / SOURCE).replace(folder / SOURCE)
+        shutil.rmtree(partial)
+    except CollectionError:
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+
+def _silent(what: str, count: int) -> None:
+    """Report nothing."""
+
+
+def _content_hash(content: Mapping[str, Any]) -> str:
+    return digest(
+        canonical_json({name: file["sha256"] for name, file in content["files"].items()}).encode()
+    )
+
+
+def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:
+    """Return the source, after everything that can be checked without reading it through."""
+    if spec.source in {"beir", "tsv"} and not spec.path:
+        raise CollectionError(
+            f"the collection's source is {spec.source!r} without a path", "set collection.path"
+        )
+    path = base / Path(spec.path).expanduser()
+    match spec.source:
+        case "numpy-docstrings":
+            unpacked = wheels.unpack(wheels.NUMPY, home, CollectionError)
+            sentence = f"The prose of numpy {wheels.NUMPY.version}'s docstrings"
+            return DocstringSource(unpacked / "numpy", sentence, "BSD-3-Clause")
+        case "beir":
+            return BeirSource(path, spec.split)
+        case "tsv":
+            return TsvSource(path)
+        case "huggingface":
+            name = spec.name or (str(path) if spec.path else "")
+            if not name:
+                raise CollectionError(
+                    "the collection is of Hugging Face, without a name", "set collection.name"
+                )
+            return HuggingFaceSource(name, spec.config, spec.split)
+    raise CollectionError(
+        f"there is no collection source {spec.source!r}", f"use one of {list(SOURCES)}"
+    )
+
+
+def _fingerprint(spec: CollectionSpec, source: Source) -> dict[str, Any]:
+    """Describe what determines the folder, cheaply."""
+    files: list[Path] = []
+    if isinstance(source, BeirSource | TsvSource):
+        files = source.files()
+    elif isinstance(source, HuggingFaceSource) and spec.path:
+        files = sorted(p for p in Path(source.name).rglob("*") if p.is_file())
+    stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return {"format": FORMAT, "spec": asdict(spec), "files": stats, "wheel": wheels.NUMPY.sha256}

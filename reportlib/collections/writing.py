@@ -1,0 +1,192 @@
+"""Writing the canonical folder: one stream in, four files out, all of them or none."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from array import array
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES, SOURCE
+from reportlib.collections.source import Entry, Source
+from reportlib.errors import CollectionError, DiskSpaceError
+from reportlib.store import digest_file
+
+#: Called now and then with what is being read and how many there were so far.
+Progress = Callable[[str, int], None]
+_STEP = 10_000
+
+
+class Ids:
+    """Which ids there are, in eight bytes each: tens of millions fit into memory.
+
+    Two different ids share their eight bytes by chance about once in 2**64 / n**2 collections of n
+    ids, so a double is only taken for one after looking at the ids themselves.
+    """
+
+    def __init__(self) -> None:
+        self._digests = array("Q")
+        self._sorted = np.empty(0, np.uint64)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def add(self, name: str) -> None:
+        """Add an id."""
+        self._digests.append(_short(name))
+
+    def doubles(self) -> set[int]:
+        """Sort what was added, and return the digests that occur more than once."""
+        self._sorted = np.sort(np.frombuffer(self._digests, np.uint64))
+        return {int(d) for d in self._sorted[:-1][self._sorted[1:] == self._sorted[:-1]]}
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether an id was added; `doubles` must have been called."""
+        digest = np.uint64(_short(name))
+        place = int(np.searchsorted(self._sorted, digest))
+        return place < len(self._sorted) and bool(self._sorted[place] == digest)
+
+
+def _short(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def write_folder(source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Write a source as a canonical folder.
+
+    Parameters
+    ----------
+    source : Source
+        Where it comes from.
+    folder : Path
+        Is made; whatever is there already is removed. When this fails it is removed again.
+    progress : callable
+        Gets ``passages``, ``queries`` or ``judgements`` and how many of them were read so far.
+
+    Returns
+    -------
+    dict
+        The content of `source.json`.
+
+    Raises
+    ------
+    CollectionError
+        When the collection is empty, an id occurs twice, a text cannot be written, or no judgement
+        names a passage and a query that exist.
+    DiskSpaceError
+        When the disk fills up.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        return _write(source, folder, progress)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskSpaceError(
+                f"the disk of {folder.parent} is full; the unfinished collection was removed",
+                "free some room, or point REPORTLIB_HOME at another disk, and run again",
+            ) from error
+        raise
+
+
+def _write(source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
+    passages, empty = _write_entries(source.passages, folder / PASSAGES, "passages", progress)
+    if not len(passages):
+        raise CollectionError(
+            f"the collection is empty: {source.sentence}", "give one with at least one passage"
+        )
+    queries, _ = _write_entries(source.queries, folder / QUERIES, "queries", progress)
+    kept, unknown = _write_judgements(source, folder / JUDGEMENTS, passages, queries, progress)
+    if unknown and not kept:
+        raise CollectionError(
+            f"{source.sentence}: none of the {unknown} judgements names what exists",
+            "give the judgements that belong to this collection and these queries",
+        )
+    content = {
+        "source": source.sentence,
+        "licence": source.licence,
+        "passages": len(passages),
+        "empty_passages": empty,
+        "queries": len(queries),
+        "judgements": kept,
+        "unknown_judgements": unknown,
+        "files": {
+            name: {"sha256": digest_file(folder / name), "bytes": (folder / name).stat().st_size}
+            for name in (PASSAGES, QUERIES, JUDGEMENTS)
+        },
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    (folder / SOURCE).write_text(text, encoding="utf-8", newline="\n")
+    return content
+
+
+def _write_entries(
+    entries: Callable[[], Iterable[Entry]], path: Path, what: str, progress: Progress
+) -> tuple[Ids, int]:
+    """Write one JSON object a line; return the ids and how many texts were empty."""
+    ids, empty = Ids(), 0
+    with path.open("wb") as out:
+        for entry in entries():
+            text = " ".join(entry.text.split())
+            empty += not text
+            out.write(_line(entry, text))
+            ids.add(entry.id)
+            if len(ids) % _STEP == 0:
+                progress(what, len(ids))
+    progress(what, len(ids))
+    if doubles := ids.doubles():
+        _complain_of_double(entries(), doubles, what)
+    return ids, empty
+
+
+def _line(entry: Entry, text: str) -> bytes:
+    if not entry.id or any(character in entry.id for character in "\t\n\r"):
+        raise CollectionError(
+            f"{entry.where}: {entry.id!r} cannot be an id", "give it a name without tabs"
+        )
+    try:
+        return (json.dumps({"id": entry.id, "text": text}, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise CollectionError(
+            f"{entry.where}: the text has half of a surrogate pair, which is no character",
+            "write the file again as UTF-8",
+        ) from error
+
+
+def _complain_of_double(entries: Iterable[Entry], doubles: set[int], what: str) -> None:
+    first: dict[str, str] = {}
+    for entry in entries:
+        if _short(entry.id) not in doubles:
+            continue
+        if entry.id in first:
+            raise CollectionError(
+                f"two {what} have the id {entry.id!r}: {first[entry.id]} and {entry.where}",
+                "give each an id of its own, or remove one",
+            )
+        first[entry.id] = entry.where
+
+
+def _write_judgements(
+    source: Source, path: Path, passages: Ids, queries: Ids, progress: Progress
+) -> tuple[int, int]:
+    """Write the judgements of what exists; return how many those are, and how many others."""
+    kept = unknown = 0
+    with path.open("w", encoding="utf-8", newline="\n") as out:
+        out.write("query-id\tpassage-id\tgrade\n")
+        for judgement in source.judgements():
+            if judgement.query in queries and judgement.passage in passages:
+                kept += 1
+                out.write(f"{judgement.query}\t{judgement.passage}\t{judgement.grade}\n")
+            else:
+                unknown += 1
+            if (kept + unknown) % _STEP == 0:
+                progress("judgements", kept + unknown)
+    progress("judgements", kept + unknown)
+    return kept, unknown
