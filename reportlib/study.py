@@ -15,6 +15,31 @@ _Record = TypeVar("_Record")
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "autocast")
+#: Environment variables that change how torch, BLAS or OpenMP compute: recorded in every capture, and the only
+#: ones that a study may set.
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_VISIBLE_DEVICES",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "KMP_AFFINITY",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "OMP_SCHEDULE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "TOKENIZERS_PARALLELISM",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +165,8 @@ class Study:
         Single inputs whose BERT layer outputs are captured, beside a batch of the collection.
     threads : int
         For every library that has threads; kernels and summation order can depend on it.
+    variables : mapping of str to str
+        Environment variables of `VARIABLES`, set in every arm before torch is imported.
     """
 
     path: Path
@@ -154,6 +181,7 @@ class Study:
     texts: tuple[str, ...] = ("a", "test input")
     swaps: SwapSpec = field(default_factory=SwapSpec)
     search: SearchSpec = field(default_factory=SearchSpec)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -255,7 +283,7 @@ class _Reader:
         self.known(
             content,
             {"title", "environments", "device", "threads", "collection", "checkpoint", "colbert", "precision",
-             "layers", "swaps", "search"},
+             "layers", "swaps", "search", "variables"},
             "",
         )  # fmt: skip
         title, device = content.get("title"), content.get("device", "cpu")
@@ -283,7 +311,17 @@ class _Reader:
             texts=self.names(content.get("layers", {}).get("texts", ["a", "test input"]), "layers.texts"),
             swaps=self.swaps(content.get("swaps", {}), tuple(passages)),
             search=self.record(SearchSpec, content.get("search", {}), "search"),
+            variables=self.variables(content.get("variables", {})),
         )
+
+    def variables(self, table: Any) -> dict[str, str]:
+        if not isinstance(table, Mapping):
+            raise self.fail("variables", "must be a table")
+        self.known(table, set(VARIABLES), "variables")
+        for name, value in table.items():
+            if not isinstance(value, str):
+                raise self.fail(f"variables.{name}", "must be a string")
+        return dict(table)
 
     def passages(self, table: Any) -> dict[str, int]:
         if not isinstance(table, Mapping) or not table:

@@ -1,6 +1,6 @@
 """What a capture ran on: everything that could matter to its numbers, and nothing private.
 
-No path, host name, user name or address is recorded; of the environment's variables only those in `VARIABLES`.
+No path, host name, user name or address is recorded; of the environment's variables only those in `reportlib.study.VARIABLES`.
 """
 
 from __future__ import annotations
@@ -18,30 +18,8 @@ from typing import Any
 import faiss
 import torch
 
-#: Variables that change how torch, BLAS or OpenMP compute.
-VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_LAUNCH_BLOCKING",
-    "CUDA_VISIBLE_DEVICES",
-    "DNNL_DEFAULT_FPMATH_MODE",
-    "DNNL_MAX_CPU_ISA",
-    "KMP_AFFINITY",
-    "MKL_CBWR",
-    "MKL_DEBUG_CPU_TYPE",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_NUM_THREADS",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_NUM_THREADS",
-    "OMP_SCHEDULE",
-    "ONEDNN_DEFAULT_FPMATH_MODE",
-    "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "TOKENIZERS_PARALLELISM",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)
+from reportlib.study import VARIABLES
+
 _LIBRARIES = re.compile(
     r"lib(?:gomp|iomp5|omp|mkl[a-z_0-9]*|openblas[a-z0-9_]*|scipy_openblas[a-z0-9_]*|faiss|torch_cpu|torch_cuda|"
     r"cublas(?:Lt)?|cudnn[a-z_]*|cudart)[-.]"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from reportlib.artifacts import SWAPPABLE
 from reportlib.errors import NotebookParameterError
+from reportlib.notebooks import check_parameters
 from reportlib.store import project_home
-from reportlib.study import DEVICES, PRECISIONS
+from reportlib.study import DEVICES, PRECISIONS, VARIABLES
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class CaptureRequest:
         How many queries; 0 for all.
     instruments : bool
         False runs colbert-ai untouched: the control for the instruments.
+    variables : mapping of str to str
+        Environment variables of `reportlib.study.VARIABLES`, set before torch is imported.
     """
 
     environment: str
@@ -75,12 +78,15 @@ class CaptureRequest:
     k: int = 10
     queries: int = 0
     instruments: bool = True
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("device", self.device, DEVICES)
         for name in self.points:
             _one_of("swap", name, SWAPPABLE)
+        for name in self.variables:
+            _one_of("variables", name, VARIABLES)
         if self.swap and not (self.swap_from and self.replay_from):
             raise NotebookParameterError(
                 "a swapped arm needs swap_from and replay_from",
@@ -93,31 +99,22 @@ class CaptureRequest:
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> CaptureRequest:
-        """Make a request from a notebook's ``globals()``; names that are no field are passed over.
+        """Make a request from a notebook's ``globals()``.
 
         Raises
         ------
         NotebookParameterError
-            When a parameter is missing, or has another type than its default.
+            When a parameter is unknown or missing, or has another type than its default.
         """
+        check_parameters(parameters, [known.name for known in fields(cls)])
+        defaults = cls(environment="")
         chosen: dict[str, Any] = {}
         for known in fields(cls):
             if known.name not in parameters:
                 raise NotebookParameterError(
                     f"the notebook has no parameter {known.name!r}", "restore its parameters cell"
                 )
-            value = parameters[known.name]
-            default = "" if known.default is MISSING else known.default
-            if isinstance(default, tuple):
-                chosen[known.name] = tuple(value)
-            elif isinstance(default, float) and isinstance(value, int):
-                chosen[known.name] = float(value)
-            elif type(value) is not type(default):
-                raise NotebookParameterError(
-                    f"parameter {known.name!r} is {value!r}; it must be of type {type(default).__name__}"
-                )
-            else:
-                chosen[known.name] = value
+            chosen[known.name] = _fit(known.name, parameters[known.name], getattr(defaults, known.name))
         return cls(**chosen)
 
     @property
@@ -151,6 +148,19 @@ class CaptureRequest:
         left_out = {"collection", "checkpoint", "output", "swap_from", "replay_from"}
         content = {key: value for key, value in asdict(self).items() if key not in left_out}
         return {"name": self.arm, **content, "texts": list(self.texts)}
+
+
+def _fit(name: str, value: Any, default: Any) -> Any:
+    """Return `value` in the type of `default`: papermill gives lists for tuples, and whole numbers for floats."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise NotebookParameterError(
+            f"parameter {name!r} is {value!r}; it must be of type {type(default).__name__}"
+        )
+    return value
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
