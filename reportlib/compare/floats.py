@@ -123,4 +123,4 @@ def ulp_distance(a: Array, b: Array, dtype: str) -> npt.NDArray[np.uint64]:
     from_zero_b = (right & mask).astype(np.uint64)
     across_zero = (left & ~mask) != (right & ~mask)
     larger, smaller = np.maximum(from_zero_a, from_zero_b), np.minimum(from_zero_a, from_zero_b)
-    return np.where(across_zero, larger + smaller, larger - smaller)
+    return np.asarray(np.where(across_zero, larger + smaller, larger - smaller), np.uint64)

@@ -55,7 +55,9 @@ def _count(values: Chunked, start: int, stop: int, counts: Integers, sign: int) 
         counts += sign * np.bincount(inside, minlength=counts.size)
 
 
-def runs(lengths_a: Integers, lengths_b: Integers, limit: int = 2 * BLOCK) -> Iterator[tuple[int, int]]:
+def runs(
+    lengths_a: Integers, lengths_b: Integers, limit: int = 2 * BLOCK
+) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of consecutive groups that have at most `limit` elements on both sides together.
 
     A group larger than `limit` comes alone.

@@ -1,99 +1,25 @@
-"""Compare two tensors in one pass over blocks: a record of numbers first, text drawn from it."""
+"""Compare two tensors in one pass over blocks, in bounded memory."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from reportlib.compare import tolerances
 from reportlib.compare.chunks import BLOCK, Chunked
-from reportlib.compare.floats import Array, bits, is_float, nan_and_inf, ulp_distance, widen
-from reportlib.compare.sets import Integers, is_permutation, same_sets
-
-#: Verdicts, from DESIGN.md.
-VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
-
-
-@dataclass(frozen=True)
-class Side:
-    """What is known of one side's artifact by itself.
-
-    Attributes
-    ----------
-    dtype : str
-        As torch prints it.
-    shape : tuple of int
-        Of the chunks together.
-    sha256 : tuple of str
-        Of each chunk, from the manifest.
-    rows : tuple of int
-        Length of each chunk's first axis.
-    nan, inf : int or None
-        How many; None where the dtype has neither.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    sha256: tuple[str, ...]
-    rows: tuple[int, ...]
-    nan: int | None = None
-    inf: int | None = None
-
-
-@dataclass(frozen=True)
-class ChunkDifference:
-    """How many values differ along one of A's chunks (`start` to `stop` in rows)."""
-
-    name: str
-    start: int
-    stop: int
-    different: int
-
-
-@dataclass(frozen=True)
-class TensorComparison:
-    """How artifact B differs from artifact A. ``reports/SCHEMA.md`` describes every field.
-
-    Distances are over pairs of finite numbers, in float64; None where there is no such pair or they make no
-    sense (unequal shapes). `max_ulp` and the tolerances need equal dtypes.
-    """
-
-    verdict: str
-    a: Side
-    b: Side
-    tolerance: str | None = None
-    elements: int | None = None
-    different: int | None = None
-    different_bits: int | None = None
-    first_index: tuple[int, ...] | None = None
-    mean_abs: float | None = None
-    max_abs: float | int | None = None
-    max_abs_index: tuple[int, ...] | None = None
-    max_rel: float | None = None
-    max_ulp: int | None = None
-    default: bool | None = None
-    bnb: bool | None = None
-    default_close: int | None = None
-    bnb_close: int | None = None
-    smallest_atol: float | None = None
-    bnb_factor: float | None = None
-    no_tolerance_passes: bool = False
-    same_set: str | None = None
-    groups: int | None = None
-    groups_equal: int | None = None
-    chunks: tuple[ChunkDifference, ...] = ()
-
-
-@dataclass(frozen=True)
-class Groups:
-    """How long each group is on each side (int64), for integers whose order within a group means nothing."""
-
-    a: Integers
-    b: Integers
+from reportlib.compare.floats import (
+    Array,
+    bits,
+    is_float,
+    nan_and_inf,
+    narrow,
+    ulp_distance,
+    widen,
+)
+from reportlib.compare.results import Groups, Side, TensorComparison
+from reportlib.compare.sets import is_permutation, same_sets
+from reportlib.compare.tally import Positions, Tally
 
 
 def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:
@@ -157,73 +83,24 @@ def _counted(tensor: Chunked, side: Side) -> Side:
     return Side(side.dtype, side.shape, side.sha256, side.rows, nan, inf)
 
 
-@dataclass
-class _Tally:
-    """The running totals of a pass."""
-
-    shape: tuple[int, ...]
-    different: int = 0
-    different_bits: int = 0
-    first: int | None = None
-    nan_a: int = 0
-    inf_a: int = 0
-    nan_b: int = 0
-    inf_b: int = 0
-    finite: int = 0
-    sum_abs: float = 0.0
-    max_abs: float | int = -1
-    max_at: int | None = None
-    max_rel: float = -1.0
-    max_ulp: int = 0
-    not_default: int = 0
-    not_bnb: int = 0
-    atol: float = 0.0
-    factor: float = 0.0
-    hopeless: bool = False
-    chunks: list[int] = field(default_factory=list)
-
-    def index(self, flat: int | None) -> tuple[int, ...] | None:
-        if flat is None:
-            return None
-        return tuple(int(i) for i in np.unravel_index(flat, self.shape)) if self.shape else ()
-
-    def note(self, where: npt.NDArray[np.int64]) -> None:
-        """Count elements whose bytes differ; `where` holds their flat positions, ascending."""
-        self.different_bits += where.size
-        if self.first is None and where.size:
-            self.first = int(where[0])
-
-    def largest(self, distance: Array, where: npt.NDArray[np.int64]) -> None:
-        """Keep the largest of `distance` and the first place where it stands."""
-        if distance.size:
-            top = int(distance.argmax())
-            if distance[top] > self.max_abs:
-                self.max_abs, self.max_at = distance[top].item(), int(where[top])
-
-    def per_chunk(self, where: npt.NDArray[np.int64], offsets: tuple[int, ...]) -> None:
-        """Add differing values at flat positions `where` to A's chunks."""
-        counts = np.diff(np.searchsorted(where, offsets))
-        self.chunks = [n + int(c) for n, c in zip(self.chunks, counts, strict=True)]
-
-
 def _floats(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
     if _same_bytes(a, b):
         counted = _counted(a, side_a)
-        tally = _Tally(a.shape, nan_a=counted.nan or 0, inf_a=counted.inf or 0)
+        tally = Tally(a.shape, nan_a=counted.nan or 0, inf_a=counted.inf or 0)
         tally.nan_b, tally.inf_b = tally.nan_a, tally.inf_a
         tally.different = tally.not_default = tally.not_bnb = tally.nan_a
         tally.hopeless = tally.nan_a > 0
         tally.finite = a.size - tally.nan_a - tally.inf_a
         tally.chunks = []
     else:
-        tally = _Tally(a.shape, chunks=[0] * len(a.parts))
+        tally = Tally(a.shape, chunks=[0] * len(a.parts))
         for start, left in a.blocks():
             _float_block(tally, left, b.flat(start, start + left.size), a.dtype, start, a.offsets())
     return _float_result(tally, a, side_a, side_b)
 
 
 def _float_block(
-    tally: _Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]
+    tally: Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]
 ) -> None:
     nan_a, inf_a = nan_and_inf(left, dtype)
     nan_b, inf_b = nan_and_inf(right, dtype)
@@ -250,9 +127,7 @@ def _float_block(
     _distances(tally, a[both], b[both], dtype, look[both] + start)
 
 
-def _distances(
-    tally: _Tally, a: Array, b: Array, dtype: str, where: npt.NDArray[np.int64]
-) -> None:
+def _distances(tally: Tally, a: Array, b: Array, dtype: str, where: Positions) -> None:
     """Add pairs of finite numbers."""
     if not where.size:
         return
@@ -260,7 +135,7 @@ def _distances(
     left, right = widen(a, dtype), widen(b, dtype)
     with np.errstate(over="ignore"):
         distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
-        stepped = np.abs(tolerances.narrow(left - right, dtype))
+        stepped = np.abs(narrow(left - right, dtype))
     size = np.abs(right.astype(np.float64))
     tally.sum_abs += float(distance.sum())
     tally.largest(distance, where)
@@ -274,7 +149,7 @@ def _distances(
         tally.factor = max(tally.factor, float((distance / (bnb.atol + bnb.rtol * size)).max()))
 
 
-def _float_result(tally: _Tally, a: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
+def _float_result(tally: Tally, a: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
     elements = a.size
     default, bnb = tally.not_default == 0, tally.not_bnb == 0
     if tally.different_bits == 0:
@@ -305,14 +180,14 @@ def _float_result(tally: _Tally, a: Chunked, side_a: Side, side_b: Side) -> Tens
         None if hopeless else tally.atol,
         None if hopeless else _finite(tally.factor),
         hopeless,
-        chunks=_chunks(a, tally),
+        chunks=tally.chunk_differences(a),
     )
 
 
 def _integers(
     a: Chunked, b: Chunked, side_a: Side, side_b: Side, groups: Groups | None
 ) -> TensorComparison:
-    tally = _Tally(a.shape, chunks=[0] * len(a.parts))
+    tally = Tally(a.shape, chunks=[0] * len(a.parts))
     if not _same_bytes(a, b):
         for start, left in a.blocks():
             _integer_block(tally, left, b.flat(start, start + left.size), start, a.offsets())
@@ -344,12 +219,12 @@ def _integers(
         same_set=same,
         groups=number,
         groups_equal=equal,
-        chunks=_chunks(a, tally),
+        chunks=tally.chunk_differences(a),
     )
 
 
 def _integer_block(
-    tally: _Tally, left: Array, right: Array, start: int, offsets: tuple[int, ...]
+    tally: Tally, left: Array, right: Array, start: int, offsets: tuple[int, ...]
 ) -> None:
     look = np.flatnonzero(left != right)
     if not look.size:
@@ -385,7 +260,7 @@ def _same_rest(a: Chunked, b: Chunked, groups: Groups) -> bool:
 
 def _mixed(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
     """Compare tensors of unequal dtypes: in float64 as soon as one is floating-point."""
-    tally = _Tally(a.shape, chunks=[0] * len(a.parts))
+    tally = Tally(a.shape, chunks=[0] * len(a.parts))
     for start, left in a.blocks():
         x, y = _values(left, a.dtype), _values(b.flat(start, start + left.size), b.dtype)
         finite = np.isfinite(x) & np.isfinite(y)
@@ -410,7 +285,7 @@ def _mixed(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparis
         mean_abs=_finite(tally.sum_abs / tally.finite) if tally.finite else None,
         max_abs=_finite(max(float(tally.max_abs), 0.0)) if tally.finite else None,
         max_abs_index=tally.index(tally.max_at),
-        chunks=_chunks(a, tally),
+        chunks=tally.chunk_differences(a),
     )
 
 
@@ -422,13 +297,3 @@ def _values(array: Array, dtype: str) -> Array:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
-
-
-def _chunks(a: Chunked, tally: _Tally) -> tuple[ChunkDifference, ...]:
-    if len(a.parts) < 2 or not tally.chunks:
-        return ()
-    edges = (0, *np.cumsum(a.rows).tolist())
-    return tuple(
-        ChunkDifference(name, start, stop, count)
-        for name, (start, stop), count in zip(a.names, pairwise(edges), tally.chunks, strict=True)
-    )

@@ -81,7 +81,7 @@ def isclose(a: Array, b: Array, dtype: str, tolerance: Tolerance) -> npt.NDArray
     number = left.dtype.type
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         scaled = np.abs(narrow(number(tolerance.rtol) * right, dtype))
-        # torch 2.1 keeps rtol in float32 for the product but rounds atol to the dtype before the sum.
+        # torch 2.1 keeps rtol in float32 for the product but rounds atol before the sum.
         atol = narrow(np.array([tolerance.atol], number), dtype)
         allowed = narrow(atol + scaled, dtype)
         actual = np.abs(narrow(left - right, dtype))
@@ -91,7 +91,7 @@ def isclose(a: Array, b: Array, dtype: str, tolerance: Tolerance) -> npt.NDArray
 def allclose(a: Tensor, b: Tensor, tolerance: Tolerance) -> bool:
     """Return what ``torch.allclose(a, b, rtol, atol)`` returns, for tensors of one shape.
 
-    Torch would also stretch unequal shapes to fit; two artifacts of unequal shape are never close here.
+    Torch would also stretch unequal shapes to fit; artifacts of unequal shape are never close here.
 
     Raises
     ------
@@ -107,4 +107,4 @@ def allclose(a: Tensor, b: Tensor, tolerance: Tolerance) -> bool:
 
 def _check_float(dtype: str) -> None:
     if not is_float(dtype):
-        raise ComparisonError(f"{dtype} is never given a tolerance", "compare integers for equality")
+        raise ComparisonError(f"{dtype} is never given a tolerance", "compare it for equality")

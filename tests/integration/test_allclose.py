@@ -88,12 +88,22 @@ def _narrowed(values: np.ndarray, dtype: str) -> np.ndarray:
         return bits(values.astype(CARRIERS[dtype]), dtype)
 
 
-def test_isclose_and_allclose_agree_with_torch_in_every_element(python: Path, tmp_path: Path) -> None:
+def test_isclose_and_allclose_agree_with_torch_in_every_element(
+    python: Path, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(20250913)
     pairs = {dtype: _pairs(dtype, rng) for dtype in FORMATS}
-    arrays = {f"{d}_{s}": bits(x, d) for d, ab in pairs.items() for s, x in zip("ab", ab, strict=True)}
+    arrays = {
+        f"{d}_{s}": bits(x, d) for d, ab in pairs.items() for s, x in zip("ab", ab, strict=True)
+    }
     np.savez(tmp_path / "cases.npz", tolerances=np.array(TOLERANCES), **arrays)
-    command = [str(python), "-c", IN_TORCH, str(tmp_path / "cases.npz"), str(tmp_path / "torch.npz")]
+    command = [
+        str(python),
+        "-c",
+        IN_TORCH,
+        str(tmp_path / "cases.npz"),
+        str(tmp_path / "torch.npz"),
+    ]
     limited = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, env=limited, capture_output=True, text=True)
     if tuple(int(n) for n in done.stdout.split(".")[:2]) < (2, 1):
@@ -112,7 +122,9 @@ def test_isclose_and_allclose_agree_with_torch_in_every_element(python: Path, tm
             if disagree.any():
                 wrong[f"{dtype} {tolerance}"] = int(disagree.sum())
             whole = [
-                tolerances.allclose(Tensor(a[j : j + 64], dtype), Tensor(b[j : j + 64], dtype), tolerance)
+                tolerances.allclose(
+                    Tensor(a[j : j + 64], dtype), Tensor(b[j : j + 64], dtype), tolerance
+                )
                 for j in range(0, len(a), 64)
             ]
             assert whole == answers[f"{dtype}_{i}_all"].tolist()
