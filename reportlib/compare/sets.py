@@ -134,3 +134,13 @@ def same_sets(
         right = sorted_within(b.flat(int(starts_b[first]), int(starts_b[last])), lb)
         result[first:last] = equal_groups(left, la, right, lb)
     return result
+
+
+def counts(codes: Chunked) -> Integers:
+    """Return how often each number from 0 up occurs in non-negative integers."""
+    total = np.zeros(0, np.int64)
+    for _, block in codes.blocks():
+        found = np.bincount(block, minlength=total.size)
+        found[: total.size] += total
+        total = found
+    return total
