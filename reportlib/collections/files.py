@@ -142,7 +142,7 @@ class TsvSource:
             if columns[0] != str(position):
                 raise CollectionError(
                     f"{where}: the pid is {columns[0]!r}, not {position}",
-                    "number the passages 0, 1, 2, ... in order, without a header, as colbert-ai asks",
+                    "number the passages 0, 1, 2, ... in order and leave out any header",
                 )
             if len(columns) < 2 or not columns[1].strip():
                 raise CollectionError(

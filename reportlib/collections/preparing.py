@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from reportlib import wheels
 from reportlib.collections.docstrings import DocstringSource
 from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.huggingface import HuggingFaceSource
-from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES, SOURCE
+from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
 from reportlib.collections.source import Source
 from reportlib.collections.writing import Progress, write_folder
 from reportlib.errors import CollectionError
-from reportlib.store import canonical_json, digest, digest_file, project_home
+from reportlib.inputs import ANEW, SOURCE, obtain
+from reportlib.store import digest_file, project_home
 from reportlib.study import CollectionSpec
 
 #: Raised whenever the same source would give other bytes than before.
@@ -62,7 +62,7 @@ class Collection:
             files = {name: content["files"][name] for name in (PASSAGES, QUERIES, JUDGEMENTS)}
             for name, file in files.items():
                 if (path / name).stat().st_size != file["bytes"]:
-                    raise CollectionError(f"{path / name} was changed", _ANEW)
+                    raise CollectionError(f"{path / name} was changed", ANEW)
             return cls(
                 path=path,
                 sha256=files[PASSAGES]["sha256"],
@@ -72,7 +72,7 @@ class Collection:
                 source=str(content["source"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CollectionError(f"{path} is not a prepared collection: {error}", _ANEW) from error
+            raise CollectionError(f"{path} is not a prepared collection: {error}", ANEW) from error
 
     def verify(self) -> None:
         """Hash every file again.
@@ -85,10 +85,7 @@ class Collection:
         content = json.loads((self.path / SOURCE).read_text(encoding="utf-8"))
         for name, file in content["files"].items():
             if digest_file(self.path / name) != file["sha256"]:
-                raise CollectionError(f"{self.path / name} was changed", _ANEW)
-
-
-_ANEW = "remove the folder and run again: it is prepared anew"
+                raise CollectionError(f"{self.path / name} was changed", ANEW)
 
 
 def prepare(
@@ -96,10 +93,10 @@ def prepare(
 ) -> Collection:
     """Bring a collection into the one form that every arm reads.
 
-    The folder is ``<home>/inputs/collection-<16 hexadecimal digits>``, named by the hash of its
-    three data files, and appears only when it is whole. What was prepared before is found again by
-    the source's description and the size and time of its files, without reading them; a data set of
-    a hub is read once.
+    The folder is ``<home>/inputs/collection-<16 digits>``, named by the hash of its `source.json`
+    (which has the hashes of the others), and appears only when it is whole. What was prepared
+    before is found again by its description and the size and time of its files, without reading
+    them; a data set of a hub is read once.
 
     Parameters
     ----------
@@ -124,54 +121,15 @@ def prepare(
     DiskSpaceError
         When the disk is full.
     """
-    # Not at the top: environments read collections and need no file locks.
-    from filelock import FileLock
-
     home = project_home() if home is None else home
-    inputs = home / "inputs"
     source = _source(spec, base, home)
-    key = digest(canonical_json(_fingerprint(spec, source)).encode())[:16]
-    record = inputs / "prepared" / f"{key}.json"
-    if found := _prepared(record, inputs):
-        return found
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(inputs / ".collections.lock"):
-        if found := _prepared(record, inputs):
-            return found
-        partial = inputs / ".collection.partial"
-        content = write_folder(source, partial, progress or _silent)
-        folder = inputs / f"collection-{_content_hash(content)[:16]}"
-        _settle(partial, folder)
-        record.write_text(json.dumps({"folder": folder.name}) + "\n", encoding="utf-8")
-    return Collection.open(folder)
 
-
-def _prepared(record: Path, inputs: Path) -> Collection | None:
-    try:
-        return Collection.open(inputs / json.loads(record.read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, CollectionError):
-        return None
-
-
-def _settle(partial: Path, folder: Path) -> None:
-    """Put a folder in its place; one of the same content stays, for it may be in use."""
-    try:
-        Collection.open(folder)
-        (partial / SOURCE).replace(folder / SOURCE)
-        shutil.rmtree(partial)
-    except CollectionError:
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+    make = partial(write_folder, source, progress=progress or _silent)
+    return obtain("collection", _fingerprint(spec, source), home, make, Collection.open)
 
 
 def _silent(what: str, count: int) -> None:
     """Report nothing."""
-
-
-def _content_hash(content: Mapping[str, Any]) -> str:
-    return digest(
-        canonical_json({name: file["sha256"] for name, file in content["files"].items()}).encode()
-    )
 
 
 def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:

@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from reportlib.errors import CollectionError
+from reportlib.inputs import ANEW
 
-PASSAGES, QUERIES, JUDGEMENTS, SOURCE = (
-    "collection.jsonl",
-    "queries.jsonl",
-    "qrels.tsv",
-    "source.json",
-)
+PASSAGES, QUERIES, JUDGEMENTS = "collection.jsonl", "queries.jsonl", "qrels.tsv"
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def _open(path: Path) -> IO[bytes]:
     except OSError as error:
         raise CollectionError(
             f"{path.parent} is not a prepared collection: {path.name} cannot be read",
-            "remove the folder and run again: it is prepared anew",
+            ANEW,
         ) from error
 
 
@@ -151,6 +147,4 @@ def _records(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _damaged(path: Path, number: int) -> CollectionError:
-    return CollectionError(
-        f"{path}, line {number} is damaged", "remove the folder and run again: it is prepared anew"
-    )
+    return CollectionError(f"{path}, line {number} is damaged", ANEW)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import shutil
 from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES, SOURCE
+from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
 from reportlib.collections.source import Entry, Source
-from reportlib.errors import CollectionError, DiskSpaceError
+from reportlib.errors import CollectionError
+from reportlib.inputs import SOURCE
 from reportlib.store import digest_file
 
 #: Called now and then with what is being read and how many there were so far.
@@ -57,7 +55,7 @@ def _short(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def write_folder(source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
+def write_folder(source: Source, folder: Path, progress: Progress) -> None:
     """Write a source as a canonical folder.
 
     Parameters
@@ -65,38 +63,16 @@ def write_folder(source: Source, folder: Path, progress: Progress) -> dict[str, 
     source : Source
         Where it comes from.
     folder : Path
-        Is made; whatever is there already is removed. When this fails it is removed again.
+        There, and empty.
     progress : callable
         Gets ``passages``, ``queries`` or ``judgements`` and how many of them were read so far.
-
-    Returns
-    -------
-    dict
-        The content of `source.json`.
 
     Raises
     ------
     CollectionError
         When the collection is empty, an id occurs twice, a text cannot be written, or no judgement
         names a passage and a query that exist.
-    DiskSpaceError
-        When the disk fills up.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(parents=True)
-        return _write(source, folder, progress)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskSpaceError(
-                f"the disk of {folder.parent} is full; the unfinished collection was removed",
-                "free some room, or point REPORTLIB_HOME at another disk, and run again",
-            ) from error
-        raise
-
-
-def _write(source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
     passages, empty = _write_entries(source.passages, folder / PASSAGES, "passages", progress)
     if not len(passages):
         raise CollectionError(
@@ -124,7 +100,6 @@ def _write(source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     (folder / SOURCE).write_text(text, encoding="utf-8", newline="\n")
-    return content
 
 
 def _write_entries(
