@@ -134,7 +134,9 @@ def _values(
         *sides,
         verdict=verdict,
         same_set="whole" if verdict == "same set" else None,
-        elements=len(left) if isinstance(left, list) and _value_shape(left) == _value_shape(right) else None,
+        elements=len(left)
+        if isinstance(left, list) and _value_shape(left) == _value_shape(right)
+        else None,
         different=0 if difference is None else difference.different,
         value_difference=None if difference is None else asdict(difference),
         text=_value_text(verdict, difference),
