@@ -21,7 +21,7 @@ from colbert.modeling.checkpoint import Checkpoint
 from reportlib.artifacts import CAPTURE_POINTS
 from reportlib.capture import instruments, layers, probes, provenance, search
 from reportlib.capture.extensions import check_compiler
-from reportlib.capture.preflight import check_device
+from reportlib.capture.preflight import complaint, measure
 from reportlib.capture.progress import Progress
 from reportlib.capture.request import CaptureRequest
 from reportlib.capture.tensors import to_numpy
@@ -52,7 +52,8 @@ class Session:
 
     def __init__(self, request: CaptureRequest) -> None:
         self.request = request
-        check_device(request.device)
+        if request.device == "cuda" and (error := complaint(measure(), request.device)):
+            raise error
         check_compiler()
         self.passages = self._read_passages()
         self.dim = self._check_checkpoint()

@@ -1,0 +1,223 @@
+"""Hand a plan to Snakemake, and tell the user how far it is.
+
+Snakemake does the work: order, resuming, arms side by side. Here is only what a user sees of it, and the lock that tells
+a living run from the remains of a killed one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from reportlib.environments.check import check
+from reportlib.environments.kernels import kernel_folder
+from reportlib.environments.machine import free_bytes
+from reportlib.environments.record import find_record
+from reportlib.errors import DeviceError, DiskSpaceError, RunError
+from reportlib.study import Study
+from reportlib.workflow.plan import make_plan
+
+SNAKEFILE = Path(__file__).with_name("Snakefile")
+#: Lines of the jobs that a user wants to see: an arm's progress, an environment's, and how many steps are done.
+_ARM = re.compile(r"^\S+ · ")
+_STEPS = re.compile(r"^(\d+) of (\d+) steps \((\d+)%\) done")
+#: An error of ours, as a traceback ends in it.
+_OURS = re.compile(r"(?:reportlib\.errors\.)?([A-Z]\w*Error): (.+)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made.
+
+    Attributes
+    ----------
+    page, report : Path
+        The study's `index.html` and `report.json`.
+    steps : int
+        How many steps of the workflow had to be done; 0 when everything was there.
+    """
+
+    page: Path
+    report: Path
+    steps: int
+
+
+def run_study(
+    study: Study, root: Path, home: Path, *, cores: int | None = None, options: Sequence[str] = (), progress: Progress
+) -> Outcome:
+    """Bring a study's page up to date.
+
+    Parameters
+    ----------
+    study : Study
+        Already read and checked.
+    root : Path
+        The project.
+    home : Path
+        Folder for environments, inputs and captures.
+    cores : int, optional
+        How many cores to use; the study's threads by default, so that no two arms disturb each other.
+    options : sequence of str
+        Further options for Snakemake (``--executor``, ``--profile``, ``--dry-run``).
+    progress : callable
+        Told one line at a time.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    RunError
+        When another run of this project is under way, or a step failed; the message has the step's own error.
+    ReportlibError
+        When something that the study needs cannot be used: before any long work.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError("another run of this project is under way", "wait for it, or stop it") from error
+    with lock:
+        plan_path = make_plan(study, root, home, progress)
+        plan = json.loads(plan_path.read_text(encoding="utf-8"))
+        check_machine(study, home, plan)
+        snakemake = _Snakemake(root, home, plan_path, cores or study.threads, progress)
+        snakemake.unlock()
+        steps = snakemake.run([*options])
+        return Outcome(root / plan["page"], root / plan["report"], steps)
+
+
+def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
+    """Check the device and the disk for what is still to be captured.
+
+    Raises
+    ------
+    DeviceError
+        When the study's device is not there, or an environment that is made cannot use it. One that is not made yet
+        is checked as soon as it is.
+    DiskSpaceError
+        When there is clearly not enough room.
+    """
+    missing = [arm for arm in plan["arms"].values() if not _captured(home, arm)]
+    if study.device == "cuda" and missing:
+        if not _has_gpu():
+            raise DeviceError("the study asks for device cuda, and this machine has no GPU", "use --device cpu")
+        for name in study.environments:
+            record = find_record(name, home)
+            if record is not None:
+                check(record, home, study.device)
+    free = free_bytes(home)
+    if missing and free < _CAPTURE_BYTES * len(missing):
+        raise DiskSpaceError(
+            f"{free / 1e9:.1f} GB are free for {len(missing)} captures of at least {_CAPTURE_BYTES / 1e6:.0f} MB",
+            "free some room, or point REPORTLIB_HOME at another disk",
+        )
+
+
+#: The smallest room that a capture may need: the default study's largest takes less.
+_CAPTURE_BYTES = 200_000_000
+
+
+def _captured(home: Path, arm: dict[str, Any]) -> bool:
+    return (home / "captures" / Path(arm["capture"]).name / "manifest.json").is_file()
+
+
+def _has_gpu() -> bool:
+    """Whether NVIDIA's driver sees a GPU: asked before an environment is made, so without torch."""
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+
+
+@dataclass(frozen=True)
+class _Snakemake:
+    root: Path
+    home: Path
+    plan: Path
+    cores: int
+    progress: Progress
+
+    def command(self, options: Sequence[str]) -> list[str]:
+        return [
+            sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", str(self.cores),
+            "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input", "--nocolor",
+            "--config", f"plan={self.plan}", *options,
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of every step: the host's programs and the project's kernels are found first."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        jupyter = [str(kernel_folder(self.home)), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+        return {
+            **os.environ,
+            "PATH": path,
+            "JUPYTER_PATH": os.pathsep.join(jupyter),
+            "REPORTLIB_HOME": str(self.home),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def unlock(self) -> None:
+        """Remove a lock that a killed run left. Ours is held, so no run of `reportlib` is alive."""
+        if any((self.root / ".snakemake" / "locks").glob("*")):
+            self.progress("taking over from a run that was killed")
+            command = self.command(["--unlock", "--quiet", "all"])
+            subprocess.run(command, cwd=self.root, env=self.environment(), check=True, capture_output=True)
+
+    def run(self, options: Sequence[str]) -> int:
+        """Run Snakemake, its whole output in a log; return how many steps were done."""
+        log = self.plan.with_name("run.log")
+        done, tail = 0, []
+        with log.open("w", encoding="utf-8") as copy:
+            process = subprocess.Popen(
+                self.command(options),
+                cwd=self.root,
+                env=self.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            try:
+                for line in _lines(process):
+                    copy.write(line + "\n")
+                    tail = [*tail[-400:], line]
+                    if _ARM.match(line):
+                        self.progress(line)
+                    elif steps := _STEPS.match(line):
+                        done = int(steps.group(1))
+                        self.progress(f"{steps.group(1)} of {steps.group(2)} steps done")
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+            if process.wait():
+                raise RunError(*_explain(tail, log))
+        return done
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    assert process.stdout is not None  # noqa: S101  (Popen was given a pipe)
+    for line in process.stdout:
+        yield _COLOUR.sub("", line.rstrip())
+
+
+def _explain(tail: list[str], log: Path) -> tuple[str, str]:
+    """Return what went wrong and how to mend it, from a failed run's last lines."""
+    for number in range(len(tail) - 1, -1, -1):
+        if found := _OURS.search(tail[number]):
+            following = tail[number + 1] if number + 1 < len(tail) else ""
+            mend = following.split("To mend it: ", 1)[1] if "To mend it: " in following else ""
+            return f"a step failed: {found.group(2)}", mend or f"the whole log is {log}"
+    shown = "\n".join(line for line in tail[-15:] if line)
+    return f"a step failed:\n{shown}", f"the whole log is {log}"
