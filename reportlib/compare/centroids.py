@@ -112,7 +112,9 @@ def walk(a: Side, b: Side) -> CentroidPass:
         reordered[run] = ~equal_groups(ids_a, la, ids_b, lb)
         tokens[run] = equal_groups(sorted_a, la, sorted_b, lb)
         passages[run] = equal_groups(pids_a, many_a, pids_b, many_b)
-        example = _better(example, _example(first, reordered[run] & tokens[run], la, ids_a, ids_b))
+        example = _better(
+            example, _example(first, reordered[run] & tokens[run], (la, lb), (ids_a, ids_b))
+        )
     return CentroidPass(
         reordered,
         tokens,
@@ -178,18 +180,20 @@ class _Walker:
 
 
 def _example(
-    first: int, wanted: Flags, lengths: Integers, ids_a: Integers, ids_b: Integers
+    first: int, wanted: Flags, sizes: tuple[Integers, Integers], ids: tuple[Integers, Integers]
 ) -> Reordered | None:
     """Return the wanted centroid whose size suits a figure best, the first of equals."""
+    lengths = sizes[0]
     fitting = np.flatnonzero(wanted & (lengths >= FIGURE_LEAST) & (lengths <= FIGURE_MOST))
     if not fitting.size:
         fitting = np.flatnonzero(wanted & (lengths <= FIGURE_MOST))
     if not fitting.size:
         return None
     chosen = int(fitting[np.argmin(np.abs(lengths[fitting] - FIGURE_SIZE))])
-    start = int(lengths[:chosen].sum())
-    run = slice(start, start + int(lengths[chosen]))
-    return Reordered(first + chosen, ids_a[run], ids_b[run])
+    # A centroid before it can have other numbers of token ids on the two sides.
+    starts = [int(side[:chosen].sum()) for side in sizes]
+    a, b = (side[at : at + int(lengths[chosen])] for side, at in zip(ids, starts, strict=True))
+    return Reordered(first + chosen, a, b)
 
 
 def _better(old: Reordered | None, new: Reordered | None) -> Reordered | None:

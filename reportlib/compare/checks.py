@@ -1,0 +1,94 @@
+"""Refuse captures that cannot be set side by side, before anything is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from reportlib.errors import ComparisonError
+from reportlib.store import Capture
+from reportlib.study import Arm, Study
+
+
+def missing_arms(study: Study, captures: Mapping[str, Capture]) -> list[str]:
+    """Return the names of the study's arms that have no capture, in the study's order."""
+    return [arm.name for arm in study.arms() if arm.name not in captures]
+
+
+def check(study: Study, captures: Mapping[str, Capture], *, verify: bool = False) -> None:
+    """Check that the study's captures are of one collection, checkpoint, device and of its settings.
+
+    Parameters
+    ----------
+    study : Study
+        What the captures claim to be of.
+    captures : mapping of str to Capture
+        By arm name. What a capture does not say is not held against it.
+    verify : bool
+        Also read every artifact and compare it with its hash.
+
+    Raises
+    ------
+    ComparisonError
+        Naming the two captures, or the capture and the setting, that do not belong together.
+    """
+    arms = [arm for arm in study.arms() if arm.name in captures]
+    for arm in arms:
+        _check_settings(study, arm, captures[arm.name])
+    for name in ("collection", "checkpoint"):
+        _check_input(name, ((arm.name, captures[arm.name]) for arm in arms))
+    if verify:
+        for arm in arms:
+            for artifact in captures[arm.name].damaged():
+                raise ComparisonError(
+                    f"artifact {artifact!r} in the capture of {arm.name} is damaged: "
+                    "its bytes do not have the hash of the manifest",
+                    "remove that capture and run its arm again",
+                )
+
+
+def input_hash(capture: Capture, name: str) -> str | None:
+    """Return the sha256 of the collection or checkpoint that a capture read, None where it does not say."""
+    given = capture.provenance.get("inputs", {}).get(name)
+    if isinstance(given, Mapping):
+        given = given.get("sha256")
+    return None if given is None else str(given)
+
+
+def _check_input(name: str, captures: Iterable[tuple[str, Capture]]) -> None:
+    known = [(arm, input_hash(capture, name)) for arm, capture in captures]
+    known = [(arm, sha256) for arm, sha256 in known if sha256 is not None]
+    for arm, sha256 in known[1:]:
+        first, expected = known[0]
+        if sha256 != expected:
+            raise ComparisonError(
+                f"the captures of {first} and {arm} are of different {name}s "
+                f"(sha256 {str(expected)[:12]} and {str(sha256)[:12]})",
+                f"run both arms with the same {name}",
+            )
+
+
+def _check_settings(study: Study, arm: Arm, capture: Capture) -> None:
+    wanted: dict[str, Any] = {
+        "environment": arm.environment,
+        "precision": arm.precision,
+        "device": study.device,
+        "passages": arm.passages,
+        "threads": study.threads,
+        **asdict(study.colbert),
+    }
+    said = {**capture.arm, **capture.arm.get("colbert", {})}
+    for name, value in wanted.items():
+        if name in said and said[name] != value:
+            raise ComparisonError(
+                f"the capture of {arm.name} has {name} = {said[name]!r}; the study says {value!r}",
+                f"run {arm.name} again, or change {study.path.name}",
+            )
+    swap = said.get("swap", "")
+    points = tuple(swap.split("+")) if isinstance(swap, str) and swap else tuple(swap)
+    if "swap" in said and points != arm.swap:
+        raise ComparisonError(
+            f"the capture of {arm.name} replaces {points or 'nothing'}, not {arm.swap or 'nothing'}",
+            f"run {arm.name} again",
+        )

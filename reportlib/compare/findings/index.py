@@ -1,0 +1,162 @@
+"""Findings along the pipeline: the final artifacts, where the difference starts, and BERT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reportlib.compare.findings.facts import Facts, Finding
+from reportlib.compare.phrases import code, count, listing
+from reportlib.compare.results import VERDICTS
+
+_WORDS = {
+    "close": ("is close", "are close"),
+    "same set": ("holds the same set in another order", "hold the same set in another order"),
+    "different": ("is different", "are different"),
+    "shape mismatch": ("has another shape", "have another shape"),
+    "missing": ("was captured on one side only", "were captured on one side only"),
+}
+
+
+def final(part: Facts) -> Finding:
+    """Say what became of the final artifacts, and of the intermediate ones where those agree."""
+    records, total = part.final, len(part.final)
+    unlike = [r for r in records if r["verdict"] != "identical"]
+    evidence = (f"{part.at}/summary/final", *part.pointer(*(r["artifact"] for r in unlike)))
+    if not records:
+        sentence = f"{part.title}, no final artifact was captured."
+    elif not unlike:
+        identical = (
+            "the one final artifact is identical"
+            if total == 1
+            else f"all {total} final artifacts are identical"
+        )
+        sentence = f"{part.title}, {identical} in {part.a} and {part.b}{_intermediate(part)}."
+        evidence += (f"{part.at}/summary/intermediate",)
+    else:
+        sentence = f"{part.title}, {_tally(records, unlike)} between {part.a} and {part.b}."
+    return Finding(f"{part.key}/final", "what", sentence, evidence, ("F1",))
+
+
+def _tally(records: list[Mapping[str, Any]], unlike: list[Mapping[str, Any]]) -> str:
+    groups = []
+    for verdict in VERDICTS[1:]:
+        names = [r["artifact"] for r in unlike if r["verdict"] == verdict]
+        if names:
+            groups.append(f"{code(names)} {_WORDS[verdict][len(names) > 1]}{_by(unlike, verdict)}")
+    total, number = len(records), len(unlike)
+    start = f"all {total}" if number == total else f"{number} of {total}"
+    return f"{start} final artifacts differ ({'; '.join(groups)})"
+
+
+def _by(records: list[Mapping[str, Any]], verdict: str) -> str:
+    """Return which tolerances the close ones pass."""
+    if verdict != "close":
+        return ""
+    names = {r["tolerance"] for r in records if r["verdict"] == "close"}
+    if names == {"default"}:
+        return " by the default tolerance"
+    return " by the bnb tolerance" if names == {"bnb"} else " by the default or the bnb tolerance"
+
+
+def _intermediate(part: Facts) -> str:
+    known = [r for r in part.data["artifacts"] if not r["final"]]
+    unlike = [r["artifact"] for r in known if r["verdict"] != "identical"]
+    layers = sum(each["total"] - each["identical"] for each in part.data["layers"])
+    if unlike == ["sort_indices"] and not layers:
+        return "; on the way there only the order of the sorted codes' indices differs"
+    if unlike or layers:
+        parts = [code(unlike, 4)] if unlike else []
+        parts += [f"{count(layers, 'layer output')} of BERT"] if layers else []
+        verb = "differ" if len(unlike) + layers > 1 else "differs"
+        return f", although on the way there {listing(parts)} {verb}"
+    return f", and so are the {len(known)} intermediate ones" if known else ""
+
+
+def post_agreement(part: Facts) -> Iterator[Finding]:
+    """Say how many rows of the post's tables have the same result here, under the post's kind of arithmetic."""
+    rows = [r for r in part.data["artifacts"] if r["post"] and r["post"]["agrees"] is not None]
+    if not rows or part.data["precision"] != "autocast":
+        return
+    unlike = [r["artifact"] for r in rows if not r["post"]["agrees"]]
+    sentence = (
+        f"{part.title}, {len(rows) - len(unlike)} of the {len(rows)} artifacts in the reference post's "
+        "tables have the post's result; the post measured on an L4 GPU under float16 autocast"
+    )
+    sentence += f". The others are {code(unlike)}." if unlike else "."
+    evidence = part.pointer(*(r["artifact"] for r in rows))
+    yield Finding(f"{part.key}/post", "what", sentence, evidence, ("F1",))
+
+
+def bert(part: Facts) -> Iterator[Finding]:
+    """Say whether BERT's layers agree, and whether what enters them does."""
+    inputs = part.data["layers"]
+    if not inputs:
+        return
+    total = sum(each["total"] for each in inputs)
+    unlike = [each for each in inputs if each["first_difference"] is not None]
+    evidence = tuple(f"{part.at}/layers/{n}" for n in range(len(inputs)))
+    if not unlike:
+        sentence = (
+            f"{part.title}, all {total} captured outputs of BERT's embedding and encoder layers are "
+            f"identical, for {listing([each['label'] for each in inputs])}."
+        )
+        yield Finding(f"{part.key}/bert", "why", sentence, evidence, ("F5",))
+        return
+    entering, pointers = _entering(part)
+    where = _where(inputs, unlike)
+    sentence = f"{part.title}, {entering}the outputs of BERT's layers differ {where}."
+    yield Finding(
+        f"{part.key}/bert", "why", sentence, evidence + pointers, ("F5", "A5", "A6", "A7")
+    )
+
+
+def _entering(part: Facts) -> tuple[str, tuple[str, ...]]:
+    """Return a clause on what enters BERT, if that was captured, and pointers to it."""
+    names = ("token_ids", "attention_mask")
+    known = [r for r in map(part.artifact, names) if r is not None]
+    weights = part.data["weights"]
+    pointers = part.pointer(*names) + ((f"{part.at}/weights",) if weights else ())
+    unlike = [r["artifact"] for r in known if r["verdict"] != "identical"]
+    if unlike or (weights and not weights["identical"]):
+        what = [code(unlike)] if unlike else []
+        what += ["some weights"] if weights and not weights["identical"] else []
+        return f"{listing(what)} differ before BERT runs, and ", pointers
+    same = ["the tokens"] if len(known) == len(names) else []
+    same += [f"all {weights['total']:,} weights"] if weights else []
+    return (f"{listing(same)} are identical, but " if same else ""), pointers
+
+
+def _where(inputs: list[Mapping[str, Any]], unlike: list[Mapping[str, Any]]) -> str:
+    firsts = {each["first_difference"] for each in unlike}
+    if len(unlike) == len(inputs):
+        whom = f"for every input ({listing([each['label'] for each in inputs])})"
+    else:
+        whom = f"for {listing([each['label'] for each in unlike])}, not for the other inputs"
+    if len(firsts) > 1:
+        return f"{whom}, from different layers on"
+    first_layer = firsts.pop()
+    start = (
+        "the embedding output" if first_layer == "embeddings" else f"encoder layer {first_layer}"
+    )
+    return f"from {start} on, {whom}"
+
+
+def first(part: Facts) -> Iterator[Finding]:
+    """Say where along the pipeline the first difference stands."""
+    found = part.data["first_difference"]
+    if found is None:
+        sentence = f"{part.title}, no captured artifact differs, so there is nothing to explain."
+        evidence = (f"{part.at}/first_difference", f"{part.at}/summary")
+        yield Finding(f"{part.key}/first", "why", sentence, evidence)
+        return
+    if found["name"] == "layers":
+        return
+    record = part.data["artifacts"][found["index"]]
+    meaning = record["description"][0].lower() + record["description"][1:]
+    sentence = (
+        f"{part.title}, `{found['name']}` ({meaning}) is the first artifact along the pipeline that "
+        f"differs; every one captured before it is identical."
+    )
+    evidence = (f"{part.at}/first_difference", f"{part.at}/artifacts/{found['index']}")
+    yield Finding(f"{part.key}/first", "why", sentence, evidence)

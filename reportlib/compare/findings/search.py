@@ -1,0 +1,65 @@
+"""Findings on search: what a user of the index would notice, and what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reportlib.compare.findings.facts import Facts, Finding
+from reportlib.compare.phrases import count
+
+
+def rankings(part: Facts) -> Iterator[Finding]:
+    """Say how many queries get the same passages, in the same order, with the same scores."""
+    data = part.data["rankings"]
+    if data is None or not data["queries"]:
+        sentence = f"{part.title}, the two indexes were not searched."
+        yield Finding(f"{part.key}/rankings", "matter", sentence, (f"{part.at}/rankings",))
+        return
+    k, queries = data["k"], count(data["queries"], "query")
+    if _identical(data):
+        sentence = (
+            f"{part.title}, searching both indexes gives the same top {k} in the same order for all "
+            f"{queries}{_scores(data)}."
+        )
+    else:
+        sentence = (
+            f"{part.title}, searching both indexes with {queries} gives the same top {k} in the same "
+            f"order for {data['same_order']:,} and the same set for {data['same_set']:,}; a query has "
+            f"{data['symmetric_difference']:.2f} passages on one side only, on average "
+            f"(0 to {2 * k} are possible)."
+        )
+    yield Finding(
+        f"{part.key}/rankings", "matter", sentence, (f"{part.at}/rankings",), ("I2", "I4")
+    )
+
+
+def _identical(data: Mapping[str, Any]) -> bool:
+    return bool(data["same_order"] == data["queries"])
+
+
+def _scores(data: Mapping[str, Any]) -> str:
+    if data["scores_identical"]:
+        return ", with identical scores"
+    largest = data["max_score_difference"]
+    return "" if largest is None else f"; scores differ by {largest:.2g} at most"
+
+
+def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> Finding:
+    """Say what this study cannot say about retrieval quality."""
+    pair = report["pairs"][number]
+    known = [p for p in parts if p.data["rankings"] and p.data["rankings"]["queries"]]
+    evidence = tuple(f"{p.at}/rankings" for p in parts)
+    if known and len(known) == len(parts) and all(_identical(p.data["rankings"]) for p in known):
+        sentence = (
+            "Every ranking that was made is the same on both sides, so any measure of retrieval quality "
+            "that looks at these passages and their order is the same too."
+        )
+    elif known:
+        sentence = (
+            "This study did not score its rankings with relevance judgements: whether the change makes "
+            "retrieval better or worse is not measured here."
+        )
+    else:
+        sentence = "This study did not search, so nothing is measured of the effect on retrieval."
+    return Finding(f"{pair['b']}/quality", "matter", sentence, evidence, ("I2",))

@@ -1,0 +1,44 @@
+"""How findings name things: numbers with their nouns, lists, versions, precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_IRREGULAR = {"query": "queries", "index": "indexes"}
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 passage``, ``4,162 indices`` (regular plurals in s)."""
+    return f"{number:,} {noun if number == 1 else _IRREGULAR.get(noun, noun + 's')}"
+
+
+def listing(items: Iterable[str], most: int = 8) -> str:
+    """Return ``a, b and c``; what exceeds `most` is counted."""
+    known = list(items)
+    if len(known) > most:
+        known = [*known[: most - 1], f"{len(known) - most + 1} more"]
+    if len(known) < 2:
+        return "".join(known)
+    return f"{', '.join(known[:-1])} and {known[-1]}"
+
+
+def code(names: Iterable[str], most: int = 8) -> str:
+    """Return names as code, listed; ``index/codes`` is written ``codes``."""
+    return listing([f"`{name.removeprefix('index/')}`" for name in names], most)
+
+
+def versions(environments: Sequence[Mapping[str, Any]], a: str, b: str) -> tuple[str, str]:
+    """Return what to call two environments: ``PyTorch 2.0.1`` where versions tell them apart."""
+    known = {e["name"]: str(e["torch"].get("version") or "").split("+")[0] for e in environments}
+    left, right = known.get(a, ""), known.get(b, "")
+    if not left or not right or list(known.values()).count(left) > 1 or left == right:
+        return a, b
+    return f"PyTorch {left}", f"PyTorch {right}"
+
+
+def precision(name: str, device: str) -> str:
+    """Return a precision with the dtype that it means on this device."""
+    if name != "autocast":
+        return name
+    return "float16 autocast" if device == "cuda" else "bfloat16 autocast"

@@ -1,0 +1,221 @@
+"""Compare all captures of a study: the content of its `report.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any
+
+from reportlib.compare import origins, posts
+from reportlib.compare.checks import check, input_hash, missing_arms
+from reportlib.compare.findings import findings
+from reportlib.compare.layers import compare_layers, compare_weights
+from reportlib.compare.order import compare_order
+from reportlib.compare.pipeline import compare_artifacts, first_difference, summary
+from reportlib.compare.rankings import compare_rankings
+from reportlib.compare.sorting import compare_probes
+from reportlib.compare.swaps import compare_swap
+from reportlib.errors import ComparisonError
+from reportlib.store import Capture
+from reportlib.study import Arm, CheckpointSpec, CollectionSpec, Study
+
+Record = dict[str, Any]
+SCHEMA_VERSION = 1
+
+
+def compare_study(
+    study: Study,
+    captures: Mapping[str, Capture],
+    *,
+    allow_missing: bool = False,
+    verify: bool = False,
+) -> Record:
+    """Compare the study's first environment with each further one.
+
+    Parameters
+    ----------
+    study : Study
+        Says which arms there are.
+    captures : mapping of str to Capture
+        By arm name.
+    allow_missing : bool
+        Report what there is, and name the arms that are not there, instead of refusing.
+    verify : bool
+        Read every artifact and compare it with its hash first.
+
+    Returns
+    -------
+    dict
+        What ``reports/SCHEMA.md`` describes: plain values only, the same for the same captures.
+
+    Raises
+    ------
+    ComparisonError
+        When captures are missing, damaged, or of different collections, checkpoints, settings or devices.
+    StoreError
+        When an artifact cannot be read.
+    """
+    missing = missing_arms(study, captures)
+    if missing and (not allow_missing or len(missing) == len(study.arms())):
+        raise ComparisonError(
+            f"no capture of {', '.join(missing)}",
+            "run these arms first, or leave them out of the study",
+        )
+    check(study, captures, verify=verify)
+    present = {arm.name: captures[arm.name] for arm in study.arms() if arm.name in captures}
+    environments = [
+        origins.environment(name, capture)
+        for name in study.environments
+        if (capture := _any_of(study, present, name)) is not None
+    ]
+    report: Record = {
+        "schema_version": SCHEMA_VERSION,
+        "study": _study(study, present),
+        "platform": origins.platform(study.device, study.threads, present, environments),
+        "environments": environments,
+        "pairs": [_pair(study, present, other) for other in study.environments[1:]],
+        "missing_arms": missing,
+    }
+    report["findings"] = findings(report)
+    return report
+
+
+def _any_of(study: Study, captures: Mapping[str, Capture], environment: str) -> Capture | None:
+    """Return an environment's first capture, plain arms before swapped ones."""
+    arms = (arm for arm in study.arms() if arm.environment == environment)
+    return next((captures[arm.name] for arm in arms if arm.name in captures), None)
+
+
+def _study(study: Study, captures: Mapping[str, Capture]) -> Record:
+    indexed = {p: _indexed(study, captures, p) for p in study.passages}
+    whole = [indexed[p] for p, count in study.passages.items() if count == 0]
+    asked = [
+        len(capture.value("rankings")["queries"])
+        for capture in captures.values()
+        if "rankings" in capture.artifacts
+    ]
+    first = next(iter(captures.values()))
+    return {
+        "slug": study.slug,
+        "title": study.title,
+        "environments": list(study.environments),
+        "device": study.device,
+        "threads": study.threads,
+        "collection": {
+            "source": study.collection.source,
+            "sentence": _collection(study.collection),
+            "sha256": input_hash(first, "collection"),
+            "passages": next((count for count in whole if count is not None), None),
+            "queries": max(asked, default=None),
+        },
+        "checkpoint": {
+            "source": _without_folders(study.checkpoint.source),
+            "sentence": _checkpoint(study.checkpoint),
+            "sha256": input_hash(first, "checkpoint"),
+            "dim": _dim(first),
+        },
+        "colbert": asdict(study.colbert),
+        "precisions": [{"name": p, "passages": n} for p, n in indexed.items()],
+    }
+
+
+def _indexed(study: Study, captures: Mapping[str, Capture], precision: str) -> int | None:
+    """Return how many passages were indexed: from `doclens`, which knows what "all" was."""
+    for arm in study.arms():
+        capture = captures.get(arm.name)
+        if capture is not None and arm.precision == precision and capture.group("doclens"):
+            return sum(len(capture.value(name)) for name in capture.group("doclens"))
+    return study.passages[precision] or None
+
+
+def _dim(capture: Capture) -> int | None:
+    lines = [
+        capture.artifacts[n] for n in ("index/centroids", "centroids") if n in capture.artifacts
+    ]
+    return lines[0].shape[-1] if lines and lines[0].shape else None
+
+
+def _without_folders(source: str) -> str:
+    """Return a hub id as it is, and of a path only the last part: paths are this machine's own."""
+    return PurePath(source).name if source.startswith(("/", ".", "~")) else source
+
+
+def _collection(spec: CollectionSpec) -> str:
+    if spec.source == "numpy-docstrings":
+        return "Paragraphs of the docstrings of the pinned numpy."
+    if spec.source == "huggingface":
+        parts = [part for part in (spec.name, spec.config, spec.split) if part]
+        return f"The Hugging Face data set {', '.join(parts)}."
+    kind = {"beir": "BEIR folder", "tsv": "TSV file"}.get(spec.source, spec.source)
+    return f"The {kind} {PurePath(spec.path).name}."
+
+
+def _checkpoint(spec: CheckpointSpec) -> str:
+    if spec.source == CheckpointSpec().source:
+        return "all-MiniLM-L6-v2 with a seeded orthonormal projection in place of ColBERT's trained one."
+    return f"{_without_folders(spec.source)}."
+
+
+def _pair(study: Study, captures: Mapping[str, Capture], other: str) -> Record:
+    first = study.environments[0]
+    left, right = (_any_of(study, captures, name) for name in (first, other))
+    return {
+        "a": first,
+        "b": other,
+        "environment_differences": origins.differences(left, right) if left and right else [],
+        "precisions": [
+            _precision(study, captures, precision, plain_a, plain_b)
+            for precision in study.passages
+            if (plain_a := captures.get(_plain(study, first, precision)))
+            and (plain_b := captures.get(_plain(study, other, precision)))
+        ],
+        "sort_probes": _probes(study, captures, first, other),
+    }
+
+
+def _plain(study: Study, environment: str, precision: str) -> str:
+    return Arm(environment, precision, study.device, study.passages[precision]).name
+
+
+def _precision(
+    study: Study, captures: Mapping[str, Capture], precision: str, a: Capture, b: Capture
+) -> Record:
+    versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
+    artifacts = compare_artifacts(a, b, with_post=posts.applies(*versions))
+    layers = compare_layers(a, b)
+    doclens = [n for name in a.group("doclens") for n in a.value(name)]
+    has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts
+    environment = next(arm.environment for arm in study.arms() if captures.get(arm.name) is b)
+    return {
+        "precision": precision,
+        "passages": len(doclens) or None,
+        "embeddings": sum(doclens) or None,
+        "artifacts": artifacts,
+        "summary": summary(artifacts),
+        "first_difference": first_difference(artifacts, layers),
+        "layers": layers,
+        "weights": compare_weights(a, b),
+        "order": compare_order(a, b),
+        "swaps": [
+            compare_swap(a, captures[arm.name], artifacts, arm.name, arm.swap)
+            for arm in study.arms()
+            if arm.swap
+            and (arm.environment, arm.precision) == (environment, precision)
+            and arm.name in captures
+        ],
+        "rankings": compare_rankings(a.value("rankings"), b.value("rankings"))
+        if has_rankings
+        else None,
+    }
+
+
+def _probes(study: Study, captures: Mapping[str, Capture], first: str, other: str) -> Record | None:
+    """Compare the sort probes of the first precision in which both environments have them."""
+    for precision in study.passages:
+        names = [_plain(study, environment, precision) for environment in (first, other)]
+        sides = [captures.get(name) for name in names]
+        if all(side is not None and "sort_probes" in side.artifacts for side in sides):
+            lists = [side.value("sort_probes") for side in sides if side is not None]
+            return {"arm_a": names[0], "arm_b": names[1], **compare_probes(*lists)}
+    return None
