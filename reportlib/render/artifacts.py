@@ -1,0 +1,254 @@
+"""The post's four tables, each row beside the post's own, and where along the pipeline the difference appears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reportlib.render import formats
+from reportlib.render.figures import paint_pipeline
+from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
+from reportlib.render.labels import (
+    POST_PLATFORM,
+    Part,
+    answer,
+    arithmetic,
+    badge,
+    heading,
+    parts,
+    processor,
+)
+from reportlib.render.svg import figure
+
+_Report = Mapping[str, Any]
+_Comparison = Mapping[str, Any]
+
+
+def final_artifacts(report: _Report) -> Html:
+    """Draw the tables of ColBERT's own files: integers, then floats, for each precision of each pair.
+
+    Parameters
+    ----------
+    report : mapping
+        As `reportlib.compare.compare_study` makes it.
+
+    Returns
+    -------
+    Html
+    """
+    return _tables(report, lambda c: bool(c["final"]), "final", "torch.equal")
+
+
+def intermediate_artifacts(report: _Report) -> Html:
+    """Draw the tables of values taken along the pipeline: the post's rows, then those the post does not have."""
+    return _tables(report, lambda c: not c["final"], "intermediate", "Equal")
+
+
+def _tables(
+    report: _Report, chosen: Callable[[_Comparison], bool], slug: str, equality: str
+) -> Html:
+    pieces: list[Html] = []
+    for part in parts(report):
+        rows = [c for c in part.precision["artifacts"] if chosen(c)]
+        pieces.append(heading(part.title, f"{slug}-{part.slug}"))
+        ours = [c for c in rows if c["post"]]
+        pieces.append(_integers(part, [c for c in ours if c["kind"] != "float"], slug, equality))
+        pieces.append(_floats(part, [c for c in ours if c["kind"] == "float"], slug))
+        if ours:
+            pieces.append(fragment("note", text=beside_post(report, part, ours)))
+        further = [c for c in rows if not c["post"]]
+        if further:
+            pieces.append(_further(part, further))
+        pieces.append(_in_words(rows))
+    return join(pieces)
+
+
+def _integers(part: Part, rows: Sequence[_Comparison], slug: str, equality: str) -> Html:
+    columns = (
+        Column("Artifact"), Column("dtype"), Column(equality), Column("Verdict"),
+        Column("Values that differ", numeric=True), Column("Largest difference", numeric=True), Column("Post"),
+    )  # fmt: skip
+    drawn = [
+        Row(
+            (
+                _name(c),
+                _dtype(c),
+                _equal(c),
+                badge(c["verdict"]),
+                _differ(c),
+                formats.distance(c["max_ulp"]),
+                _post(c),
+            ),
+            passing=_passes(c),
+        )
+        for c in rows
+    ]
+    what = "Integers" if slug == "final" else "Integers and lists"
+    return table(f"{what} in the {slug} artifacts: {part.a} against {part.b}", columns, drawn)
+
+
+def _floats(part: Part, rows: Sequence[_Comparison], slug: str) -> Html:
+    columns = (
+        Column("Artifact"), Column("dtype"), Column("Default"), Column("bnb"), Column("Verdict"),
+        Column("Values that differ", numeric=True), Column("Mean |A − B|", numeric=True),
+        Column("Largest |A − B|", numeric=True), Column("Largest ULP", numeric=True),
+        Column("Would pass at", numeric=True), Column("Post"),
+    )  # fmt: skip
+    drawn = [
+        Row(passing=_passes(c), cells=(
+            _name(c), _dtype(c), _flag(c, "default"), _flag(c, "bnb"), badge(c["verdict"]), _differ(c),
+            formats.amount(c["mean_abs"]), formats.amount(c["max_abs"]), formats.distance(c["max_ulp"]),
+            would_pass(c), _post(c),
+        ))
+        for c in rows
+    ]  # fmt: skip
+    return table(f"Floats in the {slug} artifacts: {part.a} against {part.b}", columns, drawn)
+
+
+def _further(part: Part, rows: Sequence[_Comparison]) -> Html:
+    columns = (
+        Column("Artifact"), Column("Stage"), Column("dtype"), Column("Verdict"),
+        Column("Values that differ", numeric=True), Column("Largest |A − B|", numeric=True),
+        Column("Largest ULP", numeric=True), Column("Would pass at", numeric=True),
+    )  # fmt: skip
+    drawn = [
+        Row(
+            (_name(c), c["stage"], _dtype(c), badge(c["verdict"]), _differ(c), formats.amount(c["max_abs"]),
+             formats.distance(c["max_ulp"]), would_pass(c)),
+            passing=_passes(c),
+        )
+        for c in rows
+    ]  # fmt: skip
+    return table(
+        f"Capture points that the post does not have: {part.a} against {part.b}",
+        columns,
+        drawn,
+        fold_passing="more capture points, which the post does not have, are identical",
+    )
+
+
+def _in_words(rows: Sequence[_Comparison]) -> Html:
+    sentences = [c["text"] for c in rows if c["verdict"] != "identical"]
+    if not sentences:
+        return Html(Markup(""))
+    return fold("The same in words", fragment("sentences", sentences=sentences))
+
+
+def beside_post(report: _Report, part: Part, rows: Sequence[_Comparison]) -> str:
+    """Say how many rows agree with the post's and, where they do not, what is known of the reason."""
+    precision = arithmetic(report, part.precision["precision"])
+    agreeing = [c for c in rows if c["post"]["agrees"]]
+    said = [f"Beside the post: {formats.of(len(agreeing), len(rows))} verdicts agree with its own."]
+    differing = [c["name"] for c in rows if not c["post"]["agrees"]]
+    if agreeing and differing:
+        said.append(f"Those that do not: {formats.listing(differing)}.")
+    other = sorted({(c["post"]["dtype"], (c["a"] or {}).get("dtype")) for c in rows if not c["post"]["dtype_agrees"]},
+                   key=str)  # fmt: skip
+    if other:
+        pairs = [f"{formats.dtype(b)} where the post has {formats.dtype(a)}" for a, b in other]
+        said.append(f"The dtype differs in {formats.of(sum(not c['post']['dtype_agrees'] for c in rows), len(rows))}"
+                    f" rows: {formats.listing(pairs)}.")  # fmt: skip
+    if differing or other:
+        said.append(f"The post ran on {POST_PLATFORM}; this is {precision} on {processor(report)}.")
+    return " ".join(said)
+
+
+def would_pass(comparison: _Comparison) -> Html | str:
+    """Return the smallest tolerance that would let a float pass: an absolute one, and a multiple of bnb's."""
+    if comparison["no_tolerance_passes"]:
+        return "no tolerance"
+    if comparison["smallest_atol"] is None:
+        return formats.ABSENT
+    if comparison["smallest_atol"] == 0:
+        return "0"
+    return fragment("tolerance", atol=comparison["smallest_atol"], factor=comparison["bnb_factor"])
+
+
+def _passes(comparison: _Comparison) -> bool:
+    return bool(comparison["verdict"] == "identical")
+
+
+def _name(comparison: _Comparison) -> Html:
+    label = comparison["file"] or comparison["name"]
+    inner = (
+        comparison["name"]
+        if comparison["file"] and comparison["file"] != f"{comparison['name']}.pt"
+        else ""
+    )
+    return fragment("artifact", label=label, inner=inner, description=comparison["description"])
+
+
+def _dtype(comparison: _Comparison) -> str:
+    sides = [formats.dtype(side["dtype"]) for side in (comparison["a"], comparison["b"]) if side]
+    return " / ".join(dict.fromkeys(sides)) or formats.ABSENT
+
+
+def _equal(comparison: _Comparison) -> str:
+    """Return what ``torch.equal`` says, or the post's word for tensors of two shapes."""
+    if comparison["verdict"] in {"shape mismatch", "missing"}:
+        return str(comparison["verdict"])
+    return str(comparison["different"] == 0)
+
+
+def _flag(comparison: _Comparison, tolerance: str) -> str:
+    if comparison[tolerance] is None:
+        return "shape mismatch" if comparison["verdict"] == "shape mismatch" else formats.ABSENT
+    return str(comparison[tolerance])
+
+
+def _differ(comparison: _Comparison) -> Html | str:
+    if comparison["verdict"] == "shape mismatch":
+        return fragment("shapes", a=comparison["a"]["shape"], b=comparison["b"]["shape"])
+    different, elements = comparison["different"], comparison["elements"]
+    if not different or elements is None:
+        return formats.of(different, elements)
+    return fragment(
+        "differ", of=formats.of(different, elements), share=formats.percent(different, elements)
+    )
+
+
+def _post(comparison: _Comparison) -> Html | str:
+    post = comparison["post"]
+    if not post:
+        return formats.ABSENT
+    said = str(post["equal"]) if post["equal"] is not None else f"{post['default']}, {post['bnb']}"
+    return fragment(
+        "post", said=said, agrees=answer(post["agrees"], "agrees", "differs", plain=True)
+    )
+
+
+def pipeline(report: _Report) -> Html:
+    """Draw where along the pipeline the first difference appears, and how far it spreads."""
+    pieces = []
+    for pair in report["pairs"]:
+        chosen = [p for p in parts(report) if p.pair is pair]
+        sentences = [_first(p) for p in chosen]
+        slug = chosen[0].slug if chosen else "none"
+        pieces.append(
+            figure(
+                f"pipeline-{slug}",
+                lambda layout, chosen=chosen: paint_pipeline(layout, chosen),  # type: ignore[misc]
+                title="Verdict of every capture point, in pipeline order",
+                description=" ".join([*sentences, *(_spread(p) for p in chosen)]),
+                caption=" ".join(sentences),
+            )
+        )
+    return join(pieces)
+
+
+def _first(part: Part) -> str:
+    first = part.precision["first_difference"]
+    if first is None:
+        return f"{part.title}: every capture point is identical."
+    where = "BERT's layers" if first["name"] == "layers" else first["name"]
+    return f"{part.title}: the first capture point that is not identical is {where} (stage “{first['stage']}”)."
+
+
+def _spread(part: Part) -> str:
+    rows = part.precision["artifacts"]
+    named = [f"{c['name']} {c['verdict']}" for c in rows if c["verdict"] != "identical"]
+    return f"{part.title}: {formats.of(len(named), len(rows))} capture points are not identical" + (
+        f" ({', '.join(named)})." if named else "."
+    )

@@ -1,0 +1,120 @@
+"""Numbers, shapes and lists as a reader reads them. Every number on a page passes through here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+#: What stands where a measurement does not apply.
+ABSENT = "–"
+
+
+def count(value: int | None) -> str:
+    """Return an exact whole number with thousands separators: ``3,276,800``."""
+    return ABSENT if value is None else f"{value:,}".replace("-", "−")
+
+
+def amount(value: float | None, digits: int = 2) -> str:
+    """Return a measured number in as few characters as its size allows.
+
+    Parameters
+    ----------
+    value : float or None
+        Any number; ``None`` where there is none.
+    digits : int
+        Significant digits.
+
+    Returns
+    -------
+    str
+        ``0`` only for exactly zero; ``1.2e-07`` for the very small and the very large; ``0.0123`` between.
+    """
+    if value is None:
+        return ABSENT
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    # Rounded first, so that 0.00999 and 9,999.9 land on the side of the boundary that they are shown on.
+    rounded = float(f"{value:.{digits - 1}e}")
+    if 1e-3 <= abs(rounded) < 1e4:
+        places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+        text = f"{rounded:,.{places}f}"
+    else:
+        text = f"{rounded:.{digits - 1}e}"
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def of(part: int | None, whole: int | None) -> str:
+    """Return ``3 of 3,276,800``, ``none of 96`` or ``all 96``: exact, however large the numbers."""
+    if part is None or whole is None:
+        return ABSENT
+    if whole == 0:
+        return "0 of 0"
+    if part == 0:
+        return f"none of {count(whole)}"
+    if part == whole:
+        return f"all {count(whole)}"
+    return f"{count(part)} of {count(whole)}"
+
+
+def percent(part: int | None, whole: int | None) -> str:
+    """Return a share that says 0 % only when it is none and 100 % only when it is all."""
+    if part is None or not whole:
+        return ABSENT
+    if part in {0, whole}:
+        return "100 %" if part else "0 %"
+    share = 100 * part / whole
+    if share < 0.1:
+        return "<0.1 %"
+    if share > 99.9:
+        return ">99.9 %"
+    return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"
+
+
+def distance(value: int | None) -> str:
+    """Return a distance in units in the last place, which is a whole number."""
+    return count(value)
+
+
+def shape(value: Sequence[int] | None) -> str:
+    """Return a tensor's shape as torch prints it; ``scalar`` for none at all."""
+    if value is None:
+        return ABSENT
+    return f"[{', '.join(count(n) for n in value)}]" if value else "scalar"
+
+
+def dtype(value: str | None) -> str:
+    """Return a tensor's dtype in the post's spelling (``torch.float16``); a Python type's name as it is."""
+    if value is None:
+        return ABSENT
+    tensor = (
+        value == "bool"
+        or value.startswith(("float", "bfloat", "uint"))
+        or value[:3] == "int"
+        and value != "int"
+    )
+    return f"torch.{value}" if tensor and value not in {"float"} else value
+
+
+def plural(number: int, noun: str, many: str | None = None) -> str:
+    """Return ``1 query``, ``2 queries``: the number with the right form of its noun."""
+    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
+
+
+def listing(words: Sequence[str], last: str = "and") -> str:
+    """Return ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def excerpt(text: str, limit: int = 80) -> str:
+    """Return `text` on one line, cut at a word with an ellipsis when it is longer than `limit` characters."""
+    flat = " ".join(text.split())
+    if len(flat) <= limit:
+        return flat
+    head = flat[: limit - 1]
+    return f"{head.rsplit(' ', 1)[0] if ' ' in head else head}…"

@@ -1,0 +1,198 @@
+"""Pieces of the page: markup that also shows itself in JupyterLab, and the templates that make it.
+
+Everything a capture, a collection or an environment says is text from a stranger. It reaches markup only through
+Jinja's autoescaping or `markupsafe`, never by joining strings.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from reportlib.render import formats
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of the page.
+
+    Attributes
+    ----------
+    markup : Markup
+        Safe HTML: everything in it that came from outside is escaped.
+    """
+
+    markup: Markup
+
+    def _repr_html_(self) -> str:
+        return str(self.markup)
+
+    def __html__(self) -> str:
+        return str(self.markup)
+
+    def __repr__(self) -> str:
+        # JupyterLab keeps this beside the HTML; an address in memory would differ from run to run.
+        return f"Html({len(self.markup)} characters)"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reportlib.render", "fragments"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in (
+        "count",
+        "amount",
+        "of",
+        "percent",
+        "distance",
+        "shape",
+        "dtype",
+        "plural",
+        "listing",
+        "excerpt",
+    ):
+        environment.filters[name] = getattr(formats, name)
+    environment.filters["is_nothing"] = _is_nothing
+    environment.filters["anchor"] = anchor
+    environment.filters["link"] = link
+    environment.globals["absent"] = formats.ABSENT
+    return environment
+
+
+def _is_nothing(cell: Any) -> bool:
+    """Whether a number says only what the verdict beside it says; a phone leaves it out."""
+    return str(cell) in {"0", formats.ABSENT} or str(cell).startswith("none of")
+
+
+def fragment(template: str, **values: Any) -> Html:
+    """Fill the template ``fragments/<template>.html.j2``.
+
+    Parameters
+    ----------
+    template : str
+        Its name.
+    **values
+        What the template draws. Strings are escaped; `Html` and `markupsafe.Markup` are not.
+
+    Returns
+    -------
+    Html
+    """
+    return Html(Markup(_environment().get_template(f"{template}.html.j2").render(**values)))  # noqa: S704 autoescaped
+
+
+def join(pieces: Sequence[Html | Markup | str]) -> Html:
+    """Put pieces one after the other; plain strings are escaped."""
+    return Html(Markup("\n").join(pieces))
+
+
+def anchor(text: str) -> str:
+    """Return an id for a heading: lower-case letters, digits and hyphens, safe in an attribute and in a URL."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "section"
+
+
+def link(url: str, text: str) -> Markup:
+    """Return a link to `url`, or only the escaped text when `url` is not plain http(s)."""
+    if not re.fullmatch(r"https?://[^\s\"'<>]+", url):
+        return Markup("{}").format(text)
+    return Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(url, text)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    title : str
+        Its heading; on a phone, the label before each of its cells.
+    numeric : bool
+        Whether its cells are numbers, set to the right in figures of one width.
+    """
+
+    title: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes
+    ----------
+    cells : tuple
+        One per column: text (escaped), `Html` or `Markup`. The first names the row.
+    note : Html, Markup or str
+        Set below the row over its whole width; empty for none.
+    passing : bool
+        Whether the row says that all is well, so that a long table may fold it and a phone may leave out its zeros.
+    """
+
+    cells: tuple[Any, ...]
+    note: Any = ""
+    passing: bool = field(default=False, kw_only=True)
+
+
+def table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    *,
+    fold_passing: str = "",
+    empty: str = "",
+) -> Html:
+    """Draw a table that becomes a list of cards on a phone.
+
+    Parameters
+    ----------
+    caption : str
+        What the table shows, in words.
+    columns : sequence of Column
+        Headings.
+    rows : sequence of Row
+        Each with as many cells as there are columns.
+    fold_passing : str, optional
+        When given, passing rows go into a closed fold whose summary is this text with their number before it.
+    empty : str, optional
+        The sentence that takes the table's place when it has no rows.
+
+    Returns
+    -------
+    Html
+    """
+    for row in rows:
+        if len(row.cells) != len(columns):
+            raise ValueError(
+                f"table {caption!r}: a row of {len(row.cells)} cells under {len(columns)} columns"
+            )
+    if not rows:
+        return fragment("note", text=empty) if empty else Html(Markup(""))
+    if not fold_passing:
+        return fragment("table", caption=caption, columns=columns, rows=rows)
+    failing = [row for row in rows if not row.passing]
+    passing = [row for row in rows if row.passing]
+    pieces = []
+    if failing:
+        pieces.append(fragment("table", caption=caption, columns=columns, rows=failing))
+    if passing:
+        inner = fragment("table", caption=caption, columns=columns, rows=passing)
+        pieces.append(fold(f"{formats.count(len(passing))} {fold_passing}", inner))
+    return join(pieces)
+
+
+def fold(summary: str, inner: Html) -> Html:
+    """Put `inner` into a closed fold that says `summary`."""
+    return fragment("fold", summary=summary, inner=inner)

@@ -1,0 +1,149 @@
+"""How the page names things: verdicts, precisions, environments, and the posts' experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reportlib.render import formats
+from reportlib.render.html import Html, anchor, fragment, join
+
+#: Every verdict with a sign of its own, so that nothing is told by colour alone; from best to worst.
+SIGNS: dict[str, str] = {
+    "identical": "=",
+    "close": "≈",
+    "same set": "⇄",
+    "different": "≠",
+    "shape mismatch": "⊠",
+    "missing": "?",
+}
+#: Where the posts were measured, quoted from them.
+POST_PLATFORM = "an NVIDIA L4 GPU under float16 autocast"
+POST_URL = "https://vishalbakshi.github.io/blog/"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One precision of one pair of environments: what most sections repeat.
+
+    Attributes
+    ----------
+    pair, precision : mapping
+        Entries of the report.
+    a, b : str
+        The two environments, as the page names them.
+    label : str
+        Of the part: ``bfloat16 autocast, 64 passages``; with the pair before it where there are several.
+    title : str
+        Of its headings: ``In bfloat16 autocast, 64 passages``.
+    slug : str
+        For ids: ``float32``, or ``torch210-float32`` where there are several pairs.
+    """
+
+    pair: Mapping[str, Any]
+    precision: Mapping[str, Any]
+    a: str
+    b: str
+    label: str
+    title: str
+    slug: str
+
+
+def parts(report: Mapping[str, Any]) -> Iterator[Part]:
+    """Yield every precision of every pair, in the report's order."""
+    several = len(report["pairs"]) > 1
+    for pair in report["pairs"]:
+        a, b = torch(report, pair["a"]), torch(report, pair["b"])
+        for precision in pair["precisions"]:
+            label = f"{arithmetic(report, precision['precision'])}, {formats.plural(precision['passages'], 'passage')}"
+            slug = anchor(precision["precision"])
+            title = f"In {label}"
+            if several:
+                label, title = f"{a} and {b}, {label}", f"{a} and {b}, in {label}"
+                slug = f"{anchor(pair['b'])}-{slug}"
+            yield Part(pair, precision, a, b, label, title, slug)
+
+
+def torch(report: Mapping[str, Any], environment: str) -> str:
+    """Return an environment's name on the page: ``PyTorch 2.0.1``, or its own name where that would not tell it."""
+    versions = {
+        e["name"]: str(e["torch"].get("version") or "").partition("+")[0]
+        for e in report["environments"]
+    }
+    version = versions.get(environment, "")
+    if not version or list(versions.values()).count(version) > 1:
+        return environment
+    return f"PyTorch {version}"
+
+
+def arithmetic(report: Mapping[str, Any], precision: str) -> str:
+    """Return a precision with the dtype that it means on this device: ``bfloat16 autocast`` on a CPU."""
+    if precision != "autocast":
+        return precision
+    return "float16 autocast" if report["study"]["device"] == "cuda" else "bfloat16 autocast"
+
+
+def processor(report: Mapping[str, Any]) -> str:
+    """Return what computed: the GPU for a study on one, otherwise ``a CPU``."""
+    if report["study"]["device"] == "cuda":
+        return str(report["platform"]["gpu"] or "a CUDA GPU")
+    return "a CPU"
+
+
+def badge(verdict: str, text: str = "") -> Html:
+    """Draw a verdict: its sign, its word and, last, its colour."""
+    return fragment(
+        "badge", kind=anchor(verdict), sign=SIGNS.get(verdict, "?"), text=text or verdict
+    )
+
+
+def answer(
+    holds: bool | None, yes: str, no: str, unknown: str = formats.ABSENT, *, plain: bool = False
+) -> Html:
+    """Draw the answer to a yes-or-no question as a verdict is drawn; plainly where neither is the better one."""
+    kind, sign = {True: ("identical", "✓"), False: ("different", "✗"), None: ("missing", "?")}[
+        holds
+    ]
+    if plain:
+        kind = "plain"
+    return fragment(
+        "badge", kind=kind, sign=sign, text={True: yes, False: no, None: unknown}[holds]
+    )
+
+
+def counts(summary: Mapping[str, int]) -> Html:
+    """Draw how many artifacts have each verdict, best first; verdicts that none has are left out."""
+    return join([badge(v, f"{formats.count(summary[v])} {v}") for v in SIGNS if summary.get(v)])
+
+
+def identical(part: int, whole: int, noun: str = "final artifact") -> str:
+    """Return a clause: ``all 8 final artifacts are identical``, ``none of the 8 ... is``, ``1 of the 8 ... is``."""
+    if part == whole:
+        return (
+            f"all {formats.plural(whole, noun)} are identical"
+            if whole != 1
+            else f"the one {noun} is identical"
+        )
+    start = "none" if part == 0 else formats.count(part)
+    return f"{start} of the {formats.plural(whole, noun)} {'is' if part < 2 else 'are'} identical"
+
+
+def layer(name: str) -> str:
+    """Return a layer's name without leading zeros: ``3`` for ``03``."""
+    return str(int(name)) if name.isdigit() else name
+
+
+def heading(text: str, slug: str, level: int = 3) -> Html:
+    """Draw a heading that can be linked to.
+
+    Parameters
+    ----------
+    text : str
+        Its words.
+    slug : str
+        Its id, unique on the page.
+    level : int
+        3 below a section of the notebook, 4 below such a heading.
+    """
+    return fragment("heading", text=text, slug=slug, level=level)

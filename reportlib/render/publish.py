@@ -1,0 +1,151 @@
+"""From the executed notebook to one HTML file that asks no other host for anything.
+
+The same executed content gives the same bytes: counts, timings, parameters that papermill injected (they hold
+paths) and anything a cell printed are left out. A content security policy in the page forbids scripts and every
+request, so a stranger's text could do nothing even if it got past the escaping.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import bs4
+import nbformat
+from nbconvert import HTMLExporter
+
+from reportlib.errors import RunError
+
+_TEMPLATES = Path(__file__).with_name("templates")
+#: Cells with one of these tags make the page; they follow what it says, in a section of their own.
+_LAST = {"setup", "parameters"}
+_DROPPED = {"injected-parameters"}
+_DESCRIPTION_LENGTH = 300
+
+
+def publish(executed_notebook: Path, html: Path) -> None:
+    """Turn an executed notebook into a self-contained page.
+
+    Parameters
+    ----------
+    executed_notebook : Path
+        As papermill leaves it.
+    html : Path
+        The page to write; one that is there is replaced at once or not at all.
+
+    Raises
+    ------
+    RunError
+        When the notebook cannot be read, was not executed to its end, or draws no first screen.
+    """
+    try:
+        notebook = nbformat.read(executed_notebook, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise RunError(
+            f"{executed_notebook} is no notebook: {error}", "execute compare.ipynb again"
+        ) from error
+    page = draw(notebook, str(executed_notebook))
+    html.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = html.with_name(html.name + ".partial")
+    unfinished.write_text(page, encoding="utf-8", newline="\n")
+    unfinished.replace(html)
+
+
+def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
+    """Return the page of an executed notebook.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Left as it is.
+    name : str
+        For messages.
+
+    Returns
+    -------
+    str
+        HTML.
+
+    Raises
+    ------
+    RunError
+        When a cell failed or none drew the first screen.
+    """
+    exporter = HTMLExporter(
+        extra_template_basedirs=[str(_TEMPLATES)],
+        template_name="report",
+        language_code="en",
+        embed_images=True,
+    )
+    body, _ = exporter.from_notebook_node(_prepare(notebook, name))
+    soup = bs4.BeautifulSoup(body, "html.parser")
+    title = soup.find("h1")
+    if title is None:
+        raise RunError(
+            f"{name} draws no first screen",
+            "execute compare.ipynb, whole, and publish what papermill wrote",
+        )
+    _head(soup, title)
+    _contents(soup)
+    for anchor in soup.select("a.anchor-link"):
+        anchor["aria-label"] = "Link to this part"
+    return str(soup).strip() + "\n"
+
+
+def _prepare(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """Return a copy with what is shown last at the end, and nothing in it that differs from run to run."""
+    prepared = copy.deepcopy(notebook)
+    shown: list[Any] = []
+    last: list[Any] = []
+    for cell in prepared.cells:
+        tags = set(cell.metadata.get("tags", []))
+        if tags & _DROPPED:
+            continue
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                raise RunError(
+                    f"{name} holds a cell that failed: {output.ename}: {output.evalue}",
+                    "run it again",
+                )
+        if "outputs" in cell:
+            cell.outputs = [
+                o for o in cell.outputs if o.output_type in {"display_data", "execute_result"}
+            ]
+            cell.execution_count = None
+        cell.metadata = {}
+        (last if tags & _LAST else shown).append(cell)
+    prepared.cells = shown + last
+    prepared.metadata = {}
+    return prepared
+
+
+def _head(soup: bs4.BeautifulSoup, title: bs4.Tag) -> None:
+    if soup.title is not None:
+        soup.title.string = title.get_text(" ", strip=True)
+    said = " ".join(p.get_text(" ", strip=True) for p in soup.select(".opening .answer p"))
+    if len(said) > _DESCRIPTION_LENGTH:
+        said = said[:_DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
+    description = soup.find("meta", attrs={"name": "description"})
+    if isinstance(description, bs4.Tag):
+        description["content"] = said
+
+
+def _contents(soup: bs4.BeautifulSoup) -> None:
+    """Put the table of contents after the first screen: the notebook's own second-level headings."""
+    place, opening = soup.find("nav", class_="contents"), soup.find("header", class_="opening")
+    if not isinstance(place, bs4.Tag):
+        return
+    entries = place.find("ol")
+    for heading in soup.select("main h2[id]"):
+        if heading.find_parent("header") is not None or not isinstance(entries, bs4.Tag):
+            continue
+        link = soup.new_tag("a", href=f"#{heading['id']}")
+        link.string = "".join(
+            heading.find_all(string=True, recursive=False)
+        ).strip() or heading.get_text(strip=True)
+        item = soup.new_tag("li")
+        item.append(link)
+        entries.append(item)
+    if isinstance(opening, bs4.Tag):
+        opening.insert_after(place.extract())

@@ -1,0 +1,193 @@
+"""Figures as inline SVG: the same bytes every time, readable in the dark, on a phone and to a screen reader.
+
+matplotlib draws with a handful of placeholder colours; here they become CSS variables (each with a fallback, so that
+JupyterLab shows them too), the text takes the page's font, and ids get a prefix so that two figures can share a page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree as ET  # reads only what matplotlib has just written
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from reportlib.render.html import Html, fragment
+
+INK, MUTED, RULE, PAGE = "#111213", "#616263", "#d8d9da", "#fdfcfb"
+#: Okabe and Ito's colours, which people with any colour vision can tell apart (https://jfly.uni-koeln.de/color/).
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)
+SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+_VARIABLES = {
+    INK: "var(--ink, #111213)",
+    MUTED: "var(--muted, #616263)",
+    RULE: "var(--rule, #d8d9da)",
+    PAGE: "var(--page, #fdfcfb)",
+    BLUE: "var(--blue, #0072b2)",
+    VERMILLION: "var(--vermillion, #d55e00)",
+    GREEN: "var(--green, #009e73)",
+    PURPLE: "var(--purple, #cc79a7)",
+    ORANGE: "var(--orange, #e69f00)",
+    SKY: "var(--sky, #56b4e9)",
+}
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "reportlib",
+    # A passage or a package may have a dollar sign in its name.
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.8,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The room that a figure has.
+
+    Attributes
+    ----------
+    name : str
+        ``wide`` or ``narrow``.
+    width : float
+        In inches of matplotlib's, 72 SVG units each.
+    """
+
+    name: str
+    width: float
+
+    @property
+    def narrow(self) -> bool:
+        """Whether this is the phone's layout."""
+        return self.name == "narrow"
+
+
+WIDE, NARROW = Layout("wide", 7.6), Layout("narrow", 3.7)
+
+
+def figure(
+    name: str, paint: Callable[[Layout], Figure], *, title: str, description: str, caption: str
+) -> Html:
+    """Draw a figure twice, for a wide page and for a phone; a style sheet shows the one that fits.
+
+    Parameters
+    ----------
+    name : str
+        Unique on the page; letters, digits and hyphens.
+    paint : callable
+        Draws it for a `Layout`, with the colours of this module.
+    title, description : str
+        What a screen reader says of it: what it is, and what it shows on this data.
+    caption : str
+        Set below the figure.
+
+    Returns
+    -------
+    Html
+    """
+    drawn = {
+        layout.name: _svg(name, layout, paint, title, description) for layout in (WIDE, NARROW)
+    }
+    return fragment("figure", name=name, caption=caption, **drawn)
+
+
+def _svg(
+    name: str, layout: Layout, paint: Callable[[Layout], Figure], title: str, description: str
+) -> Markup:
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        paint(layout).savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    root = ET.fromstring(buffer.getvalue())  # noqa: S314 see the import
+    prefix = f"{name}-{layout.name}"
+    _strip_namespaces(root)
+    _tidy(root, prefix)
+    _label(root, prefix, title, description)
+    root.set("class", layout.name)
+    if layout.narrow:
+        # Without the page's style sheet (JupyterLab) only the wide one shows.
+        root.set("hidden", "")
+    return Markup(_recolour(ET.tostring(root, encoding="unicode")))  # noqa: S704 ElementTree has escaped it
+
+
+def _strip_namespaces(root: ET.Element) -> None:
+    """Drop XML namespaces: inside HTML an svg element needs none, and no address then stands in the page."""
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for key in [k for k in element.attrib if "}" in k]:
+            element.set(key.rpartition("}")[2], element.attrib.pop(key))
+
+
+def _tidy(root: ET.Element, prefix: str) -> None:
+    for parent in list(root.iter()):
+        for child in [c for c in parent if c.tag in {"metadata", "style"}]:
+            parent.remove(child)
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    whole = " ".join(value for element in root.iter() for value in element.attrib.values())
+    used = set(re.findall(r"#([\w.-]+)", whole))
+    for element in root.iter():
+        own = element.get("id")
+        if own is not None:
+            if own in used:
+                element.set("id", f"{prefix}-{own}")
+            else:
+                del element.attrib["id"]
+        for key, value in element.attrib.items():
+            if key == "href" and value.startswith("#"):
+                element.set(key, f"#{prefix}-{value[1:]}")
+            elif "url(#" in value:
+                element.set(key, value.replace("url(#", f"url(#{prefix}-"))
+
+
+def _label(root: ET.Element, prefix: str, title: str, description: str) -> None:
+    root.set("role", "img")
+    root.set("aria-labelledby", f"{prefix}-title {prefix}-desc")
+    for position, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ET.Element(tag, {"id": f"{prefix}-{tag}"})
+        element.text = text
+        root.insert(position, element)
+
+
+def _recolour(svg: str) -> str:
+    for placeholder, variable in _VARIABLES.items():
+        svg = svg.replace(placeholder, variable)
+    return re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "var(--sans, sans-serif)", svg)
