@@ -39,6 +39,7 @@ def _all(report: Mapping[str, Any]) -> Iterator[Finding]:
         parts = facts(report, number)
         for part in parts:
             yield from _precision(part)
+        yield from index.capability(report, number)
         yield from order.probes(report, number)
         if parts:
             yield search.quality(report, number, parts)

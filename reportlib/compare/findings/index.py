@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reportlib.compare.findings.facts import Facts, Finding
-from reportlib.compare.phrases import code, count, listing
+from reportlib.compare.phrases import code, count, listing, versions
 from reportlib.compare.results import VERDICTS
 
 _WORDS = {
@@ -160,3 +160,20 @@ def first(part: Facts) -> Iterator[Finding]:
     )
     evidence = (f"{part.at}/first_difference", f"{part.at}/artifacts/{found['index']}")
     yield Finding(f"{part.key}/first", "why", sentence, evidence)
+
+
+def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
+    """Say when the two torches report other CPU kernels: it could explain a difference, and is not shown to."""
+    pair = report["pairs"][number]
+    known = report["platform"]["capability"]
+    a, b = known.get(pair["a"]), known.get(pair["b"])
+    if not a or not b or a == b:
+        return
+    names = versions(report["environments"], pair["a"], pair["b"])
+    place = "On this machine" if report["platform"]["one_machine"] else "On their machines"
+    sentence = (
+        f"{place} {names[0]} reports {a} kernels and {names[1]} {b} kernels; "
+        "this study does not show whether that is a reason for any difference."
+    )
+    evidence = ("/platform/capability", f"/pairs/{number}/environment_differences")
+    yield Finding(f"{pair['b']}/capability", "why", sentence, evidence)

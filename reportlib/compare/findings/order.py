@@ -87,7 +87,10 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
         return
     different = [t for t in data["thresholds"] if t["smallest_different"] is not None]
     same = [t for t in data["thresholds"] if t["smallest_different"] is None and t["sizes"]]
-    clauses = [_threshold(t) for t in different]
+    clauses = [
+        f"{listing(dtypes)} keys come out in another order {where}"
+        for where, dtypes in _together(different).items()
+    ]
     if same:
         sizes = sorted({size for t in same for size in t["sizes"]})
         clauses.append(
@@ -96,20 +99,29 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
         )
     if not clauses:
         return
-    sentence = f"The sort by itself, given the same keys with ties: {'; '.join(clauses)}."
+    sentence = f"The sort by itself, at the sizes probed: {'; '.join(clauses)}."
     a, b = phrases.versions(report["environments"], pair["a"], pair["b"])
     sentence += _which(data["probes"], a, b)
     evidence = tuple(f"/pairs/{number}/sort_probes/{key}" for key in ("thresholds", "probes"))
     yield Finding(f"{pair['b']}/sort-probes", "why", sentence, evidence, ("D6",))
 
 
+def _together(thresholds: list[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the dtypes that share a threshold, by its description."""
+    found: dict[str, list[str]] = {}
+    for threshold in thresholds:
+        found.setdefault(_threshold(threshold), []).append(threshold["dtype"])
+    return found
+
+
 def _threshold(threshold: Mapping[str, Any]) -> str:
-    text = f"{threshold['dtype']} keys come out in another order "
     smallest = f"{threshold['smallest_different']:,}"
-    if threshold["same_at_or_above"]:
-        text += f"at {smallest} elements, though not at {listing(f'{s:,}' for s in threshold['same_at_or_above'])}"
-    else:
-        text += f"from {smallest} elements on"
+    again = [f"{size:,}" for size in threshold["same_at_or_above"]]
+    text = (
+        f"at {smallest} elements, though not at {listing(again)}"
+        if again
+        else f"from {smallest} elements on"
+    )
     below = threshold["largest_same_below"]
     return text if below is None else f"{text}, and in the same at {below:,}"
 
