@@ -1,0 +1,246 @@
+"""What an environment's torch can do on this machine: ``python -m reportlib.capture.preflight --device cuda``.
+
+Runs inside an environment and prints JSON. It needs the standard library and torch only, and torch only where
+something is measured, so that the host can use the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from reportlib.errors import CompilerError, DeviceError, ReportlibError
+
+#: Instruction sets that change how fast, and in which order, matrix products are summed.
+_SETS = re.compile(r"sse4_2|fma|f16c|avx\w*|amx\w*|asimd\w*|bf16|sve\w*")
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
+_RELEASE = re.compile(r"release (\d+)\.(\d+)")
+#: Rows and columns of the matrices that time bfloat16, and how often each product is timed.
+_SIZE, _REPEATS = 512, 7
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as torch sees it: its name, compute capability, and memory in bytes."""
+
+    name: str
+    capability: tuple[int, int]
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found.
+
+    Attributes
+    ----------
+    torch : str
+        Version of torch.
+    cpu_capability : str
+        The instruction set that torch's own kernels use: ``AVX2``, ``AVX512``, ``DEFAULT``.
+    instruction_sets : tuple of str
+        Of the CPU, as the operating system names them.
+    bfloat16_ratio : float
+        Time of a bfloat16 matrix product on the CPU over that of a float32 one of the same size.
+    bfloat16 : str
+        ``native`` when bfloat16 is the faster, ``emulated`` otherwise.
+    cuda_build : str
+        CUDA version that torch is built for; empty for a CPU build.
+    architectures : tuple of str
+        GPU kernels in this build: ``sm_80``, ``compute_90``.
+    nvcc : str
+        CUDA version of the compiler that colbert-ai's GPU extensions would use; empty when there is none.
+    gpus : tuple of Gpu
+        Those that torch can see.
+    """
+
+    torch: str
+    cpu: str
+    cpu_capability: str
+    instruction_sets: tuple[str, ...]
+    threads: int
+    bfloat16_ratio: float
+    bfloat16: str
+    cuda_build: str
+    architectures: tuple[str, ...]
+    nvcc: str
+    gpus: tuple[Gpu, ...]
+
+
+def supports(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Return whether a build with kernels for `architectures` runs on a GPU.
+
+    Compiled kernels (``sm_XY``) run on the same major version from their own minor version on; intermediate code
+    (``compute_XY``) is compiled by the driver for anything from XY on. A trailing ``a`` ties either to exactly XY, an
+    ``f`` ties it to its major version (NVIDIA, CUDA C++ Programming Guide, "Compute capabilities").
+    """
+    for name in architectures:
+        match = _ARCHITECTURE.fullmatch(name)
+        if match is None:
+            continue
+        kind, major, minor, bound = match[1], int(match[2]), int(match[3]), match[4]
+        if bound == "a":
+            fits = capability == (major, minor)
+        elif kind == "sm" or bound == "f":
+            fits = capability[0] == major and capability[1] >= minor
+        else:
+            fits = capability >= (major, minor)
+        if fits:
+            return True
+    return False
+
+
+def complaint(found: Preflight, device: str) -> ReportlibError | None:
+    """Return why `device` cannot be used with what was found, or None when it can.
+
+    Returns
+    -------
+    DeviceError
+        No GPU, a CPU build of torch, or a GPU that the build has no kernels for.
+    CompilerError
+        A GPU that works, but no CUDA compiler that fits for colbert-ai's GPU extensions.
+    """
+    if device == "cpu":
+        return None
+    if not found.cuda_build:
+        return DeviceError(
+            f"torch {found.torch} is a build without CUDA",
+            "use --device cpu, or a CUDA build of torch",
+        )
+    if not found.gpus:
+        return DeviceError(
+            f"torch {found.torch} sees no CUDA GPU here",
+            "use --device cpu; if there is a GPU, look at nvidia-smi (driver) and at CUDA_VISIBLE_DEVICES",
+        )
+    gpu = found.gpus[0]
+    if not supports(gpu.capability, found.architectures):
+        return DeviceError(
+            f"torch {found.torch} has no kernels for the {gpu.name} (compute capability"
+            f" {gpu.capability[0]}.{gpu.capability[1]}); it has {', '.join(found.architectures)}",
+            "use --device cpu, a GPU that this torch knows, or a newer torch",
+        )
+    if found.nvcc.split(".")[0] != found.cuda_build.split(".")[0]:
+        there = f"nvcc is of CUDA {found.nvcc}" if found.nvcc else "there is no nvcc"
+        return CompilerError(
+            f"on a GPU colbert-ai compiles CUDA kernels; torch {found.torch} is built for CUDA"
+            f" {found.cuda_build}, and {there}",
+            f"install CUDA {found.cuda_build} and set CUDA_HOME; the rattler backend and conda install it from the"
+            " environment file",
+        )
+    return None
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the CPU's instruction sets that matter here, sorted; empty where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    line = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return tuple(sorted(w for w in set(line[1].split()) if _SETS.fullmatch(w))) if line else ()
+
+
+def cpu_name() -> str:
+    """Return the CPU's name as the operating system has it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    line = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    return line[1].strip() if line else platform.processor() or platform.machine()
+
+
+def nvcc_version() -> str:
+    """Return the CUDA version of the nvcc that torch's extensions would use; empty when there is none."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    program = str(Path(home, "bin", "nvcc")) if home else shutil.which("nvcc")
+    if not program:
+        return ""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    match = _RELEASE.search(done.stdout)
+    return f"{match[1]}.{match[2]}" if match else ""
+
+
+def measure() -> Preflight:
+    """Measure what torch can do here; takes about a second beside importing torch."""
+    import torch
+
+    ratio = _bfloat16_ratio(torch)
+    gpus = []
+    architectures: list[str] = []
+    if torch.version.cuda:
+        # torch.cuda.get_arch_list() is empty where no GPU is visible; the build's own list is what is asked for.
+        architectures = (torch._C._cuda_getArchFlags() or "").split()
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            seen = torch.cuda.get_device_properties(index)
+            gpus.append(Gpu(seen.name, (seen.major, seen.minor), seen.total_memory))
+    capability = re.search(r"CPU capability usage: (\S+)", torch.__config__.show())
+    return Preflight(
+        torch=torch.__version__,
+        cpu=cpu_name(),
+        cpu_capability=capability[1] if capability else "",
+        instruction_sets=instruction_sets(),
+        threads=torch.get_num_threads(),
+        bfloat16_ratio=round(ratio, 3),
+        bfloat16="native" if ratio < 1 else "emulated",
+        cuda_build=torch.version.cuda or "",
+        architectures=tuple(architectures),
+        nvcc=nvcc_version(),
+        gpus=tuple(gpus),
+    )
+
+
+def _bfloat16_ratio(torch: Any) -> float:
+    times = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(_SIZE, _SIZE, dtype=dtype)
+        # A linear layer, because BERT is made of them and each version of torch has its own path for it.
+        torch.nn.functional.linear(matrix, matrix)
+        taken = []
+        for _ in range(_REPEATS):
+            start = time.perf_counter()
+            torch.nn.functional.linear(matrix, matrix)
+            taken.append(time.perf_counter() - start)
+        times[dtype] = min(taken)
+    return float(times[torch.bfloat16] / times[torch.float32])
+
+
+def report(found: Preflight, device: str) -> dict[str, Any]:
+    """Return what was found and whether `device` can be used, ready for JSON."""
+    error = complaint(found, device)
+    return {
+        **asdict(found),
+        "device": device,
+        "usable": error is None,
+        "error": "" if error is None else type(error).__name__,
+        "what": "" if error is None else error.what,
+        "mend": "" if error is None else error.mend,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the report of this process's torch as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m reportlib.capture.preflight")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    chosen = parser.parse_args(arguments)
+    json.dump(report(measure(), chosen.device), sys.stdout)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Which backend makes an environment: the first of a preference string that can be used here.
+
+``rattler`` solves and installs the conda part from the file's channels, then uv installs the pip part into it.
+``uv`` makes a virtual environment on a Python of the pinned minor version and installs the same pip part.
+"""
+
+from __future__ import annotations
+
+from reportlib.environments.conda import RattlerBackend
+from reportlib.environments.order import Backend
+from reportlib.environments.spec import EnvironmentSpec
+from reportlib.environments.venv import UvBackend
+from reportlib.errors import EnvironmentCreationError
+
+PREFERENCE = "rattler|uv"
+BACKENDS: dict[str, Backend] = {"rattler": RattlerBackend(), "uv": UvBackend()}
+
+
+def choose(preference: str, spec: EnvironmentSpec) -> tuple[Backend, str]:
+    """Return the first backend of a preference string that can be used here.
+
+    Parameters
+    ----------
+    preference : str
+        Names separated by ``|``: ``rattler|uv``.
+    spec : EnvironmentSpec
+        What it is for.
+
+    Returns
+    -------
+    Backend
+    str
+        Why the ones before it were passed over; empty when none was.
+
+    Raises
+    ------
+    EnvironmentCreationError
+        When a name is unknown, or none can be used.
+    """
+    reasons: list[str] = []
+    for name in parse_preference(preference):
+        obstacle = BACKENDS[name].obstacle(spec)
+        if not obstacle:
+            return BACKENDS[name], "; ".join(reasons)
+        reasons.append(obstacle)
+    raise EnvironmentCreationError(
+        "; ".join(reasons), "use --backend uv, which needs no conda channel"
+    )
+
+
+def parse_preference(preference: str) -> list[str]:
+    """Split a preference string and check its names."""
+    names = [name.strip() for name in preference.split("|")]
+    for name in names:
+        if name not in BACKENDS:
+            raise EnvironmentCreationError(
+                f"there is no backend {name!r}", f"use {', '.join(BACKENDS)} or '{PREFERENCE}'"
+            )
+    return names

@@ -1,0 +1,297 @@
+"""Make, adopt and remove environments, so that nothing half-made is ever taken for one.
+
+A prefix cannot be moved, so it is filled in place; what makes it an environment is its description, written when
+everything else is done. A prefix without one is what a killed creation left, and goes before the next begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reportlib.environments import backends, machine
+from reportlib.environments.fit import require_fit
+from reportlib.environments.installer import Progress, silent
+from reportlib.environments.kernels import process_environment, remove_kernel, write_kernel
+from reportlib.environments.lock import Lock, read_lock, resolve
+from reportlib.environments.order import Backend, Order
+from reportlib.environments.record import (
+    EnvironmentRecord,
+    find_record,
+    inspect,
+    load_record,
+    record_path,
+)
+from reportlib.environments.spec import EnvironmentSpec
+from reportlib.errors import CompilerError, EnvironmentCreationError
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What `create` or `adopt` did.
+
+    Attributes
+    ----------
+    record : EnvironmentRecord
+        The environment.
+    made : bool
+        False when it was there already, just so.
+    """
+
+    record: EnvironmentRecord
+    made: bool
+
+
+def create(
+    spec: EnvironmentSpec,
+    home: Path,
+    *,
+    backend: str = backends.PREFERENCE,
+    locked: bool = True,
+    extensions: bool = True,
+    threads: int = 2,
+    check_space: bool = True,
+    progress: Progress = silent,
+) -> Creation:
+    """Make an environment, or find that it is made.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        The environment file.
+    home : Path
+        The project's folder for environments; the prefix is ``<home>/envs/<name>``.
+    backend : str
+        Preference string; the first that can be used here wins.
+    locked : bool
+        Install from the lock beside the file; otherwise resolve the file as of now.
+    extensions : bool
+        Compile colbert-ai's extensions as well.
+    threads : int
+        For the environment's kernel.
+    check_space : bool
+        Refuse to begin on a disk without room.
+    progress : callable
+        Gets a line each time something moves on.
+
+    Returns
+    -------
+    Creation
+
+    Raises
+    ------
+    EnvironmentFileError, EnvironmentCreationError
+        When the file, its lock, the channels or the registry do not give an environment.
+    CompilerError
+        When the extensions cannot be compiled. If they fail after everything was installed, the environment stays
+        and the next creation only compiles.
+    DiskSpaceError
+        When there is no room.
+    """
+    lock = read_lock(spec) if locked else None
+    wanted = backends.parse_preference(backend)
+    record = _reusable(spec, home, lock, wanted)
+    if record is None:
+        chosen, reason = backends.choose(backend, spec)
+        if extensions and not chosen.brings_compiler(spec):
+            machine.require_compiler()
+        if check_space:
+            machine.require_space(spec, home)
+        with _only_one(home, progress) as descriptor:
+            # Another process may have made it while this one waited.
+            record = _reusable(spec, home, lock, wanted)
+            made = record is None
+            if record is None:
+                lock = lock or resolve(spec, progress=progress)
+                record = _build(spec, home, chosen, lock, progress, descriptor)
+                recorded_lock = lock.digest if locked else ""
+                record = replace(record, lock_digest=recorded_lock, backend_reason=reason)
+                write_kernel(record, home, threads=threads)
+                record.write(home)
+    else:
+        made = False
+    write_kernel(record, home, threads=threads)
+    if extensions and not record.extensions:
+        record = _compile_extensions(record, home, threads, progress)
+    return Creation(record, made)
+
+
+def _reusable(
+    spec: EnvironmentSpec, home: Path, lock: Lock | None, wanted: list[str]
+) -> EnvironmentRecord | None:
+    """Return the environment that is there if it is what is asked for."""
+    record = find_record(spec.name, home)
+    if record is None:
+        return None
+    same_file = record.spec_digest == spec.digest
+    if record.backend == "adopted":
+        if same_file:
+            return record
+        raise EnvironmentCreationError(
+            f"{spec.path.name} has changed since {record.prefix} was adopted as {spec.name}",
+            f"adopt a prefix that fits it, or run `reportlib env remove {spec.name}` and create it",
+        )
+    same_lock = record.lock_digest == (lock.digest if lock else "")
+    return record if same_file and same_lock and record.backend in wanted else None
+
+
+def _build(
+    spec: EnvironmentSpec,
+    home: Path,
+    backend: Backend,
+    lock: Lock,
+    progress: Progress,
+    descriptor: int,
+) -> EnvironmentRecord:
+    """Fill a fresh prefix; leave none behind when that fails or is interrupted."""
+    prefix = home / "envs" / spec.name
+    _forget(spec.name, home)
+    if prefix.exists():
+        progress(f"removing what is left of an earlier {spec.name}")
+        shutil.rmtree(prefix)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            requirements = Path(folder, "requirements.txt")
+            requirements.write_text(lock.text, encoding="utf-8")
+            order = Order(spec, requirements, prefix, progress, (descriptor,))
+            skipped = backend.fill(order)
+        held = inspect(prefix)
+        require_fit(spec, prefix, held)
+    except BaseException:
+        shutil.rmtree(prefix, ignore_errors=True)
+        raise
+    return _describe(spec, prefix, backend.name, held, skipped)
+
+
+def _describe(
+    spec: EnvironmentSpec,
+    prefix: Path,
+    backend: str,
+    held: dict[str, Any],
+    skipped: tuple[str, ...],
+) -> EnvironmentRecord:
+    return EnvironmentRecord(
+        name=spec.name,
+        prefix=str(prefix),
+        backend=backend,
+        spec_digest=spec.digest,
+        python=held["python"],
+        torch=held["packages"].get("torch", ""),
+        packages=dict(sorted(held["packages"].items())),
+        conda_packages=held["conda_packages"],
+        skipped=skipped,
+    )
+
+
+def _compile_extensions(
+    record: EnvironmentRecord, home: Path, threads: int, progress: Progress
+) -> EnvironmentRecord:
+    """Compile colbert-ai's extensions inside the environment, and record that it is done."""
+    progress("compiling colbert-ai's extensions (once for each environment)")
+    done = subprocess.run(
+        [record.python_program, "-m", "reportlib.capture.extensions"],
+        env=process_environment(record, home, threads=threads),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise CompilerError(
+            f"colbert-ai's extensions could not be compiled in {record.name}:\n{tail}",
+            f"{machine.MEND_COMPILER}; what is installed stays, and `reportlib env create {record.name}` goes on",
+        )
+    finished = replace(record, extensions=True)
+    finished.write(home)
+    return finished
+
+
+def adopt(
+    spec: EnvironmentSpec,
+    prefix: Path,
+    home: Path,
+    *,
+    threads: int = 2,
+    progress: Progress = silent,
+) -> Creation:
+    """Take a prefix that the user made, with conda or otherwise, for an environment.
+
+    Nothing is ever written into it or removed from it.
+
+    Raises
+    ------
+    EnvironmentCreationError
+        When it has no working Python, or does not hold what the file pins; nothing is changed then.
+    """
+    prefix = prefix.absolute()
+    progress(f"looking at {prefix}")
+    held = inspect(prefix)
+    require_fit(spec, prefix, held)
+    with _only_one(home, progress):
+        there = find_record(spec.name, home)
+        if there is not None and there.backend != "adopted":
+            raise EnvironmentCreationError(
+                f"there is already an environment {spec.name}, made by {there.backend}",
+                f"run `reportlib env remove {spec.name}` first",
+            )
+        record = _describe(spec, prefix, "adopted", held, ())
+        if there is not None:
+            record = replace(record, extensions=there.extensions and there.prefix == record.prefix)
+        write_kernel(record, home, threads=threads)
+        record.write(home)
+    return Creation(record, there != record)
+
+
+def remove(name: str, home: Path, *, progress: Progress = silent) -> EnvironmentRecord:
+    """Remove an environment with its prefix, extensions and kernel; of an adopted one, all but its prefix.
+
+    Raises
+    ------
+    EnvironmentCreationError
+        When no environment of that name is made.
+    """
+    record = load_record(name, home)
+    with _only_one(home, progress):
+        _forget(name, home)
+        if record.backend != "adopted":
+            progress(f"removing {record.prefix}")
+            shutil.rmtree(record.prefix, ignore_errors=True)
+    return record
+
+
+def _forget(name: str, home: Path) -> None:
+    """Remove all that says the environment is there, the description first."""
+    record_path(name, home).unlink(missing_ok=True)
+    remove_kernel(name, home)
+    shutil.rmtree(home / "extensions" / name, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _only_one(home: Path, progress: Progress) -> Iterator[int]:
+    """Let one process at a time work on the environments of `home`; yield the lock's file descriptor.
+
+    Child processes that fill a prefix inherit the descriptor. So when this process is killed and its uv is not,
+    the lock is held until uv ends too, and the next creation never works on a prefix beside it. That is why this is
+    flock(2) itself: the package filelock does not give its descriptor away.
+    """
+    folder = home / "envs"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another process that works on the environments here")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
