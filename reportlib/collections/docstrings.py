@@ -193,8 +193,9 @@ def join(paragraphs: tuple[str, ...]) -> list[str]:
     passages: list[str] = []
     current: list[str] = []
     for piece in pieces:
-        if current and len(words(" ".join([*current, piece]))) > MOST:
-            passages.append(" ".join(current))
+        begun = " ".join(current)
+        if len(words(begun)) >= LEAST_PASSAGE and len(words(f"{begun} {piece}")) > MOST:
+            passages.append(begun)
             current = []
         current.append(piece)
         if len(words(" ".join(current))) >= LEAST:

@@ -24,7 +24,7 @@ _MARKUP = (
     (re.compile(r":[\w:-]+:`~?([^`<]+?)(\s*<[^`>]*>)?`"), r"\1"),
     (re.compile(r"`([^`<]+?)\s*<[^`>]*>`_+"), r"\1"),
     (re.compile(r"``(.+?)``"), r"\1"),
-    (re.compile(r"`([^`]+)`_?"), r"\1"),
+    (re.compile(r"`~?([^`]+)`_?"), r"\1"),
     (re.compile(r"(?<!\w)\*\*(\S(?:.*?\S)?)\*\*(?!\w)"), r"\1"),
     (re.compile(r"(?<![\w*])\*(\S(?:.*?\S)?)\*(?![\w*])"), r"\1"),
     (re.compile(r"::(?=\s|$)"), ":"),
@@ -63,7 +63,7 @@ def read_docstring(text: str) -> Docstring:
         candidate = _plain(blocks[0])
         if is_prose(candidate, least=3):
             summary, blocks = candidate, blocks[1:]
-    paragraphs = [p for p in _paragraphs(blocks) if is_prose(p) and p != summary]
+    paragraphs = [p for p in _paragraphs(blocks) if is_prose(p) and not (summary and summary in p)]
     return Docstring(summary, tuple(dict.fromkeys(paragraphs)))
 
 
