@@ -51,9 +51,10 @@ class CollectionSpec:
     source : str
         ``numpy-docstrings`` (needs no network beyond the package registry), ``beir``, ``tsv`` or ``huggingface``.
     path : str
-        Folder (``beir``) or file (``tsv``), relative to the study's own folder.
+        Folder (``beir``), file (``tsv``) or copy of a data set (``huggingface``), relative to the
+        study's own folder.
     name, config, split : str
-        Of a Hugging Face data set.
+        Of a Hugging Face data set. ``split`` also chooses the judgements of a BEIR folder.
     """
 
     source: str = "numpy-docstrings"
