@@ -178,7 +178,7 @@ class Study:
     collection: CollectionSpec = field(default_factory=CollectionSpec)
     checkpoint: CheckpointSpec = field(default_factory=CheckpointSpec)
     colbert: ColbertSettings = field(default_factory=ColbertSettings)
-    passages: Mapping[str, int] = field(default_factory=lambda: {"float32": 800, "autocast": 64})
+    passages: Mapping[str, int] = field(default_factory=lambda: {"float32": 0, "autocast": 64})
     texts: tuple[str, ...] = ("a", "test input")
     swaps: SwapSpec = field(default_factory=SwapSpec)
     search: SearchSpec = field(default_factory=SearchSpec)

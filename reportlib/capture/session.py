@@ -108,9 +108,21 @@ class Session:
         return {"local_sample_embs": own, "embs": own, **dict.fromkeys(request.points, given)}
 
     def _inputs(self) -> dict[str, str]:
-        record = json.loads((self.request.checkpoint_folder / "source.json").read_text(encoding="utf-8"))
+        """Return the hashes of what this arm reads: the collection's computed, the checkpoint's as prepared."""
         collection = digest_file(self.request.collection_folder / "collection.jsonl")
-        return {"collection": collection, "checkpoint": record["sha256"]}
+        return {"collection": collection, "checkpoint": _source(self.request.checkpoint_folder)["sha256"]}
+
+    def _descriptions(self) -> dict[str, dict[str, Any]]:
+        """Return what the page says of the inputs, as they were prepared; a folder made by hand says nothing."""
+        collection, checkpoint = (
+            _source(folder)
+            for folder in (self.request.collection_folder, self.request.checkpoint_folder)
+        )
+        counted = ("source", "passages", "queries", "judgements", "licence")
+        return {
+            "collection": {key: collection[key] for key in counted if key in collection},
+            "checkpoint": {"source": checkpoint.get("source"), **checkpoint.get("model", {})},
+        }
 
     def _config(self) -> ColBERTConfig:
         request = self.request
@@ -224,7 +236,17 @@ class Session:
         """Write the manifest, give the capture its name and return it."""
         with self._step("finish"):
             record = provenance.collect(seeds=SEEDS, inputs=self._inputs())
+            record["descriptions"] = self._descriptions()
             self.writer.describe(self.request.describe(), {**record, "durations": self.durations})
         self.writer.finish()
         self.progress.stage(f"done in {sum(self.durations.values()):.0f} s")
         return Capture.open(self.request.output_folder)
+
+
+def _source(folder: Path) -> dict[str, Any]:
+    """Read what `reportlib prepare` wrote of an input."""
+    try:
+        content: dict[str, Any] = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"{folder} is not a prepared input: {error}", "run `reportlib prepare STUDY`") from error
+    return content

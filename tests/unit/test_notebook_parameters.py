@@ -1,0 +1,90 @@
+"""A misspelt parameter fails before any work; papermill alone would run on with the default."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reportlib.capture.request import CaptureRequest
+from reportlib.errors import NotebookParameterError
+from reportlib.notebooks import check_parameters, parameter_names, refuse_unknown
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def defaults() -> dict:
+    """Run the capture notebook's parameters cell, as a kernel does."""
+    cells = json.loads((NOTEBOOKS / "capture.ipynb").read_text())["cells"]
+    source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    namespace: dict = {"__name__": "__main__", "In": [], "Out": {}}
+    exec(source, namespace)  # noqa: S102
+    return namespace
+
+
+def test_the_notebook_and_the_request_have_the_same_parameters_and_defaults():
+    request = CaptureRequest.from_parameters(defaults())
+    assert request == CaptureRequest(environment="torch201")
+    assert parameter_names(NOTEBOOKS / "capture.ipynb") == list(CaptureRequest.__dataclass_fields__)
+
+
+def test_a_misspelt_parameter_is_named_with_the_right_one():
+    with pytest.raises(NotebookParameterError, match=r"'passagse'(.|\n)*'passages'"):
+        CaptureRequest.from_parameters(defaults() | {"passagse": 800})
+
+
+def test_what_a_kernel_adds_is_no_parameter():
+    check_parameters({"_i1": "x", "In": [], "Out": {}, "exit": 1, "json": json, "a": 1}, ["a"])
+
+
+def test_an_unlike_name_lists_what_there_is():
+    with pytest.raises(NotebookParameterError, match="it has alpha, beta"):
+        refuse_unknown(["zzz"], ["beta", "alpha"])
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"passages": "800"}, "passages"),
+        ({"passages": True}, "passages"),
+        ({"passages": -1}, "negative"),
+        ({"precision": "float16"}, "float16"),
+        ({"device": "gpu"}, "gpu"),
+        ({"threads": 0}, "threads"),
+        ({"swap": "codes"}, "codes"),
+        ({"swap": "embs"}, "swap_from"),
+        ({"variables": {"PATH": "x"}}, "PATH"),
+        ({"texts": "a"}, "texts"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(change, names):
+    with pytest.raises(NotebookParameterError, match=names):
+        CaptureRequest.from_parameters(defaults() | change)
+
+
+def test_a_removed_parameter_is_missed():
+    namespace = defaults()
+    del namespace["nbits"]
+    with pytest.raises(NotebookParameterError, match="nbits"):
+        CaptureRequest.from_parameters(namespace)
+
+
+def test_whole_numbers_may_stand_for_real_ones_and_lists_for_tuples():
+    request = CaptureRequest.from_parameters(
+        defaults() | {"centroid_score_threshold": 0, "texts": ["x"]}
+    )
+    assert request.centroid_score_threshold == 0.0
+    assert request.texts == ("x",)
+
+
+def test_the_description_has_no_paths():
+    request = CaptureRequest(environment="e", collection="/secret/c", output="/secret/o")
+    assert "secret" not in json.dumps(request.describe())
+
+
+def test_a_file_that_is_no_notebook_is_named(tmp_path):
+    (tmp_path / "x.ipynb").write_text("{}")
+    with pytest.raises(NotebookParameterError, match=r"x\.ipynb"):
+        parameter_names(tmp_path / "x.ipynb")
+    (tmp_path / "y.ipynb").write_text('{"cells": []}')
+    with pytest.raises(NotebookParameterError, match="parameters"):
+        parameter_names(tmp_path / "y.ipynb")

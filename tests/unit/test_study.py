@@ -1,0 +1,89 @@
+"""A study.toml says what is compared; what it says wrongly is named before anything runs."""
+
+from pathlib import Path
+
+import pytest
+
+from reportlib.errors import StudyError
+from reportlib.study import Arm, load
+
+MINIMAL = 'title = "t"\nenvironments = ["a", "b"]\n'
+
+
+def study(folder: Path, text: str = MINIMAL, **options: str):
+    path = folder / "slug" / "study.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return load(path, **options)
+
+
+def test_the_default_study_is_valid_and_has_these_arms():
+    found = load(Path(__file__).parents[2] / "reports" / "torch-2.0.1-vs-2.1.0")
+    assert found.slug == "torch-2.0.1-vs-2.1.0"
+    names = [arm.name for arm in found.arms()]
+    assert names[:4] == ["torch201-float32", "torch210-float32", "torch201-autocast", "torch210-autocast"]
+    assert "torch210-autocast-swap-local_sample_embs+embs" in names
+    assert not any(name.startswith("torch201") and "swap" in name for name in names)
+    assert len(names) == len(set(names)) == 12
+
+
+def test_a_minimal_study_takes_defaults(tmp_path):
+    found = study(tmp_path)
+    assert found.collection.source == "numpy-docstrings"
+    assert set(found.passages) == {"float32", "autocast"}
+
+
+def test_with_three_environments_the_first_is_a_for_both_others(tmp_path):
+    found = study(
+        tmp_path,
+        "title = \"t\"\nenvironments = [\"a\", \"b\", \"c\"]\n"
+        "[swaps]\npoints = [[\"embs\"]]\nprecisions = [\"float32\"]",
+    )
+    swapped = [arm for arm in found.arms() if arm.swap]
+    assert swapped == [Arm(e, "float32", "cpu", 0, ("embs",)) for e in ("b", "c")]
+
+
+def test_the_device_can_be_given(tmp_path):
+    assert study(tmp_path, device="cuda").device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('environments = ["a", "b"]', "title"),
+        ('title = "t"', "environments"),
+        ('title = "t"\nenvironments = ["a"]', "at least two"),
+        ('title = "t"\nenvironments = ["a", "a"]', "twice"),
+        ('title = "t"\nenvironments = "ab"', "list of strings"),
+        (MINIMAL + 'device = "tpu"', "tpu"),
+        (MINIMAL + "threads = 0", "threads"),
+        (MINIMAL + "threads = true", "threads"),
+        (MINIMAL + "thread = 2", "thread"),
+        (MINIMAL + "[colbert]\nnbit = 4", r"colbert\.nbit"),
+        (MINIMAL + '[colbert]\nnbits = "4"', "type int"),
+        (MINIMAL + "[colbert]\nnbits = -1", "negative"),
+        (MINIMAL + "[precision.float16]\npassages = 3", "float16"),
+        (MINIMAL + "[precision.float32]\npassages = -3", "whole number"),
+        (MINIMAL + '[swaps]\npoints = [["residuals"]]', "residuals"),
+        (MINIMAL + '[swaps]\npoints = ["embs"]', "list of strings"),
+        (MINIMAL + '[precision.float32]\n[swaps]\nprecisions = ["autocast"]', "autocast"),
+        (MINIMAL + '[collection]\npath = "x"\nfolder = "y"', r"collection\.folder"),
+        (MINIMAL + '[variables]\nHOME = "x"', "HOME"),
+        (MINIMAL + "[variables]\nATEN_CPU_CAPABILITY = 2", "string"),
+        ("title = ", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_file(tmp_path, text, names):
+    with pytest.raises(StudyError, match=names) as caught:
+        study(tmp_path, text)
+    assert "study.toml" in str(caught.value)
+
+
+def test_a_missing_study_says_where_it_looked(tmp_path):
+    with pytest.raises(StudyError, match="nowhere"):
+        load(tmp_path / "nowhere" / "study.toml")
+
+
+def test_a_study_may_set_variables_that_torch_reads(tmp_path):
+    found = study(tmp_path, MINIMAL + '[variables]\nATEN_CPU_CAPABILITY = "avx2"')
+    assert found.variables == {"ATEN_CPU_CAPABILITY": "avx2"}
