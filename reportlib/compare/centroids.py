@@ -1,4 +1,4 @@
-"""One pass over all centroids of two sides: token ids, passages, order; vectorised, in bounded memory."""
+"""One pass over all centroids of two sides: token ids, passages, order; in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reportlib.compare.chunks import Chunked
 from reportlib.compare.sets import Integers, counts, equal_groups, runs, sorted_within
 
 Flags = npt.NDArray[np.bool_]
-#: A figure wants a centroid with so many token ids: enough to see a permutation, few enough to read.
+#: Token ids of a figure's centroid: enough to see a permutation, few enough to read.
 FIGURE_SIZE, FIGURE_LEAST, FIGURE_MOST = 20, 4, 48
 
 
@@ -79,7 +79,8 @@ class CentroidPass:
     stable_a, stable_b : bool
         Whether a side's indices are what a stable sort of its codes gives.
     gives_ivf_a, gives_ivf_b : bool or None
-        Whether the different passages per centroid are the captured `ivf` and `ivf_lengths`; None without them.
+        Whether the different passages per centroid are the captured `ivf` and `ivf_lengths`; None
+        without them.
     example : Reordered or None
         A centroid for the figure.
     """
@@ -138,7 +139,7 @@ class _Walker:
         self._ivf_at = 0
 
     def step(self, first: int, last: int) -> tuple[Integers, Integers, Integers, Integers]:
-        """Return token ids, the same sorted, different passages and how many, of a run of centroids."""
+        """Return a run's token ids, the same sorted, its different passages, and how many."""
         lengths = self.side.lengths[first:last]
         start, stop = int(self.starts[first]), int(self.starts[last])
         ids = self.side.indices.flat(start, stop).astype(np.int64)

@@ -17,7 +17,7 @@ def missing_arms(study: Study, captures: Mapping[str, Capture]) -> list[str]:
 
 
 def check(study: Study, captures: Mapping[str, Capture], *, verify: bool = False) -> None:
-    """Check that the study's captures are of one collection, checkpoint, device and of its settings.
+    """Check that the captures are of one collection, checkpoint and device, with one set of settings.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def check(study: Study, captures: Mapping[str, Capture], *, verify: bool = False
 
 
 def input_hash(capture: Capture, name: str) -> str | None:
-    """Return the sha256 of the collection or checkpoint that a capture read, None where it does not say."""
+    """Return the sha256 of the collection or checkpoint that a capture read, if it says."""
     given = capture.provenance.get("inputs", {}).get(name)
     if isinstance(given, Mapping):
         given = given.get("sha256")
@@ -89,6 +89,7 @@ def _check_settings(study: Study, arm: Arm, capture: Capture) -> None:
     points = tuple(swap.split("+")) if isinstance(swap, str) and swap else tuple(swap)
     if "swap" in said and points != arm.swap:
         raise ComparisonError(
-            f"the capture of {arm.name} replaces {points or 'nothing'}, not {arm.swap or 'nothing'}",
+            f"the capture of {arm.name} replaces {points or 'nothing'}, "
+            f"not {arm.swap or 'nothing'}",
             f"run {arm.name} again",
         )

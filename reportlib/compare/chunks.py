@@ -70,7 +70,7 @@ class Chunked:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the chunks put together along the first axis; flat if they do not fit together."""
+        """Shape of the chunks put together along the first axis; flat if they do not fit."""
         if len(self.parts) == 1:
             return self.parts[0].shape
         tails = {p.shape[1:] for p in self.parts}
@@ -89,7 +89,7 @@ class Chunked:
         return sum(p.array.size for p in self.parts)
 
     def offsets(self) -> tuple[int, ...]:
-        """Return where each chunk starts in the flat whole, and its end: one more than there are chunks."""
+        """Return where each chunk starts in the flat whole, and where the last one ends."""
         ends = np.cumsum([p.array.size for p in self.parts], dtype=np.int64)
         return (0, *ends.tolist())
 
@@ -104,7 +104,8 @@ class Chunked:
             return np.empty(0, CARRIERS[self.dtype])
         return np.asarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
 
-    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, Array]]:
-        """Yield (start, values) of the flat whole, `size` elements at a time wherever chunks end."""
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, Array]]:
+        """Yield (start, values) of the flat whole, `size` (or BLOCK) elements at a time."""
+        size = size or BLOCK
         for start in range(0, self.size, size):
             yield start, self.flat(start, min(start + size, self.size))

@@ -1,7 +1,7 @@
-"""The floating-point formats of captured tensors, in numpy: widening, rounding and order of their bits.
+"""The floating-point formats of captured tensors: widening, rounding and order of their bits.
 
-numpy knows no bfloat16, so its bits arrive as ``uint16`` (see `reportlib.store.CARRIERS`). Everything here
-takes the carrier array together with the dtype's true name.
+numpy knows no bfloat16, so its bits arrive as ``uint16`` (see `reportlib.store.CARRIERS`).
+Everything here takes the carrier array together with the dtype's true name.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def narrow(values: Floats, dtype: str) -> Floats:
 def ulp_distance(a: Array, b: Array, dtype: str) -> npt.NDArray[np.uint64]:
     """Return how many representable values lie between `a` and `b`, elementwise.
 
-    The bits of a sign-and-magnitude number count its steps from zero, so the distance is a difference of
-    magnitudes, or their sum across zero; 0.0 and -0.0 are 0 apart. The largest finite number is one step from
-    infinity. Of NaNs the result means nothing.
+    The bits of a sign-and-magnitude number count its steps from zero, so the distance is a
+    difference of magnitudes, or their sum across zero; 0.0 and -0.0 are 0 apart. The largest finite
+    number is one step from infinity. Of NaNs the result means nothing.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ _NUMBERS = ("verdict", "tolerance", "elements", "different", "mean_abs", "max_ab
 
 
 def compare_layers(a: Capture, b: Capture) -> list[Record]:
-    """Compare the layer outputs of every input, layer by layer, in the order that both captures name them.
+    """Compare the layer outputs of every input, layer by layer.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def _layer(a: Capture, b: Capture, artifact: str) -> Record:
 
 
 def compare_weights(a: Capture, b: Capture) -> Record | None:
-    """Compare the hashes of all loaded weights by name; None where a side captured none (post A5)."""
+    """Compare the hashes of all loaded weights by name (post A5); None where a side has none."""
     if "weights" not in a.artifacts or "weights" not in b.artifacts:
         return None
     left, right = a.value("weights"), b.value("weights")

@@ -1,8 +1,9 @@
-"""The order of the sorted codes: the argument of post 2025-09-09 (ids D1-D6), step by step, on two captures.
+"""The order of the sorted codes: the argument of post 2025-09-09 (ids D1-D6), step by step.
 
-colbert-ai sorts the codes (one centroid id per token embedding) to list each centroid's token ids. A sort may leave
-equal codes in any order, so two versions can disagree in the indices and in nothing that follows. Each step here says
-what would have to hold, whether it does, and on which numbers; no step needs the one before it to hold.
+colbert-ai sorts the codes (one centroid id per token embedding) to list each centroid's token ids.
+A sort may leave equal codes in any order, so two versions can disagree in the indices and in
+nothing that follows. Each step here says what would have to hold, whether it does, and on which
+numbers; no step needs the one before it to hold.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def compare_order(a: Capture, b: Capture) -> Record | None:
     Returns
     -------
     dict or None
-        The ``order`` of ``reports/SCHEMA.md``; None where a capture lacks the codes, their sort or `doclens`.
+        The ``order`` of ``reports/SCHEMA.md``; None where a capture lacks the codes, their sort or
+        `doclens`.
 
     Raises
     ------
@@ -194,7 +196,7 @@ def _outcome(facts: _Facts) -> list[Record]:
         _step(
             "unique-gives-ivf",
             ("D4",),
-            "Each centroid's different passages, sorted by id, are the captured ivf, on both sides.",
+            "On both sides, each centroid's different passages, sorted by id, are the ivf.",
             None if None in gives.values() else all(gives.values()),
             **gives,
         ),

@@ -1,6 +1,7 @@
 """Where captures come from: platform, environments, and what differs between two of them.
 
-Everything here reads provenance, which older or foreign captures may hold only in part: what is not said is null.
+Everything here reads provenance, which older or foreign captures may hold only in part: what is not
+said is null.
 """
 
 from __future__ import annotations

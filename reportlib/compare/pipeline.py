@@ -103,7 +103,7 @@ def _record(point: CapturePoint, a: Record | None, b: Record | None, **content: 
 
 
 def _missing(capture: Capture, names: Sequence[str]) -> Record | None:
-    """Return the manifest's word for a side whose counterpart is missing; None for the missing side."""
+    """Return what the manifest says of the side that is there; None for the other."""
     if not names:
         return None
     lines = [capture.artifacts[n] for n in names]
@@ -194,8 +194,8 @@ def sorted_groups(a: Capture, b: Capture) -> Groups | None:
 
 
 def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Count the verdicts of final and of intermediate artifacts."""
-    known = list(records)
+    """Count the verdicts of final and of intermediate artifacts; rankings are neither."""
+    known = [r for r in records if r["stage"] != "search"]
     result = {}
     for name, final in (("final", True), ("intermediate", False)):
         seen = Counter(r["verdict"] for r in known if r["final"] is final)
@@ -206,7 +206,7 @@ def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
 def first_difference(
     records: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]
 ) -> Record | None:
-    """Return the first capture point of the pipeline that is not identical, BERT's layers included."""
+    """Return the first capture point that is not identical, BERT's layers included."""
     order = {point.artifact: place for place, point in enumerate(CAPTURE_POINTS)}
     found = [
         (order[r["artifact"]], {**_named(r), "index": index})

@@ -1,7 +1,8 @@
 """What the reference post's four tables say, to stand beside this study's own results.
 
-The post is "Comparing colbert-ai Artifacts Between PyTorch Versions 2.0.1 and 2.1.0" (2025-09-13, id F1). Its figures
-were measured on an L4 GPU under float16 autocast; they are quoted, never taken for this study's.
+The post is "Comparing colbert-ai Artifacts Between PyTorch Versions 2.0.1 and 2.1.0" (2025-09-13,
+id F1). Its figures were measured on an L4 GPU under float16 autocast; they are quoted, never taken
+for this study's.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ ROWS: Mapping[str, PostRow] = {
 
 
 def applies(version_a: str, version_b: str) -> bool:
-    """Return whether the post compared these two versions of torch (local parts such as ``+cpu`` aside)."""
+    """Return whether the post compared these versions of torch (``+cpu`` and the like aside)."""
     return (version_a.split("+")[0], version_b.split("+")[0]) == VERSIONS
 
 
 def beside(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the post's row for a comparison of `pipeline.compare_artifacts`, and whether it agrees."""
+    """Return the post's row for one of our comparisons, and whether it agrees."""
     row = ROWS.get(record["artifact"])
     if row is None:
         return None

@@ -14,8 +14,8 @@ LISTED = 20
 def compare_rankings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
     """Compare two values ``rankings``: order, set and scores of each query's best passages.
 
-    The symmetric difference is counted as post README I4 does: passages that only one side returns, both sides
-    together, so a query can count up to ``2 * k``.
+    The symmetric difference is counted as post README I4 does: passages that only one side returns,
+    both sides together, so a query can count up to ``2 * k``.
 
     Returns
     -------

@@ -50,8 +50,8 @@ class ChunkDifference:
 class TensorComparison:
     """How artifact B differs from artifact A. ``reports/SCHEMA.md`` describes every field.
 
-    Distances are over pairs of finite numbers, in float64; None where there is no such pair or they make no
-    sense (unequal shapes). `max_ulp` and the tolerances need equal dtypes.
+    Distances are over pairs of finite numbers, in float64; None where there is no such pair or they
+    make no sense (unequal shapes). `max_ulp` and the tolerances need equal dtypes.
     """
 
     verdict: str
@@ -82,7 +82,7 @@ class TensorComparison:
 
 @dataclass(frozen=True)
 class Groups:
-    """How long each group is on each side (int64), for integers whose order within a group means nothing."""
+    """How long each group is on each side (int64): within one, order means nothing."""
 
     a: Integers
     b: Integers
@@ -158,7 +158,8 @@ def _integers(found: TensorComparison) -> str:
 
 def _floats(found: TensorComparison) -> str:
     if found.different == 0:
-        return f"{found.different_bits:,} of {found.elements:,} elements differ in their bytes, no value does."
+        text = f"{found.different_bits:,} of {found.elements:,} elements differ in their bytes"
+        return f"{text}, no value does."
     text = f"{found.different:,} of {found.elements:,} values differ{_by_at_most(found)}"
     if found.max_ulp:
         text += f" ({found.max_ulp:,} ULP)"

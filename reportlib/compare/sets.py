@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare.chunks import BLOCK, Chunked
+from reportlib.compare import chunks
+from reportlib.compare.chunks import Chunked
 from reportlib.compare.floats import Array
 
 #: Counters held at a time when counting values: 64 MiB of int64.
@@ -21,8 +22,8 @@ Integers = npt.NDArray[np.int64]
 def is_permutation(a: Chunked, b: Chunked) -> bool:
     """Return whether integers `a` and `b` hold every value equally often.
 
-    Values are counted, a window of them at a time, so memory does not grow with the tensors. Only where the
-    values spread over more than ``WINDOW * MOST_PASSES`` are both sides sorted in memory.
+    Values are counted, a window of them at a time, so memory does not grow with the tensors. Only
+    where the values spread over more than ``WINDOW * MOST_PASSES`` are both sides sorted in memory.
     """
     if a.size != b.size:
         return False
@@ -56,12 +57,13 @@ def _count(values: Chunked, start: int, stop: int, counts: Integers, sign: int) 
 
 
 def runs(
-    lengths_a: Integers, lengths_b: Integers, limit: int = 2 * BLOCK
+    lengths_a: Integers, lengths_b: Integers, limit: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of consecutive groups that have at most `limit` elements on both sides together.
+    """Yield (first, last) of runs of groups of at most `limit` elements, both sides together.
 
     A group larger than `limit` comes alone.
     """
+    limit = limit or 2 * chunks.BLOCK
     ends = np.cumsum(lengths_a + lengths_b)
     first, done = 0, 0
     while first < len(ends):

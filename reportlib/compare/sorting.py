@@ -1,4 +1,4 @@
-"""Compare both sides' probes of `torch.sort`: from which size on does the order of equal keys differ?"""
+"""Compare both sides' probes of `torch.sort`: from which size on equal keys differ in order."""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ def compare_study(
     Raises
     ------
     ComparisonError
-        When captures are missing, damaged, or of different collections, checkpoints, settings or devices.
+        When captures are missing, damaged, or of different collections, checkpoints, settings or
+        devices.
     StoreError
         When an artifact cannot be read.
     """
@@ -153,7 +154,7 @@ def _collection(spec: CollectionSpec) -> str:
 
 def _checkpoint(spec: CheckpointSpec) -> str:
     if spec.source == CheckpointSpec().source:
-        return "all-MiniLM-L6-v2 with a seeded orthonormal projection in place of ColBERT's trained one."
+        return "all-MiniLM-L6-v2 with a seeded orthonormal projection in place of a trained one."
     return f"{_without_folders(spec.source)}."
 
 

@@ -39,8 +39,8 @@ def compare_swap(
     Returns
     -------
     dict
-        One of ``swaps`` in ``reports/SCHEMA.md``. What the swapped arm did not capture is left out, unless it is
-        a final artifact.
+        One of ``swaps`` in ``reports/SCHEMA.md``. What the swapped arm did not capture is left out,
+        unless it is a final artifact.
     """
     before = {record["artifact"]: record["verdict"] for record in plain}
     records = compare_artifacts(a, swapped)

@@ -25,9 +25,9 @@ from reportlib.compare.tally import Positions, Tally
 def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:
     """Compare artifact `b` with artifact `a`.
 
-    Memory stays at a few blocks of `chunks.BLOCK` elements, whatever the size; where A's chunks end and where
-    B's do makes no difference to any number. Equal hashes stand for equal bytes: then integers are not read at
-    all, and floats once, for the NaNs that decide what a tolerance says.
+    Memory stays at a few blocks of `chunks.BLOCK` elements, whatever the size; where A's chunks end
+    and where B's do makes no difference to any number. Equal hashes stand for equal bytes: then
+    integers are not read at all, and floats once, for the NaNs that decide what a tolerance says.
 
     Parameters
     ----------
@@ -51,10 +51,12 @@ def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorCompa
             groups=grouped[0],
             groups_equal=grouped[1],
         )
-    if a.dtype != b.dtype:
-        return _mixed(a, b, side_a, side_b)
-    if is_float(a.dtype):
-        return _floats(a, b, side_a, side_b)
+    # A signalling NaN or a difference beyond the dtype is a result here, not an accident.
+    with np.errstate(invalid="ignore", over="ignore"):
+        if a.dtype != b.dtype:
+            return _mixed(a, b, side_a, side_b)
+        if is_float(a.dtype):
+            return _floats(a, b, side_a, side_b)
     return _integers(a, b, side_a, side_b, groups)
 
 
@@ -133,20 +135,17 @@ def _distances(tally: Tally, a: Array, b: Array, dtype: str, where: Positions) -
         return
     bnb = tolerances.bnb(dtype)
     left, right = widen(a, dtype), widen(b, dtype)
-    with np.errstate(over="ignore"):
-        distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
-        stepped = np.abs(narrow(left - right, dtype))
+    distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
+    stepped = np.abs(narrow(left - right, dtype))
     size = np.abs(right.astype(np.float64))
     tally.sum_abs += float(distance.sum())
     tally.largest(distance, where)
     relative = distance[size > 0]
     if relative.size:
-        with np.errstate(over="ignore"):
-            tally.max_rel = max(tally.max_rel, float((relative / size[size > 0]).max()))
+        tally.max_rel = max(tally.max_rel, float((relative / size[size > 0]).max()))
     tally.max_ulp = max(tally.max_ulp, int(ulp_distance(a, b, dtype).max()))
     tally.atol = max(tally.atol, float(stepped.max()))
-    with np.errstate(over="ignore"):
-        tally.factor = max(tally.factor, float((distance / (bnb.atol + bnb.rtol * size)).max()))
+    tally.factor = max(tally.factor, float((distance / (bnb.atol + bnb.rtol * size)).max()))
 
 
 def _float_result(tally: Tally, a: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
@@ -271,8 +270,7 @@ def _mixed(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparis
         if tally.first is None and look.size:
             tally.first = int(look[0]) + start
         where = look[finite[look]]
-        with np.errstate(over="ignore"):
-            distance = np.abs(x[where].astype(np.float64) - y[where].astype(np.float64))
+        distance = np.abs(x[where].astype(np.float64) - y[where].astype(np.float64))
         tally.sum_abs += float(distance.sum())
         tally.largest(distance, where + start)
     return TensorComparison(

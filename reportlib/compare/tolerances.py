@@ -1,13 +1,15 @@
 """The posts' two tolerances, and `torch.allclose` without torch, to the last bit.
 
-The formula is ``|a - b| <= atol + rtol * |b|``. torch evaluates it in the tensors' own dtype: every step is
-rounded to float16 or bfloat16 where those are compared, so near the edge the answer differs from what the same
-numbers give in float32. `isclose` rounds where torch rounds (``isclose`` in ATen/native/TensorCompare.cpp: the
-product, the sum, the difference), which ``tests/integration/test_allclose.py`` checks against a real torch.
+The formula is ``|a - b| <= atol + rtol * |b|``. torch evaluates it in the tensors' own dtype: every
+step is rounded to float16 or bfloat16 where those are compared, so near the edge the answer differs
+from what the same numbers give in float32. `isclose` rounds where torch rounds (``isclose`` in
+ATen/native/TensorCompare.cpp: the product, the sum, the difference), which
+``tests/integration/test_allclose.py`` checks against a real torch.
 
-torch itself changed here: 2.0.1 also rounds rtol to float16 or bfloat16 before the product, 2.1.0 does not. So
-`torch.allclose` of one pair of half-precision tensors can answer differently in the two versions. This module
-follows 2.1.0, whatever the versions compared: a report judges all its artifacts by one rule.
+torch itself changed here: 2.0.1 also rounds rtol to float16 or bfloat16 before the product, 2.1.0
+does not. So `torch.allclose` of one pair of half-precision tensors can answer differently in the
+two versions. This module follows 2.1.0, whatever the versions compared: a report judges all its
+artifacts by one rule.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def compare_values(a: Any, b: Any) -> tuple[str, ValueDifference | None]:
     Returns
     -------
     verdict : str
-        ``identical`` (the same canonical JSON), ``same set`` (lists of whole numbers, one a permutation of the
-        other) or ``different``.
+        ``identical`` (the same canonical JSON), ``same set`` (lists of whole numbers, one a
+        permutation of the other) or ``different``.
     difference : ValueDifference or None
         None when identical.
     """
@@ -50,7 +50,7 @@ def is_integer_list(value: Any) -> bool:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (JSON pointer, canonical JSON) of everything that is not a list or a mapping with content."""
+    """Yield (JSON pointer, canonical JSON) of every number, string, null and empty container."""
     if isinstance(value, dict) and value:
         for key in sorted(value):
             escaped = str(key).replace("~", "~0").replace("/", "~1")

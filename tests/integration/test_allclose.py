@@ -17,7 +17,7 @@ from reportlib.store import CARRIERS, Tensor, project_home
 
 pytestmark = pytest.mark.integration
 
-#: Runs in the environment: reads bits, writes torch.isclose and torch.allclose of each pair and tolerance.
+#: Runs in the environment: reads bits, writes torch.isclose and torch.allclose of each case.
 IN_TORCH = """
 import sys, numpy as np, torch
 print(torch.__version__)
@@ -25,11 +25,13 @@ cases = np.load(sys.argv[1])
 signed = {"float16": np.int16, "bfloat16": np.int16, "float32": np.int32, "float64": np.int64}
 results = {}
 for dtype, carrier in signed.items():
-    a, b = (torch.from_numpy(cases[f"{dtype}_{s}"].view(carrier)).view(getattr(torch, dtype)) for s in "ab")
+    raw = [torch.from_numpy(cases[f"{dtype}_{s}"].view(carrier)) for s in "ab"]
+    a, b = (x.view(getattr(torch, dtype)) for x in raw)
     for i, (atol, rtol) in enumerate(cases["tolerances"].tolist()):
         close = torch.isclose(a, b, rtol=rtol, atol=atol)
         results[f"{dtype}_{i}"] = close.numpy()
-        whole = [torch.allclose(a[j:j + 64], b[j:j + 64], rtol=rtol, atol=atol) for j in range(0, len(a), 64)]
+        parts = zip(a.split(64), b.split(64))
+        whole = [torch.allclose(x, y, rtol=rtol, atol=atol) for x, y in parts]
         results[f"{dtype}_{i}_all"] = np.array(whole)
 np.savez(sys.argv[2], **results)
 """
@@ -61,7 +63,7 @@ def python() -> Path:
 
 
 def _pairs(dtype: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of carriers: edges with edges, any bits, neighbours, and pairs placed around each tolerance's edge."""
+    """Pairs of carriers: edges, any bits, neighbours, and pairs around each tolerance's edge."""
     carrier = FORMATS[dtype].bits
     wide = FORMATS[dtype].working
     edges = _narrowed(np.array(EDGES, np.float64), dtype)

@@ -1,4 +1,4 @@
-"""Small synthetic captures, complete enough for a whole report, with differences planted on request."""
+"""Small synthetic captures, complete enough for a report, with differences planted on request."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ VERSIONS = {"torch201": "2.0.1+cu117", "torch210": "2.1.0+cu121"}
 def pipeline_values(arm: Arm, seed: int = 12345, passages: int = PASSAGES) -> Values:
     """Every artifact of one arm: made by a small numpy imitation of colbert-ai's indexing.
 
-    Without a `Plant` the values depend on the precision only, so two environments agree in all of them.
+    Without a `Plant` the values depend on the precision only: environments agree in all of them.
     """
     rng = np.random.default_rng(seed + (arm.precision == "autocast"))
     doclens = rng.integers(3, 9, passages)
@@ -84,7 +84,7 @@ def pipeline_values(arm: Arm, seed: int = 12345, passages: int = PASSAGES) -> Va
 
 
 def derive(values: Values, embs: np.ndarray, doclens: np.ndarray, *, stable: bool = False) -> None:
-    """Compute what follows from embeddings and centroids, the way colbert-ai does, into `values`."""
+    """Put what follows from embeddings and centroids, as colbert-ai does it, into `values`."""
     centroids = values["centroids"]
     wide = embs.astype(np.float32)
     codes = np.argmax(wide @ centroids.T, axis=1)
@@ -135,7 +135,10 @@ def layer_values(arm: Arm, rng: np.random.Generator) -> Values:
         {"slug": "test-input", "text": "test input", "tokens": [1, 4]},
         {"slug": "batch", "passages": 4, "tokens": [4, 12]},
     ]
-    values: Values = {"layer_inputs": inputs, "weights": {"embeddings.weight": "aa", "layer.0": "bb"}}
+    values: Values = {
+        "layer_inputs": inputs,
+        "weights": {"embeddings.weight": "aa", "layer.0": "bb"},
+    }
     for each in inputs:
         for layer in ("embeddings", "00", "01", "02"):
             output = rng.standard_normal((*each["tokens"], 6)).astype(np.float32)
@@ -153,17 +156,26 @@ def rankings(rng: np.random.Generator, passages: int, k: int = 5) -> Values:
     for number in range(6):
         scores = np.sort(rng.random(k).astype(np.float32))[::-1]
         pids = rng.permutation(passages)[:k]
-        queries.append({"qid": f"q{number}", "pids": pids.tolist(), "scores": [float(s) for s in scores]})
+        queries.append(
+            {"qid": f"q{number}", "pids": pids.tolist(), "scores": [float(s) for s in scores]}
+        )
     return {"k": k, "queries": queries}
 
 
 def probes(environment: str, settings: Settings) -> list[dict[str, Any]]:
     """Sort probes of an environment whose sort is stable from a size on."""
     found = []
-    sizes = [("ties", dtype, size) for dtype in ("int64", "float32") for size in (100, 32767, 32768, 65536)]
+    sizes = [
+        ("ties", dtype, size)
+        for dtype in ("int64", "float32")
+        for size in (100, 32767, 32768, 65536)
+    ]
     for source, dtype, size in [*sizes, ("post D6", "int64", 1146937)]:
         stable = dtype == "int64" and size >= settings.stable_from.get(environment, 2**62)
-        right, other = digest(f"stable {size} {dtype}".encode()), digest(f"quick {size} {dtype}".encode())
+        right, other = (
+            digest(f"stable {size} {dtype}".encode()),
+            digest(f"quick {size} {dtype}".encode()),
+        )
         found.append(
             {
                 "size": size,
@@ -191,7 +203,9 @@ def provenance(arm: Arm, settings: Settings) -> dict[str, Any]:
         },
         "torch": {"version": version, "git_version": "abc", "cpu_capability": "AVX2", "cuda": None},
         "machine": dict(settings.machine),
-        "libraries": [{"name": "libgomp", "version": version[:3], "sha256": "ab", "kind": "openmp"}],
+        "libraries": [
+            {"name": "libgomp", "version": version[:3], "sha256": "ab", "kind": "openmp"}
+        ],
         "threads": {"torch": 2, "omp": 2},
         "environment_variables": {"OMP_NUM_THREADS": "2"},
         "inputs": {"collection": settings.collection, "checkpoint": settings.checkpoint},
@@ -237,7 +251,10 @@ def study_of(folder: Path, **changes: Any) -> Study:
 
 
 def captures(
-    folder: Path, study: Study, plant: Plant | None = None, settings: Mapping[str, Settings] | None = None
+    folder: Path,
+    study: Study,
+    plant: Plant | None = None,
+    settings: Mapping[str, Settings] | None = None,
 ) -> dict[str, Capture]:
     """Write the captures of all of the study's arms.
 
@@ -248,7 +265,7 @@ def captures(
     study : Study
         Gives the arms.
     plant : callable, optional
-        Changes an arm's values before they are written; by default no environment differs from another.
+        Changes an arm's values before they are written; by default none differs.
     settings : mapping of str to Settings, optional
         Per environment.
     """
@@ -270,7 +287,7 @@ def plant_stable_sort(arm: Arm, values: Values) -> None:
 
 
 def plant_other_embeddings(arm: Arm, values: Values) -> None:
-    """torch210's BERT differs under autocast, and everything behind it unless both embeddings are swapped in."""
+    """torch210's BERT differs under autocast, and all behind it unless both swaps are made."""
     plant_stable_sort(arm, values)
     if arm.environment != "torch210" or arm.precision != "autocast":
         return

@@ -1,7 +1,7 @@
 """The sentences of a report's first screen, each drawn from the measurements that it points to.
 
-A sentence claims what was measured and no more: a cause only where a swap shows it, an effect only where a search
-does. Nothing here reads a capture; the rest of the report is all there is to go by.
+A sentence claims what was measured and no more: a cause only where a swap shows it, an effect only
+where a search does. Nothing here reads a capture; the rest of the report is all there is to go by.
 """
 
 from __future__ import annotations

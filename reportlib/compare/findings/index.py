@@ -60,7 +60,7 @@ def _by(records: list[Mapping[str, Any]], verdict: str) -> str:
 
 
 def _intermediate(part: Facts) -> str:
-    known = [r for r in part.data["artifacts"] if not r["final"]]
+    known = [r for r in part.data["artifacts"] if not r["final"] and r["stage"] != "search"]
     unlike = [r["artifact"] for r in known if r["verdict"] != "identical"]
     layers = sum(each["total"] - each["identical"] for each in part.data["layers"])
     if unlike == ["sort_indices"] and not layers:
@@ -74,14 +74,15 @@ def _intermediate(part: Facts) -> str:
 
 
 def post_agreement(part: Facts) -> Iterator[Finding]:
-    """Say how many rows of the post's tables have the same result here, under the post's kind of arithmetic."""
+    """Say how many rows of the post's tables have the same result here, under autocast."""
     rows = [r for r in part.data["artifacts"] if r["post"] and r["post"]["agrees"] is not None]
     if not rows or part.data["precision"] != "autocast":
         return
     unlike = [r["artifact"] for r in rows if not r["post"]["agrees"]]
     sentence = (
-        f"{part.title}, {len(rows) - len(unlike)} of the {len(rows)} artifacts in the reference post's "
-        "tables have the post's result; the post measured on an L4 GPU under float16 autocast"
+        f"{part.title}, {len(rows) - len(unlike)} of the {len(rows)} artifacts in the reference "
+        "post's tables have the post's result; the post measured on an L4 GPU under float16 "
+        "autocast"
     )
     sentence += f". The others are {code(unlike)}." if unlike else "."
     evidence = part.pointer(*(r["artifact"] for r in rows))
@@ -98,8 +99,8 @@ def bert(part: Facts) -> Iterator[Finding]:
     evidence = tuple(f"{part.at}/layers/{n}" for n in range(len(inputs)))
     if not unlike:
         sentence = (
-            f"{part.title}, all {total} captured outputs of BERT's embedding and encoder layers are "
-            f"identical, for {listing([each['label'] for each in inputs])}."
+            f"{part.title}, all {total} captured outputs of BERT's embedding and encoder layers "
+            f"are identical, for {listing([each['label'] for each in inputs])}."
         )
         yield Finding(f"{part.key}/bert", "why", sentence, evidence, ("F5",))
         return
@@ -155,15 +156,15 @@ def first(part: Facts) -> Iterator[Finding]:
     record = part.data["artifacts"][found["index"]]
     meaning = record["description"][0].lower() + record["description"][1:]
     sentence = (
-        f"{part.title}, `{found['name']}` ({meaning}) is the first artifact along the pipeline that "
-        f"differs; every one captured before it is identical."
+        f"{part.title}, `{found['name']}` ({meaning}) is the first artifact along the pipeline "
+        f"that differs; every one captured before it is identical."
     )
     evidence = (f"{part.at}/first_difference", f"{part.at}/artifacts/{found['index']}")
     yield Finding(f"{part.key}/first", "why", sentence, evidence)
 
 
 def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
-    """Say when the two torches report other CPU kernels: it could explain a difference, and is not shown to."""
+    """Say when the two torches report other CPU kernels, a cause that is possible and not shown."""
     pair = report["pairs"][number]
     known = report["platform"]["capability"]
     a, b = known.get(pair["a"]), known.get(pair["b"])

@@ -25,15 +25,15 @@ def sort(part: Facts) -> Iterator[Finding]:
     codes = count(data["embeddings"], "code")
     if not holds["presort-equal"]:
         sentence = (
-            f"{part.title}, the codes differ before they are sorted, so the order of the sorted codes "
-            "says nothing about the sort itself."
+            f"{part.title}, the codes differ before they are sorted, so the order of the sorted "
+            "codes says nothing about the sort itself."
         )
     elif holds["indices-equal"]:
         sentence = f"{part.title}, sorting the same {codes} gives the same order on both sides."
     else:
         sentence = (
-            f"{part.title}, sorting the same {codes} gives {_values(holds)} another order of equal codes: "
-            f"{data['positions_different']:,} of {data['embeddings']:,} indices differ, in "
+            f"{part.title}, sorting the same {codes} gives {_values(holds)} another order of equal "
+            f"codes: {data['positions_different']:,} of {data['embeddings']:,} indices differ, in "
             f"{count(data['centroids_reordered'], 'centroid')}. {_stable(part, data['stable'])}"
         )
     yield Finding(f"{part.key}/sort", "why", sentence, evidence, _POSTS)
@@ -94,8 +94,8 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     if same:
         sizes = sorted({size for t in same for size in t["sizes"]})
         clauses.append(
-            f"{listing([t['dtype'] for t in same])} keys come out in the same order at every probed "
-            f"size ({sizes[0]:,} to {sizes[-1]:,})"
+            f"{listing([t['dtype'] for t in same])} keys come out in the same order at every "
+            f"probed size ({sizes[0]:,} to {sizes[-1]:,})"
         )
     if not clauses:
         return

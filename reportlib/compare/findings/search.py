@@ -19,14 +19,14 @@ def rankings(part: Facts) -> Iterator[Finding]:
     k, queries = data["k"], count(data["queries"], "query")
     if _identical(data):
         sentence = (
-            f"{part.title}, searching both indexes gives the same top {k} in the same order for all "
-            f"{queries}{_scores(data)}."
+            f"{part.title}, searching both indexes gives the same top {k} in the same order for "
+            f"all {queries}{_scores(data)}."
         )
     else:
         sentence = (
-            f"{part.title}, searching both indexes with {queries} gives the same top {k} in the same "
-            f"order for {data['same_order']:,} and the same set for {data['same_set']:,}; a query has "
-            f"{data['symmetric_difference']:.2f} passages on one side only, on average "
+            f"{part.title}, searching both indexes with {queries} gives the same top {k} in the "
+            f"same order for {data['same_order']:,} and the same set for {data['same_set']:,}; "
+            f"a query has {data['symmetric_difference']:.2f} passages on one side only, on average "
             f"(0 to {2 * k} are possible)."
         )
     yield Finding(
@@ -52,13 +52,13 @@ def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> F
     evidence = tuple(f"{p.at}/rankings" for p in parts)
     if known and len(known) == len(parts) and all(_identical(p.data["rankings"]) for p in known):
         sentence = (
-            "Every ranking that was made is the same on both sides, so any measure of retrieval quality "
-            "that looks at these passages and their order is the same too."
+            "Every ranking that was made is the same on both sides, so any measure of retrieval "
+            "quality that looks at these passages and their order is the same too."
         )
     elif known:
         sentence = (
-            "This study did not score its rankings with relevance judgements: whether the change makes "
-            "retrieval better or worse is not measured here."
+            "This study did not score its rankings with relevance judgements: whether the change "
+            "makes retrieval better or worse is not measured here."
         )
     else:
         sentence = "This study did not search, so nothing is measured of the effect on retrieval."

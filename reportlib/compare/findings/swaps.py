@@ -31,8 +31,8 @@ def _sufficient(part: Facts, number: int, arm: Mapping[str, Any]) -> Finding:
     taken = code(arm["points"])
     it = "it" if len(arm["points"]) == 1 else "them"
     sentence = (
-        f"{part.title}, putting {taken} of {part.a} into {part.b} makes all {arm['final_total']} final "
-        f"artifacts identical, so everything that differs in the index comes through {it}."
+        f"{part.title}, putting {taken} of {part.a} into {part.b} makes all {arm['final_total']} "
+        f"final artifacts identical, so everything that differs in the index comes through {it}."
     )
     left = [n for n in arm["not_identical"] if not n.startswith("index/")]
     if left:
@@ -45,8 +45,8 @@ def _insufficient(part: Facts, number: int, arm: Mapping[str, Any]) -> Finding:
     left = arm["final_total"] - arm["final_identical"]
     verb = "differs" if left == 1 else "differ"
     sentence = (
-        f"{part.title}, putting only {code(arm['points'])} of {part.a} into {part.b} is not enough: "
-        f"{left} of {arm['final_total']} final artifacts still {verb}."
+        f"{part.title}, putting only {code(arm['points'])} of {part.a} into {part.b} is not "
+        f"enough: {left} of {arm['final_total']} final artifacts still {verb}."
     )
     return _finding(part, number, arm, sentence)
 

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from reportlib.compare import tolerances
+from reportlib.compare.floats import FORMATS, bits, nan_and_inf, narrow, ulp_distance, widen
+from reportlib.compare.tolerances import Tolerance
+from reportlib.errors import ComparisonError
+from reportlib.store import CARRIERS, Tensor
+
+FLOATS = tuple(FORMATS)
+TOLERANCE = st.builds(
+    Tolerance,
+    st.just("test"),
+    st.sampled_from([0.0, 1e-8, 1e-6, 1e-4, 1e-3, 0.5]),
+    st.sampled_from([0.0, 1e-5, 1e-3, 1e-2, 1.0]),
+)
+
+
+def carriers(dtype: str, size: int) -> st.SearchStrategy[np.ndarray]:
+    """Arrays of any bits at all."""
+    return hnp.arrays(FORMATS[dtype].bits, size).map(lambda x: x.view(CARRIERS[dtype]))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[str, np.ndarray, np.ndarray]:
+    dtype = draw(st.sampled_from(FLOATS))
+    size = draw(st.integers(1, 30))
+    return dtype, draw(carriers(dtype, size)), draw(carriers(dtype, size))
+
+
+def naive_isclose(a: float, b: float, dtype: str, tolerance: Tolerance) -> bool:
+    """torch's rule for one pair, a number at a time."""
+    if a == b:
+        return True
+    wide = FORMATS[dtype].working.type
+
+    def rounded(x: float) -> float:
+        return float(narrow(np.array([x], wide), dtype)[0])
+
+    with np.errstate(all="ignore"):
+        product = abs(rounded(wide(tolerance.rtol) * wide(b)))
+        allowed = rounded(wide(rounded(tolerance.atol)) + wide(product))
+        actual = abs(rounded(wide(a) - wide(b)))
+    if tolerance.atol == tolerance.rtol == 0:
+        return False
+    return bool(np.isfinite(actual) and actual <= allowed)
+
+
+@settings(deadline=None, max_examples=200)
+@given(pairs(), TOLERANCE)
+def test_isclose_is_torchs_rule_one_number_at_a_time(
+    case: tuple[str, np.ndarray, np.ndarray], tolerance: Tolerance
+) -> None:
+    dtype, a, b = case
+    wide_a, wide_b = widen(a, dtype), widen(b, dtype)
+    expected = [
+        naive_isclose(float(x), float(y), dtype, tolerance)
+        for x, y in zip(wide_a, wide_b, strict=True)
+    ]
+    assert tolerances.isclose(a, b, dtype, tolerance).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "atol", "rtol"),
+    [
+        ("float32", 1e-6, 1e-5),
+        ("bfloat16", 1e-3, 1e-2),
+        ("float16", 1e-4, 1e-3),
+        ("float64", 1e-4, 1e-3),
+    ],
+)
+def test_named_tolerances_are_the_posts(dtype: str, atol: float, rtol: float) -> None:
+    assert tolerances.bnb(dtype) == Tolerance("bnb", atol, rtol)
+    assert tolerances.default(dtype) == Tolerance("default", 1e-8, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_integers_are_never_given_a_tolerance(dtype: str) -> None:
+    values = np.zeros(2, CARRIERS[dtype])
+    with pytest.raises(ComparisonError, match=f"{dtype} is never given a tolerance"):
+        tolerances.bnb(dtype)
+    with pytest.raises(ComparisonError, match="equality"):
+        tolerances.allclose(Tensor(values, dtype), Tensor(values, dtype), tolerances.DEFAULT)
+
+
+def test_allclose_refuses_what_torch_refuses_and_what_it_would_stretch() -> None:
+    single = Tensor(np.zeros(2, np.float32), "float32")
+    half = Tensor(np.zeros(2, np.float16), "float16")
+    longer = Tensor(np.zeros((3, 2), np.float32), "float32")
+    with pytest.raises(ComparisonError, match="float32 and float16"):
+        tolerances.allclose(single, half, tolerances.DEFAULT)
+    with pytest.raises(ComparisonError, match=r"\(2,\) and \(3, 2\)"):
+        tolerances.allclose(single, longer, tolerances.DEFAULT)
+    with pytest.raises(ComparisonError, match="negative"):
+        tolerances.allclose(single, single, Tolerance("mine", -1.0, 0.0))
+
+
+def test_infinities_equal_themselves_and_nan_equals_nothing() -> None:
+    a = np.array([np.inf, -np.inf, np.inf, np.nan, 1.0], np.float32)
+    b = np.array([np.inf, -np.inf, -np.inf, np.nan, np.inf], np.float32)
+    generous = Tolerance("generous", 1e30, 1.0)
+    close = tolerances.isclose(a, b, "float32", generous)
+    assert close.tolist() == [True, True, False, False, False]
+
+
+def test_half_precision_is_judged_in_half_precision() -> None:
+    # The two are 2**-10 apart. That is more than 0.0009764, which rounds to 2**-10 in float16.
+    a, b = np.array([1.0 + 2**-10], np.float16), np.array([1.0], np.float16)
+    tolerance = Tolerance("test", 0.0, 0.0009764)
+    exact = tolerances.isclose(a.astype(np.float64), b.astype(np.float64), "float64", tolerance)
+    assert exact.tolist() == [False]
+    assert tolerances.isclose(a, b, "float16", tolerance).tolist() == [True]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_half_value_survives_widening_and_narrowing(dtype: str) -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(CARRIERS[dtype])
+    wide = widen(every, dtype)
+    again = narrow(wide, dtype)
+    nan, inf = nan_and_inf(every, dtype)
+    assert np.array_equal(np.isnan(wide), nan)
+    assert np.array_equal(np.isinf(wide), inf)
+    assert np.array_equal(again[~nan], wide[~nan])
+    assert np.isnan(again[nan]).all()
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, 50, elements=st.floats(width=32, allow_nan=False)))
+def test_rounding_to_bfloat16_picks_the_nearest_even(values: np.ndarray) -> None:
+    table = widen(np.arange(2**16, dtype=np.uint16), "bfloat16")
+    finite = np.unique(table[np.isfinite(table)].astype(np.float64))
+    for value, rounded in zip(values, narrow(values, "bfloat16"), strict=True):
+        if np.isinf(value) or abs(value) > finite[-1]:
+            continue
+        gaps = np.abs(finite - float(value))
+        nearest = finite[gaps == gaps.min()]
+        even = [x for x in nearest if (np.float32(x).view(np.uint32) >> 16) % 2 == 0]
+        assert float(rounded) in (nearest if len(nearest) == 1 else even)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_ulp_distance_counts_the_values_in_between(dtype: str) -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(CARRIERS[dtype])
+    nan, _ = nan_and_inf(every, dtype)
+    numbers = every[~nan]
+    values = widen(numbers, dtype).astype(np.float64)
+    place = np.searchsorted(np.unique(values), values)  # 0.0 and -0.0 share a place
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, len(numbers), (2, 20_000))
+    counted = ulp_distance(numbers[a], numbers[b], dtype)
+    assert np.array_equal(counted, np.abs(place[a] - place[b]).astype(np.uint64))
+
+
+def test_ulp_distance_of_the_widest_float64_pair_does_not_overflow() -> None:
+    a, b = np.array([np.finfo(np.float64).max]), np.array([-np.finfo(np.float64).max])
+    top = int(bits(a, "float64")[0])
+    assert int(ulp_distance(a, b, "float64")[0]) == 2 * top
+    assert int(ulp_distance(np.array([0.0]), np.array([-0.0]), "float64")[0]) == 0
