@@ -17,7 +17,7 @@ def missing_arms(study: Study, captures: Mapping[str, Capture]) -> list[str]:
 
 
 def check(study: Study, captures: Mapping[str, Capture], *, verify: bool = False) -> None:
-    """Check that the captures are of one collection, checkpoint and device, with one set of settings.
+    """Check that the captures are of one collection, checkpoint, device and set of settings.
 
     Parameters
     ----------

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from reportlib.compare.sets import Integers
 
+#: Between small numbers of unlike sign lie millions of others; such a distance tells a reader nothing.
+TELLING_ULP = 65_536
 #: Verdicts, from DESIGN.md.
 VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
 
@@ -161,7 +163,7 @@ def _floats(found: TensorComparison) -> str:
         text = f"{found.different_bits:,} of {found.elements:,} elements differ in their bytes"
         return f"{text}, no value does."
     text = f"{found.different:,} of {found.elements:,} values differ{_by_at_most(found)}"
-    if found.max_ulp:
+    if found.max_ulp and found.max_ulp <= TELLING_ULP:
         text += f" ({found.max_ulp:,} ULP)"
     if found.tolerance:
         return f"{text}; they are close by the {found.tolerance} tolerance."

@@ -34,19 +34,20 @@ def final(part: Facts) -> Finding:
         sentence = f"{part.title}, {identical} in {part.a} and {part.b}{_intermediate(part)}."
         evidence += (f"{part.at}/summary/intermediate",)
     else:
-        sentence = f"{part.title}, {_tally(records, unlike)} between {part.a} and {part.b}."
+        sentence = f"{part.title}, {_tally(part, unlike)}."
     return Finding(f"{part.key}/final", "what", sentence, evidence, ("F1",))
 
 
-def _tally(records: list[Mapping[str, Any]], unlike: list[Mapping[str, Any]]) -> str:
+def _tally(part: Facts, unlike: list[Mapping[str, Any]]) -> str:
     groups = []
     for verdict in VERDICTS[1:]:
         names = [r["artifact"] for r in unlike if r["verdict"] == verdict]
         if names:
             groups.append(f"{code(names)} {_WORDS[verdict][len(names) > 1]}{_by(unlike, verdict)}")
-    total, number = len(records), len(unlike)
+    total, number = len(part.final), len(unlike)
     start = f"all {total}" if number == total else f"{number} of {total}"
-    return f"{start} final artifacts differ ({'; '.join(groups)})"
+    verb = "differs" if number == 1 else "differ"
+    return f"{start} final artifacts {verb} between {part.a} and {part.b}: {'; '.join(groups)}"
 
 
 def _by(records: list[Mapping[str, Any]], verdict: str) -> str:
