@@ -83,7 +83,6 @@ class RattlerBackend:
             show_progress=False,
             # mypy takes the empty defaults of rattler's protocol for abstract methods.
             reporter=_Reporter(order.progress, len(records)),  # type: ignore[abstract]
-            requested_specs=[rattler.MatchSpec(text) for text in wanted],
         )
 
 

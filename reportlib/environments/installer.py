@@ -20,6 +20,8 @@ from reportlib.errors import (
 #: Called with one short line each time something moves on.
 Progress = Callable[[str], None]
 
+#: What uv says that tells nobody anything: one line a package after installing all of them, and advice on its own use.
+_CHATTER = re.compile(r"\s*(\+ |Using Python|Activate with|error:|cause:|$)")
 _NO_SPACE = "No space left on device"
 _NO_VERSION = re.compile(r"no version of ([A-Za-z0-9._-]+)\s*==\s*([^\s,]+)")
 _NO_PACKAGE = re.compile(r"([A-Za-z0-9._-]+) was not found in the package registry")
@@ -55,7 +57,7 @@ def run_uv(
     arguments : sequence of str or Path
         After ``uv``.
     progress : callable
-        Gets each line that uv writes to standard error.
+        Gets what uv writes to standard error, line by line.
     keep_open : sequence of int
         File descriptors that uv inherits.
 
@@ -83,7 +85,8 @@ def run_uv(
             assert process.stderr is not None  # noqa: S101  (for the type checker)
             for line in process.stderr:
                 lines.append(line.rstrip())
-                progress(line.strip())
+                if not _CHATTER.match(line):
+                    progress(line.strip())
         except BaseException:
             process.terminate()
             raise

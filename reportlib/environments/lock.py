@@ -73,6 +73,7 @@ def resolve(spec: EnvironmentSpec, *, progress: Progress = silent) -> Lock:
     EnvironmentCreationError
         When the package registry cannot be reached.
     """
+    progress(f"resolving {spec.path.name}")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "requirements.in")
         source.write_text("\n".join(spec.pip) + "\n", encoding="utf-8")

@@ -195,15 +195,19 @@ def _compile_extensions(
     record: EnvironmentRecord, home: Path, threads: int, progress: Progress
 ) -> EnvironmentRecord:
     """Compile colbert-ai's extensions inside the environment, and record that it is done."""
-    progress("compiling colbert-ai's extensions (once for each environment)")
-    done = subprocess.run(
-        [record.python_program, "-m", "reportlib.capture.extensions"],
-        env=process_environment(record, home, threads=threads),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    with _only_one(home, progress) as descriptor:
+        progress("compiling colbert-ai's extensions (once for each environment)")
+        # A compilation that was killed leaves torch's own lock file there, on which the next would wait for ever.
+        shutil.rmtree(record.extensions_folder(home), ignore_errors=True)
+        done = subprocess.run(
+            [record.python_program, "-m", "reportlib.capture.extensions"],
+            env=process_environment(record, home, threads=threads),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            pass_fds=(descriptor,),
+        )
     if done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
         raise CompilerError(
