@@ -74,9 +74,9 @@ def measured(speeds: dict[str, str]) -> Callable[..., dict[str, Any]]:
 
 def test_a_fresh_machine_is_told_what_comes_first(diagnose: Diagnose) -> None:
     found = diagnose()
+    first = "The default study compares torch8 with torch9 on the CPU: "
     assert found.outlook == (
-        "The default study compares torch8 with torch9 on the CPU:"
-        + " float32 over all passages and autocast over 64 passages.",
+        f"{first}float32 over all passages and autocast over 64 passages.",
         "It first makes torch8 and torch9 with uv.",
         "Whether bfloat16 is fast on this CPU shows when an environment is made.",
     )
