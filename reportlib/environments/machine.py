@@ -12,8 +12,8 @@ from reportlib.environments.spec import EnvironmentSpec
 from reportlib.errors import CompilerError, DiskSpaceError
 
 GIB = 1024**3
-#: Bytes of a finished environment with a CUDA build of torch: `du` says 4.9 GiB for torch 2.0.1 and 4.5 GiB for 2.1.0,
-#: both without compiled extensions. What is downloaded is shared with uv's cache where one disk holds both.
+#: Bytes of a finished environment with a CUDA build of torch: `du` says 4.8 GiB for torch 2.0.1 and 4.5 GiB
+#: for 2.1.0. What is downloaded is shared with uv's cache where one disk holds both.
 TORCH_ENVIRONMENT = 5 * GIB
 #: For an environment file without torch.
 SMALL_ENVIRONMENT = GIB // 2

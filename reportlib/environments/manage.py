@@ -6,21 +6,18 @@ everything else is done. A prefix without one is what a killed creation left, an
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reportlib.environments import backends, machine
+from reportlib.environments.exclusive import only_one
+from reportlib.environments.extensions import compile_extensions
 from reportlib.environments.fit import require_fit
 from reportlib.environments.installer import Progress, silent
-from reportlib.environments.kernels import process_environment, remove_kernel, write_kernel
+from reportlib.environments.kernels import remove_kernel, write_kernel
 from reportlib.environments.lock import Lock, read_lock, resolve
 from reportlib.environments.order import Backend, Order
 from reportlib.environments.record import (
@@ -31,7 +28,7 @@ from reportlib.environments.record import (
     record_path,
 )
 from reportlib.environments.spec import EnvironmentSpec
-from reportlib.errors import CompilerError, EnvironmentCreationError
+from reportlib.errors import EnvironmentCreationError
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def create(
             machine.require_compiler()
         if check_space:
             machine.require_space(spec, home)
-        with _only_one(home, progress) as descriptor:
+        with only_one(home, progress) as descriptor:
             # Another process may have made it while this one waited.
             record = _reusable(spec, home, lock, wanted)
             made = record is None
@@ -120,7 +117,7 @@ def create(
         made = False
     write_kernel(record, home, threads=threads)
     if extensions and not record.extensions:
-        record = _compile_extensions(record, home, threads, progress)
+        record = compile_extensions(record, home, threads, progress)
     return Creation(record, made)
 
 
@@ -191,34 +188,6 @@ def _describe(
     )
 
 
-def _compile_extensions(
-    record: EnvironmentRecord, home: Path, threads: int, progress: Progress
-) -> EnvironmentRecord:
-    """Compile colbert-ai's extensions inside the environment, and record that it is done."""
-    with _only_one(home, progress) as descriptor:
-        progress("compiling colbert-ai's extensions (once for each environment)")
-        # A compilation that was killed leaves torch's own lock file there, on which the next would wait for ever.
-        shutil.rmtree(record.extensions_folder(home), ignore_errors=True)
-        done = subprocess.run(
-            [record.python_program, "-m", "reportlib.capture.extensions"],
-            env=process_environment(record, home, threads=threads),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            pass_fds=(descriptor,),
-        )
-    if done.returncode != 0:
-        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise CompilerError(
-            f"colbert-ai's extensions could not be compiled in {record.name}:\n{tail}",
-            f"{machine.MEND_COMPILER}; what is installed stays, and `reportlib env create {record.name}` goes on",
-        )
-    finished = replace(record, extensions=True)
-    finished.write(home)
-    return finished
-
-
 def adopt(
     spec: EnvironmentSpec,
     prefix: Path,
@@ -240,7 +209,7 @@ def adopt(
     progress(f"looking at {prefix}")
     held = inspect(prefix)
     require_fit(spec, prefix, held)
-    with _only_one(home, progress):
+    with only_one(home, progress):
         there = find_record(spec.name, home)
         if there is not None and there.backend != "adopted":
             raise EnvironmentCreationError(
@@ -264,7 +233,7 @@ def remove(name: str, home: Path, *, progress: Progress = silent) -> Environment
         When no environment of that name is made.
     """
     record = load_record(name, home)
-    with _only_one(home, progress):
+    with only_one(home, progress):
         _forget(name, home)
         if record.backend != "adopted":
             progress(f"removing {record.prefix}")
@@ -277,25 +246,3 @@ def _forget(name: str, home: Path) -> None:
     record_path(name, home).unlink(missing_ok=True)
     remove_kernel(name, home)
     shutil.rmtree(home / "extensions" / name, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _only_one(home: Path, progress: Progress) -> Iterator[int]:
-    """Let one process at a time work on the environments of `home`; yield the lock's file descriptor.
-
-    Child processes that fill a prefix inherit the descriptor. So when this process is killed and its uv is not,
-    the lock is held until uv ends too, and the next creation never works on a prefix beside it. That is why this is
-    flock(2) itself: the package filelock does not give its descriptor away.
-    """
-    folder = home / "envs"
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another process that works on the environments here")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
