@@ -12,9 +12,9 @@ from reportlib.compare.floats import Array
 from reportlib.errors import ComparisonError
 from reportlib.store import CARRIERS, Capture, Tensor
 
-#: Elements read at a time: 8 MiB of int64. A constant, because the order of summation must not
-#: depend on the machine.
-BLOCK = 1 << 20
+#: Elements read at a time: few enough for a block and its temporaries to stay in the cache.
+#: A constant, because the order of summation must not depend on the machine.
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,13 @@ def bits(array: Array, dtype: str) -> npt.NDArray[np.unsignedinteger[Any]]:
     return array.view(FORMATS[dtype].bits)
 
 
+def not_finite(array: Array, dtype: str) -> npt.NDArray[np.bool_]:
+    """Return a mask of `array`'s shape: where it is a NaN or an infinity."""
+    layout = FORMATS[dtype]
+    exponent = layout.bits.type(layout.infinity)
+    return np.asarray((bits(array, dtype) & exponent) == exponent)
+
+
 def nan_and_inf(array: Array, dtype: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return two masks of `array`'s shape: where it is NaN, and where it is infinite."""
     layout = FORMATS[dtype]
@@ -86,15 +93,33 @@ def narrow(values: Floats, dtype: str) -> Floats:
         Key of `FORMATS`.
     """
     if dtype == "float16":
-        with np.errstate(over="ignore", invalid="ignore"):
-            return values.astype(np.float16).astype(np.float32)
+        return _narrow_to_float16(values)
     if dtype == "bfloat16":
-        raw = np.ascontiguousarray(values).view(np.uint32)
-        lowest_kept = (raw >> np.uint32(16)) & np.uint32(1)
-        rounded = (raw + np.uint32(0x7FFF) + lowest_kept) & np.uint32(0xFFFF_0000)
-        # The carry could turn a NaN's payload into an infinity or a zero.
-        return np.where(np.isnan(values), values, rounded.view(np.float32))
+        return _drop_bits(values, 16)
     return values
+
+
+def _drop_bits(values: Floats, number: int) -> Floats:
+    """Round float32 values to a significand that is `number` bits shorter, ties to even."""
+    raw = np.ascontiguousarray(values).view(np.uint32)
+    lowest_kept = (raw >> np.uint32(number)) & np.uint32(1)
+    half = np.uint32((1 << (number - 1)) - 1)
+    kept = np.uint32(0xFFFF_FFFF ^ ((1 << number) - 1))
+    rounded = ((raw + half + lowest_kept) & kept).view(np.float32)
+    # The carry could turn a NaN's payload into an infinity or a zero.
+    return np.where(np.isnan(values), values, rounded)
+
+
+def _narrow_to_float16(values: Floats) -> Floats:
+    """Round float32 values to float16's, without numpy's cast: it crawls over subnormal results."""
+    size = np.abs(values)
+    rounded = _drop_bits(values, 13)
+    # Between 0.5 and 1 a float32's last place is float16's smallest step, so the sum rounds to it.
+    with np.errstate(invalid="ignore"):
+        small = np.copysign((size + np.float32(0.75)) - np.float32(0.75), values)
+    rounded = np.where(size < np.float32(2.0**-14), small, rounded)
+    beyond = np.abs(rounded) > np.float32(65504)
+    return np.where(beyond, np.copysign(np.float32(np.inf), values), rounded)
 
 
 def ulp_distance(a: Array, b: Array, dtype: str) -> npt.NDArray[np.uint64]:

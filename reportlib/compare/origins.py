@@ -31,7 +31,7 @@ def environment(name: str, capture: Capture) -> Record:
     known = capture.provenance
     torch = known.get("torch", {})
     libraries = [
-        {key: each.get(key) for key in ("name", "version", "sha256", "kind")}
+        {key: each.get(key) for key in ("name", "version", "sha256", "kind", "size")}
         for each in known.get("libraries", [])
     ]
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_IRREGULAR = {"query": "queries", "index": "indexes"}
+_IRREGULAR = {"query": "queries", "further query": "further queries"}
 
 
 def count(number: int, noun: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reportlib.compare.sets import Integers
 
-#: Between small numbers of unlike sign lie millions of others; such a distance tells a reader nothing.
+#: Between small numbers of unlike sign lie millions of others: a distance that tells nothing.
 TELLING_ULP = 65_536
 #: Verdicts, from DESIGN.md.
 VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")

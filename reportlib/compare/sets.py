@@ -37,8 +37,9 @@ def is_permutation(a: Chunked, b: Chunked) -> bool:
     for start in range(low, high + 1, WINDOW):
         stop = min(start + WINDOW, high + 1)
         counts = np.zeros(stop - start, np.int64)
-        _count(a, start, stop, counts, 1)
-        _count(b, start, stop, counts, -1)
+        everything = stop - start > high - low
+        for side, sign in ((a, 1), (b, -1)):
+            _count(side, start, counts, sign, everything=everything)
         if counts.any():
             return False
     return True
@@ -49,11 +50,13 @@ def _range(values: Chunked) -> tuple[int, int]:
     return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
-def _count(values: Chunked, start: int, stop: int, counts: Integers, sign: int) -> None:
-    for _, block in values.blocks(WINDOW):
-        whole = block.astype(np.int64)
-        inside = whole[(whole >= start) & (whole < stop)] - start
-        counts += sign * np.bincount(inside, minlength=counts.size)
+def _count(values: Chunked, start: int, counts: Integers, sign: int, *, everything: bool) -> None:
+    """Add to `counts` how often each number from `start` on occurs."""
+    for _, block in values.blocks(max(chunks.BLOCK, counts.size)):
+        whole = block.astype(np.int64) - start
+        if not everything:
+            whole = whole[(whole >= 0) & (whole < counts.size)]
+        counts += sign * np.bincount(whole, minlength=counts.size)
 
 
 def runs(

@@ -19,6 +19,7 @@ Positions = npt.NDArray[np.int64]
 class Tally:
     """What a pass has seen so far; flat positions, sums in float64.
 
+    `balance` is the sum of A minus the sum of B, modulo 2**64: not zero where no permutation is.
     `shape` is that of the whole, `chunks` counts the differing values along each of A's chunks.
     """
 
@@ -41,6 +42,7 @@ class Tally:
     atol: float = 0.0
     factor: float = 0.0
     hopeless: bool = False
+    balance: int = 0
     chunks: list[int] = field(default_factory=list)
 
     def index(self, flat: int | None) -> tuple[int, ...] | None:

@@ -13,13 +13,14 @@ from reportlib.compare.floats import (
     bits,
     is_float,
     nan_and_inf,
-    narrow,
+    not_finite,
     ulp_distance,
     widen,
 )
 from reportlib.compare.results import Groups, Side, TensorComparison
 from reportlib.compare.sets import is_permutation, same_sets
 from reportlib.compare.tally import Positions, Tally
+from reportlib.compare.tolerances import error, within
 
 
 def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:
@@ -104,48 +105,66 @@ def _floats(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorCompari
 def _float_block(
     tally: Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]
 ) -> None:
-    nan_a, inf_a = nan_and_inf(left, dtype)
-    nan_b, inf_b = nan_and_inf(right, dtype)
+    odd = not_finite(left, dtype) | not_finite(right, dtype)
+    unequal = bits(left, dtype) != bits(right, dtype)
+    look = np.flatnonzero(unequal)
+    tally.note(look + start)
+    tally.finite += left.size
+    if odd.any():
+        look = _odd_ones(tally, left, right, dtype, np.flatnonzero(odd), look, start, offsets)
+    if look.size:
+        _distances(tally, left[look], right[look], dtype, look + start, offsets)
+
+
+def _odd_ones(
+    tally: Tally,
+    left: Array,
+    right: Array,
+    dtype: str,
+    odd: Positions,
+    look: Positions,
+    start: int,
+    offsets: tuple[int, ...],
+) -> Positions:
+    """Count pairs with a NaN or an infinity, and return `look` without them."""
+    a, b = left[odd], right[odd]
+    (nan_a, inf_a), (nan_b, inf_b) = nan_and_inf(a, dtype), nan_and_inf(b, dtype)
     tally.nan_a, tally.inf_a = tally.nan_a + int(nan_a.sum()), tally.inf_a + int(inf_a.sum())
     tally.nan_b, tally.inf_b = tally.nan_b + int(nan_b.sum()), tally.inf_b + int(inf_b.sum())
-    finite = ~(nan_a | inf_a | nan_b | inf_b)
-    tally.finite += int(finite.sum())
-    unequal = bits(left, dtype) != bits(right, dtype)
-    tally.note(np.flatnonzero(unequal) + start)
-    # Equal bits of a number are equal in every sense; equal bits of a NaN in none.
-    look = np.flatnonzero(unequal | nan_a)
-    if not look.size:
-        return
-    a, b = left[look], right[look]
-    wide_a, wide_b = widen(a, dtype), widen(b, dtype)
-    differs = np.asarray(wide_a != wide_b)
-    tally.different += int(differs.sum())
-    tally.per_chunk(look[differs] + start, offsets)
+    tally.finite -= odd.size
+    # Infinities of one sign have one pattern of bits.
+    differs = nan_a | nan_b | (bits(a, dtype) != bits(b, dtype))
+    lost = int(differs.sum())
+    tally.different += lost
+    tally.not_default += lost
+    tally.not_bnb += lost
+    tally.hopeless |= lost > 0
+    tally.per_chunk(odd[differs] + start, offsets)
+    return np.setdiff1d(look, odd, assume_unique=True)
+
+
+def _distances(
+    tally: Tally, a: Array, b: Array, dtype: str, where: Positions, offsets: tuple[int, ...]
+) -> None:
+    """Add pairs of finite numbers of unequal bytes."""
     default, bnb = tolerances.default(dtype), tolerances.bnb(dtype)
-    tally.not_default += int((~tolerances.isclose(a, b, dtype, default)).sum())
-    tally.not_bnb += int((~tolerances.isclose(a, b, dtype, bnb)).sum())
-    both = finite[look]
-    tally.hopeless |= bool((differs & ~both).any())
-    _distances(tally, a[both], b[both], dtype, look[both] + start)
-
-
-def _distances(tally: Tally, a: Array, b: Array, dtype: str, where: Positions) -> None:
-    """Add pairs of finite numbers."""
-    if not where.size:
-        return
-    bnb = tolerances.bnb(dtype)
     left, right = widen(a, dtype), widen(b, dtype)
-    distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
-    stepped = np.abs(narrow(left - right, dtype))
+    differs = np.asarray(left != right)
+    tally.different += int(differs.sum())
+    tally.per_chunk(where[differs], offsets)
+    steps = error(left, right, dtype)
+    tally.not_default += steps.size - int(within(steps, right, dtype, default).sum())
+    tally.not_bnb += steps.size - int(within(steps, right, dtype, bnb).sum())
+    tally.atol = max(tally.atol, float(steps.max()))
+    tally.max_ulp = max(tally.max_ulp, int(ulp_distance(a, b, dtype).max()))
     size = np.abs(right.astype(np.float64))
+    distance = np.abs(left.astype(np.float64) - right)
     tally.sum_abs += float(distance.sum())
     tally.largest(distance, where)
-    relative = distance[size > 0]
-    if relative.size:
-        tally.max_rel = max(tally.max_rel, float((relative / size[size > 0]).max()))
-    tally.max_ulp = max(tally.max_ulp, int(ulp_distance(a, b, dtype).max()))
-    tally.atol = max(tally.atol, float(stepped.max()))
     tally.factor = max(tally.factor, float((distance / (bnb.atol + bnb.rtol * size)).max()))
+    with np.errstate(divide="ignore"):
+        relative = np.where(size > 0, distance / size, 0.0)
+    tally.max_rel = max(tally.max_rel, float(relative.max()))
 
 
 def _float_result(tally: Tally, a: Chunked, side_a: Side, side_b: Side) -> TensorComparison:
@@ -199,7 +218,7 @@ def _integers(
     else:
         number, equal = _grouped(a, b, groups)
         if groups is None:
-            same = "whole" if is_permutation(a, b) else None
+            same = "whole" if tally.balance == 0 and is_permutation(a, b) else None
         elif number == equal and number is not None and _same_rest(a, b, groups):
             same = "per group"
         verdict = "different" if same is None else "same set"
@@ -234,6 +253,7 @@ def _integer_block(
     tally.per_chunk(where, offsets)
     # The difference of two int64 may need 64 bits and no sign; modular arithmetic gives just that.
     a, b = left[look].astype(np.int64), right[look].astype(np.int64)
+    tally.balance = (tally.balance + int((a - b).sum())) % 2**64
     distance = np.maximum(a, b).view(np.uint64) - np.minimum(a, b).view(np.uint64)
     tally.sum_abs += float(distance.astype(np.float64).sum())
     tally.largest(distance, where)

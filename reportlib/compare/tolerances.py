@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare.floats import Array, is_float, narrow, widen
+from reportlib.compare.floats import Array, Floats, is_float, narrow, widen
 from reportlib.errors import ComparisonError
 from reportlib.store import Tensor
 
@@ -77,17 +77,28 @@ def isclose(a: Array, b: Array, dtype: str, tolerance: Tolerance) -> npt.NDArray
     if tolerance.atol < 0 or tolerance.rtol < 0:
         raise ComparisonError(f"the tolerance {tolerance} is negative", "use numbers from 0 up")
     left, right = widen(a, dtype), widen(b, dtype)
-    equal = left == right
-    if tolerance.atol == 0 and tolerance.rtol == 0:
-        return np.asarray(equal)
-    number = left.dtype.type
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        scaled = np.abs(narrow(number(tolerance.rtol) * right, dtype))
-        # torch 2.1 keeps rtol in float32 for the product but rounds atol before the sum.
-        atol = narrow(np.array([tolerance.atol], number), dtype)
-        allowed = narrow(atol + scaled, dtype)
-        actual = np.abs(narrow(left - right, dtype))
-        return np.asarray(equal | (np.isfinite(actual) & (actual <= allowed)))
+        equal = np.asarray(left == right)
+        if tolerance.atol == 0 and tolerance.rtol == 0:
+            return equal
+        return equal | within(error(left, right, dtype), right, dtype, tolerance)
+
+
+def error(left: Floats, right: Floats, dtype: str) -> Floats:
+    """Return torch's "actual error": ``|left - right|`` of widened values, rounded to `dtype`."""
+    return np.asarray(np.abs(narrow(left - right, dtype)))
+
+
+def within(
+    actual: Floats, right: Floats, dtype: str, tolerance: Tolerance
+) -> npt.NDArray[np.bool_]:
+    """Return where an error is finite and within torch's "allowed error" for widened `right`."""
+    number = right.dtype.type
+    scaled = np.abs(narrow(number(tolerance.rtol) * right, dtype))
+    # torch 2.1 keeps rtol in float32 for the product but rounds atol before the sum.
+    atol = narrow(np.array([tolerance.atol], number), dtype)
+    allowed = narrow(atol + scaled, dtype)
+    return np.asarray(np.isfinite(actual) & (actual <= allowed))
 
 
 def allclose(a: Tensor, b: Tensor, tolerance: Tolerance) -> bool:

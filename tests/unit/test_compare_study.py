@@ -178,7 +178,10 @@ def test_nothing_differs_and_the_page_says_so(equal: Report) -> None:
     )
     assert "nothing to explain" in sentence(equal, "float32/first")
     assert "all 12 captured outputs" in sentence(equal, "float32/bert")
-    assert "gives the same order on both sides" in sentence(equal, "float32/sort")
+    assert sentence(equal, "float32/sort").endswith(
+        "gives the same order on both sides. The probes see another order only from 32,768 "
+        "elements on, more than there are codes here."
+    )
     assert "with identical scores" in sentence(equal, "autocast/rankings")
     assert "is the same too" in sentence(equal, "quality")
     assert not any("swap" in f["id"] for f in equal["findings"])
@@ -271,7 +274,8 @@ def test_the_case_of_a_machine_where_float32_bert_differs(tmp_path: Path) -> Non
     assert_valid(report)
     text = sentence(report, "float32/final")
     assert text.startswith(
-        "In float32, 1 of 8 final artifacts differ (`centroids` is close by the default"
+        "In float32, 1 of 8 final artifacts differs between PyTorch 2.0.1 and PyTorch 2.1.0: "
+        "`centroids` is close by the default tolerance."
     )
     assert "differ from encoder layer 0 on" in sentence(report, "float32/bert")
     assert part(report, "float32")["layers"][0]["layers"][1]["max_ulp"] == 1
@@ -383,6 +387,17 @@ def test_rankings_are_compared_query_by_query(tmp_path: Path) -> None:
     assert (found["changed"][0]["only_b"], found["changed"][0]["first_rank"]) == ([999], 5)
     text = sentence(report, "float32/rankings")
     assert "for 3 and the same set for 4; a query has 0.40 passages on one side only" in text
+    assert text.endswith("Only one side answered 1 further query.")
+    assert "not measured here" in sentence(report, "quality")
+
+
+def test_rankings_that_agree_as_far_as_they_go_are_not_all_rankings(tmp_path: Path) -> None:
+    def plant(arm: Arm, values: dict[str, Any]) -> None:
+        if arm.environment == "torch210":
+            values["rankings"]["queries"].pop()
+
+    report = report_of(tmp_path, plant)
+    assert part(report, "float32")["rankings"]["same_order"] == 5
     assert "not measured here" in sentence(report, "quality")
 
 
@@ -393,6 +408,7 @@ def test_the_sort_probes_reach_the_findings(differing: Report) -> None:
         in text
     )
     assert "float32 keys come out in the same order at every probed size (100 to 65,536)" in text
+    assert "The post's own example of 1,146,937 integers comes out in another order." in text
     assert text.endswith("PyTorch 2.1.0's is the one that a stable sort gives.")
 
 
@@ -541,6 +557,23 @@ def test_other_inputs_through_bert_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ComparisonError, match="different inputs through BERT"):
         report_of(tmp_path, plant)
+
+
+def test_another_tokenizer_is_a_finding_and_no_refusal(tmp_path: Path) -> None:
+    def plant(arm: Arm, values: dict[str, Any]) -> None:
+        if arm.environment == "torch210":
+            values["token_ids"] = values["token_ids"] + 1
+            values["layer_inputs"][0]["tokens"] = [1, 2]
+            for layer in ("embeddings", "00", "01", "02"):
+                values[f"layers/a/{layer}"] = np.zeros((1, 2, 6), np.float32)
+
+    report = report_of(tmp_path, plant)
+    assert_valid(report)
+    data = part(report, "float32")
+    assert data["first_difference"]["name"] == "token_ids"
+    assert {line["verdict"] for line in data["layers"][0]["layers"]} == {"shape mismatch"}
+    assert "`token_ids` differ before BERT runs" in sentence(report, "float32/bert")
+    assert "from the embedding output on, for “a”" in sentence(report, "float32/bert")
 
 
 def test_changed_weights_are_named_before_bert_is_blamed(tmp_path: Path) -> None:

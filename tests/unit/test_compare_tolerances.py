@@ -143,6 +143,22 @@ def test_rounding_to_bfloat16_picks_the_nearest_even(values: np.ndarray) -> None
         assert float(rounded) in (nearest if len(nearest) == 1 else even)
 
 
+@settings(deadline=None, max_examples=300)
+@given(hnp.arrays(np.uint32, 200))
+def test_rounding_to_float16_is_numpys(raw: np.ndarray) -> None:
+    # Any bits, and the same significands with exponents that float16 has.
+    near = (raw & np.uint32(0x807F_FFFF)) | (
+        (raw >> np.uint32(9)) % 48 + np.uint32(96)
+    ) << np.uint32(23)
+    for values in (raw.view(np.float32), near.view(np.float32)):
+        with np.errstate(all="ignore"):
+            expected = values.astype(np.float16).astype(np.float32)
+        ours = narrow(values, "float16")
+        nan = np.isnan(values)
+        assert np.array_equal(ours[~nan].view(np.uint32), expected[~nan].view(np.uint32))
+        assert np.isnan(ours[nan]).all()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_ulp_distance_counts_the_values_in_between(dtype: str) -> None:
     every = np.arange(2**16, dtype=np.uint16).view(CARRIERS[dtype])

@@ -60,6 +60,8 @@ class Facts:
         The two sides for a reader: ``PyTorch 2.0.1``.
     label : str
         The precision for a reader.
+    reorders_from : int or None
+        The smallest probed size at which a sort of int64 keys (what codes are) gives another order.
     """
 
     data: Mapping[str, Any]
@@ -68,6 +70,7 @@ class Facts:
     a: str
     b: str
     label: str
+    reorders_from: int | None = None
 
     @property
     def title(self) -> str:
@@ -102,6 +105,13 @@ def facts(report: Mapping[str, Any], number: int) -> Sequence[Facts]:
             a,
             b,
             phrases.precision(data["precision"], report["study"]["device"]),
+            _reorders_from(pair["sort_probes"]),
         )
         for place, data in enumerate(pair["precisions"])
     ]
+
+
+def _reorders_from(probes: Mapping[str, Any] | None) -> int | None:
+    thresholds = probes["thresholds"] if probes else []
+    found = [t["smallest_different"] for t in thresholds if t["dtype"] == "int64"]
+    return found[0] if found else None

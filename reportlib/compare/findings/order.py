@@ -30,6 +30,11 @@ def sort(part: Facts) -> Iterator[Finding]:
         )
     elif holds["indices-equal"]:
         sentence = f"{part.title}, sorting the same {codes} gives the same order on both sides."
+        if part.reorders_from is not None and data["embeddings"] < part.reorders_from:
+            sentence += (
+                f" The probes see another order only from {part.reorders_from:,} elements on, "
+                "more than there are codes here."
+            )
     else:
         sentence = (
             f"{part.title}, sorting the same {codes} gives {_values(holds)} another order of equal "
@@ -101,7 +106,7 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
         return
     sentence = f"The sort by itself, at the sizes probed: {'; '.join(clauses)}."
     a, b = phrases.versions(report["environments"], pair["a"], pair["b"])
-    sentence += _which(data["probes"], a, b)
+    sentence += _post_example(data["probes"]) + _which(data["probes"], a, b)
     evidence = tuple(f"/pairs/{number}/sort_probes/{key}" for key in ("thresholds", "probes"))
     yield Finding(f"{pair['b']}/sort-probes", "why", sentence, evidence, ("D6",))
 
@@ -124,6 +129,15 @@ def _threshold(threshold: Mapping[str, Any]) -> str:
     )
     below = threshold["largest_same_below"]
     return text if below is None else f"{text}, and in the same at {below:,}"
+
+
+def _post_example(probes: list[Mapping[str, Any]]) -> str:
+    """Return a sentence on the example of post 2025-09-09, if it was probed with one input."""
+    found = [p for p in probes if p["source"] == "post D6" and p["same_input"]]
+    if not found:
+        return ""
+    order = "the same order" if found[0]["same_order"] else "another order"
+    return f" The post's own example of {found[0]['size']:,} integers comes out in {order}."
 
 
 def _which(probes: list[Mapping[str, Any]], a: str, b: str) -> str:

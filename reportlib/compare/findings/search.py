@@ -29,6 +29,8 @@ def rankings(part: Facts) -> Iterator[Finding]:
             f"a query has {data['symmetric_difference']:.2f} passages on one side only, on average "
             f"(0 to {2 * k} are possible)."
         )
+    if data["queries_missing"]:
+        sentence += f" Only one side answered {count(data['queries_missing'], 'further query')}."
     yield Finding(
         f"{part.key}/rankings", "matter", sentence, (f"{part.at}/rankings",), ("I2", "I4")
     )
@@ -36,6 +38,10 @@ def rankings(part: Facts) -> Iterator[Finding]:
 
 def _identical(data: Mapping[str, Any]) -> bool:
     return bool(data["same_order"] == data["queries"])
+
+
+def _complete(data: Mapping[str, Any]) -> bool:
+    return _identical(data) and data["queries_missing"] == 0
 
 
 def _scores(data: Mapping[str, Any]) -> str:
@@ -50,7 +56,7 @@ def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> F
     pair = report["pairs"][number]
     known = [p for p in parts if p.data["rankings"] and p.data["rankings"]["queries"]]
     evidence = tuple(f"{p.at}/rankings" for p in parts)
-    if known and len(known) == len(parts) and all(_identical(p.data["rankings"]) for p in known):
+    if known and len(known) == len(parts) and all(_complete(p.data["rankings"]) for p in known):
         sentence = (
             "Every ranking that was made is the same on both sides, so any measure of retrieval "
             "quality that looks at these passages and their order is the same too."
