@@ -92,8 +92,8 @@ def _integers(part: Part, rows: Sequence[_Comparison], slug: str, equality: str)
 def _floats(part: Part, rows: Sequence[_Comparison], slug: str) -> Html:
     columns = (
         Column("Artifact"), Column("dtype"), Column("Default"), Column("bnb"), Column("Verdict"),
-        Column("Values that differ", numeric=True), Column("Mean |A − B|", numeric=True),
-        Column("Largest |A − B|", numeric=True), Column("Largest ULP", numeric=True),
+        Column("Values that differ", numeric=True), Column("Mean |A − B|", numeric=True),
+        Column("Largest |A − B|", numeric=True), Column("Largest ULP", numeric=True),
         Column("Would pass at", numeric=True), Column("Post"),
     )  # fmt: skip
     drawn = [
@@ -110,7 +110,7 @@ def _floats(part: Part, rows: Sequence[_Comparison], slug: str) -> Html:
 def _further(part: Part, rows: Sequence[_Comparison]) -> Html:
     columns = (
         Column("Artifact"), Column("Stage"), Column("dtype"), Column("Verdict"),
-        Column("Values that differ", numeric=True), Column("Largest |A − B|", numeric=True),
+        Column("Values that differ", numeric=True), Column("Largest |A − B|", numeric=True),
         Column("Largest ULP", numeric=True), Column("Would pass at", numeric=True),
     )  # fmt: skip
     drawn = [
@@ -205,7 +205,7 @@ def _differ(comparison: _Comparison) -> Html | str:
     if not different or elements is None:
         return formats.of(different, elements)
     return fragment(
-        "differ", of=formats.of(different, elements), share=formats.percent(different, elements)
+        "differ", of=formats.of(different, elements), share="" if different == elements else formats.percent(different, elements)
     )
 
 
@@ -213,7 +213,7 @@ def _post(comparison: _Comparison) -> Html | str:
     post = comparison["post"]
     if not post:
         return formats.ABSENT
-    said = str(post["equal"]) if post["equal"] is not None else f"{post['default']}, {post['bnb']}"
+    said = str(post["equal"]) if post["equal"] is not None else f"{post['default']}, {post['bnb']}"
     return fragment(
         "post", said=said, agrees=answer(post["agrees"], "agrees", "differs", plain=True)
     )
@@ -242,8 +242,10 @@ def _first(part: Part) -> str:
     first = part.precision["first_difference"]
     if first is None:
         return f"{part.title}: every capture point is identical."
-    where = "BERT's layers" if first["name"] == "layers" else first["name"]
-    return f"{part.title}: the first capture point that is not identical is {where} (stage “{first['stage']}”)."
+    start = f"{part.title}: the first capture point that is not identical is"
+    if first["name"] == "layers":
+        return f"{start} BERT's layers."
+    return f"{start} {first['name']}, at the stage “{first['stage']}”."
 
 
 def _spread(part: Part) -> str:

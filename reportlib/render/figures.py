@@ -140,7 +140,7 @@ def paint_layers(layout: Layout, chosen: Sequence[Part]) -> Figure:
         axes.set_xlabel("BERT layer (e: embeddings)")
         _powers(axes, floor)
     for axes in grid[:, 0]:
-        axes.set_ylabel("|A − B|, in the layer's own unit")
+        axes.set_ylabel("absolute difference |A − B|")
     labels = [entry["label"] for entry in shown[0].precision["layers"]] if shown else []
     handles = [
         Line2D(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 #: What stands where a measurement does not apply.
@@ -27,7 +28,7 @@ def amount(value: float | None, digits: int = 2) -> str:
     Returns
     -------
     str
-        ``0`` only for exactly zero; ``1.2e-07`` for the very small and the very large; ``0.0123`` between.
+        ``0`` only for exactly zero; ``1.2e-07`` below a thousandth and from a million on; ``0.012`` between.
     """
     if value is None:
         return ABSENT
@@ -37,13 +38,13 @@ def amount(value: float | None, digits: int = 2) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    # Rounded first, so that 0.00999 and 9,999.9 land on the side of the boundary that they are shown on.
+    # Rounded first, so that 0.000999 and 999,999.9 land on the side of the boundary that they are shown on.
     rounded = float(f"{value:.{digits - 1}e}")
-    if 1e-3 <= abs(rounded) < 1e4:
+    if 1e-3 <= abs(rounded) < 1e6:
         places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
         text = f"{rounded:,.{places}f}"
     else:
-        text = f"{rounded:.{digits - 1}e}"
+        text = f"{value:.{digits - 1}e}"
     return f"−{text[1:]}" if text.startswith("-") else text
 
 
@@ -90,13 +91,9 @@ def dtype(value: str | None) -> str:
     """Return a tensor's dtype in the post's spelling (``torch.float16``); a Python type's name as it is."""
     if value is None:
         return ABSENT
-    tensor = (
-        value == "bool"
-        or value.startswith(("float", "bfloat", "uint"))
-        or value[:3] == "int"
-        and value != "int"
-    )
-    return f"torch.{value}" if tensor and value not in {"float"} else value
+    if value == "bool" or re.fullmatch(r"(u?int|b?float)\d+", value):
+        return f"torch.{value}"
+    return value
 
 
 def plural(number: int, noun: str, many: str | None = None) -> str:

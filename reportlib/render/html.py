@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reportlib.render import formats
 
@@ -67,6 +67,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["is_nothing"] = _is_nothing
     environment.filters["anchor"] = anchor
     environment.filters["link"] = link
+    environment.filters["prose"] = prose
     environment.globals["absent"] = formats.ABSENT
     return environment
 
@@ -102,6 +103,17 @@ def anchor(text: str) -> str:
     """Return an id for a heading: lower-case letters, digits and hyphens, safe in an attribute and in a URL."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "section"
+
+
+def prose(text: str | Markup) -> Markup:
+    """Return a sentence as markup: escaped, with `names` between backticks set as code."""
+    if isinstance(text, Markup):
+        return text
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    marked = [Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts)]
+    return Markup("").join(marked)
 
 
 def link(url: str, text: str) -> Markup:

@@ -36,7 +36,7 @@ class Part:
     label : str
         Of the part: ``bfloat16 autocast, 64 passages``; with the pair before it where there are several.
     title : str
-        Of its headings: ``In bfloat16 autocast, 64 passages``.
+        Of its headings: ``Under bfloat16 autocast, 64 passages``.
     slug : str
         For ids: ``float32``, or ``torch210-float32`` where there are several pairs.
     """
@@ -58,9 +58,9 @@ def parts(report: Mapping[str, Any]) -> Iterator[Part]:
         for precision in pair["precisions"]:
             label = f"{arithmetic(report, precision['precision'])}, {formats.plural(precision['passages'], 'passage')}"
             slug = anchor(precision["precision"])
-            title = f"In {label}"
+            title = f"{'Under' if precision['precision'] == 'autocast' else 'In'} {label}"
             if several:
-                label, title = f"{a} and {b}, {label}", f"{a} and {b}, in {label}"
+                label, title = f"{a} and {b}, {label}", f"{a} and {b}, {title[:1].lower()}{title[1:]}"
                 slug = f"{anchor(pair['b'])}-{slug}"
             yield Part(pair, precision, a, b, label, title, slug)
 

@@ -102,8 +102,8 @@ def _caption(shown: list[Part]) -> str:
 def _detail(part: Part) -> Html:
     columns = (
         Column("Layer"), Column("Input"), Column("dtype"), Column("Default"), Column("bnb"), Column("Verdict"),
-        Column("Values that differ", numeric=True), Column("Mean |A − B|", numeric=True),
-        Column("Largest |A − B|", numeric=True), Column("Largest ULP", numeric=True),
+        Column("Values that differ", numeric=True), Column("Mean |A − B|", numeric=True),
+        Column("Largest |A − B|", numeric=True), Column("Largest ULP", numeric=True),
         Column("Would pass at", numeric=True),
     )  # fmt: skip
     rows = []

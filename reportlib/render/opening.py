@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from reportlib.render import formats
-from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
+from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
 from reportlib.render.labels import arithmetic, counts, heading, parts, torch
 
 QUESTIONS = (("what", "What changed?"), ("why", "Why?"), ("matter", "Does it matter?"))
@@ -39,13 +40,58 @@ def first_screen(report: Mapping[str, Any]) -> Html:
         title=report["study"]["title"],
         questions=questions,
         platform=_platform(report),
-        missing=f"Without a capture: {formats.listing(missing)}." if missing else "",
+        missing=f"{formats.plural(len(missing), 'arm')} without a capture." if missing else "",
     )
 
 
 def _sentences(report: Mapping[str, Any], question: str) -> list[str]:
-    found = [f["sentence"] for f in report["findings"] if f["question"] == question]
-    return found or ["No measurement of this study answers that."]
+    leading = [_opening_sentence(f["sentence"]) for f in _leading(report, question)]
+    return _merged(leading) or ["No measurement of this study answers that."]
+
+
+def _opening_sentence(text: str) -> str:
+    """Return the first sentence without what it says in brackets; the whole finding stands below the first screen."""
+    text = re.sub(r" \([^()]*\)", "", text)
+    return re.split(r"(?<=[.!?]) (?=[A-Z`“])", text, maxsplit=1)[0]
+
+
+def _merged(sentences: Sequence[str]) -> list[str]:
+    """Say once what holds in several precisions: sentences that differ only up to their first comma."""
+    where: dict[str, list[str]] = {}
+    for sentence in sentences:
+        start, comma, rest = sentence.partition(", ")
+        where.setdefault(comma + rest, []).append(start)
+    return [
+        formats.listing([starts[0], *(start[:1].lower() + start[1:] for start in starts[1:])]) + rest
+        for rest, starts in where.items()
+    ]
+
+
+def _leading(report: Mapping[str, Any], question: str) -> list[Mapping[str, Any]]:
+    """Return the few findings that answer a question at once, in the report's order.
+
+    Of each precision: what became of the final artifacts; what makes them differ or, where they do not,
+    what differs on the way; and what search makes of it. Where none of these was found, the first finding.
+    """
+    asked = [f for f in report["findings"] if f["question"] == question]
+    kinds = {"what": ("final", "nothing"), "matter": ("rankings",)}
+    if question != "why":
+        chosen = [f for f in asked if f["id"].rpartition("/")[2] in kinds[question]]
+    else:
+        wanted = {f"{pair['b']}/{p['precision']}/{name}"
+                  for pair in report["pairs"] for p in pair["precisions"] for name in _reasons(p)}
+        chosen = [f for f in asked if f["id"] in wanted]
+    return chosen or asked[:1]
+
+
+def _reasons(precision: Mapping[str, Any]) -> list[str]:
+    final = precision["summary"]["final"]
+    if final.get("identical", 0) < final["total"]:
+        enough = [f"swap-{'+'.join(s['points'])}" for s in precision["swaps"] if s["all_final_identical"]]
+        return ["bert", *enough[:1]]
+    if precision["first_difference"] is None:
+        return ["first"]
+    return ["sort"] if precision["first_difference"]["name"] == "sort_indices" else ["first", "bert"]
 
 
 def _platform(report: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -85,38 +131,28 @@ def _versions(report: Mapping[str, Any]) -> list[str]:
 
 
 def findings(report: Mapping[str, Any]) -> Html:
-    """Show every finding with the measurements that it rests on, and the final artifacts' verdicts at a glance."""
+    """Show the verdicts at a glance, every finding, and the measurements that each rests on."""
     columns = (Column("Part"), Column("Final artifacts"), Column("Intermediate artifacts"))
     rows = []
     for part in parts(report):
         summary = part.precision["summary"]
         rows.append(Row((part.label, counts(summary["final"]), counts(summary["intermediate"]))))
-    glance = table("How many artifacts have which verdict", columns, rows)
-    titles = dict(QUESTIONS)
-    evidence = [
-        Row(
-            (
-                f["sentence"],
-                titles[f["question"]],
-                _pointers(f["evidence"]),
-                formats.listing(f["posts"]) or formats.ABSENT,
-            )
-        )
+    pieces = [table("How many artifacts have which verdict", columns, rows)]
+    for question, title in QUESTIONS:
+        sentences = [f["sentence"] for f in report["findings"] if f["question"] == question]
+        if sentences:
+            pieces += [heading(title, f"findings-{question}"), fragment("sentences", sentences=sentences)]
+    return join([*pieces, fold("What each of these sentences rests on", _evidence(report))])
+
+
+def _evidence(report: Mapping[str, Any]) -> Html:
+    columns = (Column("Finding"), Column("Where its numbers stand in report.json"), Column("In the posts"))
+    rows = [
+        Row((prose(f["sentence"]), _pointers(f["evidence"]), formats.listing(f["posts"]) or formats.ABSENT))
         for f in report["findings"]
     ]
-    rests = table(
-        "Each finding and where its numbers stand in report.json",
-        (Column("Finding"), Column("Question"), Column("Rests on"), Column("In the posts")),
-        evidence,
-    )
-    return join(
-        [
-            heading("At a glance", "at-a-glance"),
-            glance,
-            fold("What each sentence above rests on", rests),
-        ]
-    )
+    return table("Each finding and its evidence", columns, rows)
 
 
-def _pointers(pointers: list[str]) -> Markup:
+def _pointers(pointers: Sequence[str]) -> Markup:
     return Markup("<br>").join(Markup("<code>{}</code>").format(p) for p in pointers)

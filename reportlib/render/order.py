@@ -98,9 +98,19 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
         "holds": answer(step["holds"], "holds", "does not hold", "cannot be said"),
         "posts": formats.listing(step["post"]),
         "evidence": [
-            (str(name).replace("_", " "), _value(value)) for name, value in step["evidence"].items()
+            (_label(str(name)), _value(value)) for name, value in step["evidence"].items()
         ],
     }
+
+
+def _label(name: str) -> str:
+    """Return the name of a measured number as a reader says it: ``first, A`` for ``first_a``."""
+    words = name.replace("_", " ")
+    for side in ("a", "b"):
+        if words == side:
+            return side.upper()
+        words = f"{words[:-2]}, {side.upper()}" if words.endswith(f" {side}") else words
+    return words
 
 
 def _again(part: Part) -> Html:

@@ -41,7 +41,7 @@ def publish(executed_notebook: Path, html: Path) -> None:
     """
     try:
         notebook = nbformat.read(executed_notebook, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+    except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         raise RunError(
             f"{executed_notebook} is no notebook: {error}", "execute compare.ipynb again"
         ) from error

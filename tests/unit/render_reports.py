@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import nbformat
+
+from reportlib import render
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
+
+COMPARE = Path(__file__).parents[2] / "notebooks" / "compare.ipynb"
 
 HOSTILE = "<script>alert(1)</script>\"'&$x^2$<img src=x onerror=alert(2)>"
 VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
@@ -490,3 +496,15 @@ def hostile() -> dict[str, Any]:
         ]
         part["order"]["steps"][0]["claim"] = HOSTILE
     return report
+
+
+def executed(report: dict[str, Any]) -> nbformat.NotebookNode:
+    """Return compare.ipynb as if it had run on `report`, without a kernel and without captures."""
+    notebook = nbformat.read(COMPARE, as_version=4)
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and not cell.metadata.get("tags"):
+            piece = eval(cell.source, {"render": render, "result": report})  # noqa: S307 our own notebook
+            data = {"text/html": piece._repr_html_(), "text/plain": repr(piece)}
+            cell.execution_count = number
+            cell.outputs = [nbformat.v4.new_output("execute_result", data, execution_count=number)]
+    return notebook
