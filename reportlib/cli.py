@@ -54,9 +54,7 @@ def env_create(
     backend: Annotated[
         str, typer.Option(help="Backends in order of preference; the first that can be used wins.")
     ] = "rattler|uv",
-    lock: Annotated[
-        bool, typer.Option("--lock/--no-lock", help="Install from the lock, or resolve as of now.")
-    ] = True,
+    lock: Annotated[bool, typer.Option("--lock/--no-lock", help="Install from the lock, or resolve as of now.")] = True,
     extensions: Annotated[
         bool,
         typer.Option("--extensions/--no-extensions", help="Compile colbert-ai's C++ extensions."),
@@ -112,9 +110,7 @@ def env_list(as_json: Json = False) -> None:
             table.add_row(name, "not made", "", "", "", "")
         else:
             compiled = "compiled" if record.extensions else "not compiled"
-            table.add_row(
-                name, record.backend, record.python, record.torch, compiled, escape(record.prefix)
-            )
+            table.add_row(name, record.backend, record.python, record.torch, compiled, escape(record.prefix))
     Console().print(table)
 
 
@@ -132,9 +128,7 @@ def env_remove(name: Name, as_json: Json = False) -> None:
 
 def env_adopt(
     name: Name,
-    prefix: Annotated[
-        Path, typer.Argument(help="A prefix that you made, for instance with conda.")
-    ],
+    prefix: Annotated[Path, typer.Argument(help="A prefix that you made, for instance with conda.")],
     as_json: Json = False,
 ) -> None:
     """Use a prefix that you made as the environment NAME; nothing in it is changed."""
@@ -170,9 +164,7 @@ def env_check(
     from reportlib.study import DEVICES
 
     if device not in DEVICES:
-        raise typer.BadParameter(
-            f"{device!r} is not one of {', '.join(DEVICES)}", param_hint="--device"
-        )
+        raise typer.BadParameter(f"{device!r} is not one of {', '.join(DEVICES)}", param_hint="--device")
     home = project_home()
     record = load_record(name, home)
     found = check(record, home, device)
@@ -224,9 +216,7 @@ def doctor(as_json: Json = False) -> None:
         console.print(escape(sentence))
 
 
-app = _application(
-    "What changed in a ColBERT index after a PyTorch upgrade, why, and whether it matters."
-)
+app = _application("What changed in a ColBERT index after a PyTorch upgrade, why, and whether it matters.")
 register_environment_commands(app)
 register_doctor(app)
 register_workflow(app)

@@ -110,9 +110,7 @@ def _bfloat16(made: Sequence[EnvironmentRecord], home: Path) -> Finding:
         except EnvironmentCreationError as error:
             return Finding("bfloat16", "missing", error.what, None)
         speeds[record.name] = found["bfloat16"]
-        parts.append(
-            f"{found['bfloat16']} in {record.name} ({found['bfloat16_ratio']:.2f} times as long as float32)"
-        )
+        parts.append(f"{found['bfloat16']} in {record.name} ({found['bfloat16_ratio']:.2f} times as long as float32)")
     text = "; ".join(parts) or "not measured: no environment is made yet"
     return Finding("bfloat16", "note", text, speeds or None)
 
@@ -145,9 +143,7 @@ def _compiler() -> Finding:
 def _uv() -> Finding:
     program = find_uv()
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    return Finding(
-        "uv", "ok" if done.returncode == 0 else "missing", done.stdout.strip(), done.stdout.strip()
-    )
+    return Finding("uv", "ok" if done.returncode == 0 else "missing", done.stdout.strip(), done.stdout.strip())
 
 
 def _specs(root: Path) -> list[EnvironmentSpec]:
@@ -207,13 +203,10 @@ def _outlook(root: Path, found: Diagnosis, made: Sequence[EnvironmentRecord]) ->
     """Say in plain sentences what the default study will do here."""
     path = root / DEFAULT_STUDY
     if not path.exists():
-        return (
-            f"There is no default study here ({DEFAULT_STUDY}); run this in the project's folder.",
-        )
+        return (f"There is no default study here ({DEFAULT_STUDY}); run this in the project's folder.",)
     chosen = study.load(path)
     counts = [
-        f"{precision} over {'all' if count == 0 else count} passages"
-        for precision, count in chosen.passages.items()
+        f"{precision} over {'all' if count == 0 else count} passages" for precision, count in chosen.passages.items()
     ]
     first = (
         f"The default study compares {' with '.join(chosen.environments)} on the {_device(chosen.device)}:"
@@ -226,9 +219,7 @@ def _device(device: str) -> str:
     return "CPU" if device == "cpu" else "GPU"
 
 
-def _preparation(
-    chosen: study.Study, found: Diagnosis, made: Sequence[EnvironmentRecord]
-) -> tuple[str, ...]:
+def _preparation(chosen: study.Study, found: Diagnosis, made: Sequence[EnvironmentRecord]) -> tuple[str, ...]:
     there = {record.name for record in made}
     missing = [name for name in chosen.environments if name not in there]
     if not missing:
@@ -238,9 +229,7 @@ def _preparation(
     sentence = f"It first makes {' and '.join(missing)} {backend}."
     needed = len(missing) * machine.TORCH_ENVIRONMENT
     if found.value("disk") < needed:
-        sentence += (
-            f" The disk has no room for that: about {needed / machine.GIB:.0f} GiB are needed."
-        )
+        sentence += f" The disk has no room for that: about {needed / machine.GIB:.0f} GiB are needed."
     return (sentence,)
 
 
@@ -252,7 +241,5 @@ def _speed(chosen: study.Study, found: Diagnosis) -> tuple[str, ...]:
         return ("Whether bfloat16 is fast on this CPU shows when an environment is made.",)
     slow = [name for name, speed in speeds.items() if speed == "emulated"]
     if slow:
-        return (
-            f"bfloat16 is emulated in {' and '.join(slow)}: the autocast arms there take longest.",
-        )
+        return (f"bfloat16 is emulated in {' and '.join(slow)}: the autocast arms there take longest.",)
     return ("bfloat16 is native on this CPU: the autocast arms are not slowed down by it.",)

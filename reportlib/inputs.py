@@ -82,9 +82,7 @@ def _noted(note: Path, inputs: Path, open_folder: Callable[[Path], _Input]) -> _
     return open_folder(inputs / json.loads(note.read_text(encoding="utf-8"))["folder"])
 
 
-def _make(
-    kind: str, inputs: Path, make: Callable[[Path], None], open_folder: Callable[[Path], Any]
-) -> Path:
+def _make(kind: str, inputs: Path, make: Callable[[Path], None], open_folder: Callable[[Path], Any]) -> Path:
     partial = inputs / f".{kind}.partial"
     # A process that was killed may have left one; the lock says that nobody is writing it now.
     shutil.rmtree(partial, ignore_errors=True)

@@ -108,6 +108,4 @@ def _uv(error: type[ReportlibError]) -> str:
 
         return str(find_uv_bin())
     except (ImportError, FileNotFoundError) as missing:
-        raise error(
-            "uv is not installed", "install reportlib with its dependencies: uv is one of them"
-        ) from missing
+        raise error("uv is not installed", "install reportlib with its dependencies: uv is one of them") from missing

@@ -20,9 +20,7 @@ def check_compiler() -> None:
     """Raise `CompilerError` when there is no C++ compiler, or no ninja, for torch's extensions to use."""
     compiler = os.environ.get("CXX", "c++")
     if shutil.which(compiler) is None:
-        raise CompilerError(
-            f"colbert-ai compiles C++ extensions, and there is no compiler ({compiler}) on PATH", _MEND
-        )
+        raise CompilerError(f"colbert-ai compiles C++ extensions, and there is no compiler ({compiler}) on PATH", _MEND)
     if shutil.which("ninja") is None:
         raise CompilerError(
             "colbert-ai compiles C++ extensions with ninja, and ninja is not on PATH",

@@ -41,9 +41,9 @@ def precision_context(precision: str, device: str) -> Callable[..., Any] | None:
     So float32 on a GPU and (bfloat16) autocast on a CPU have to be put in its place.
     """
     if precision == "autocast" and device == "cpu":
-        return lambda self: torch.autocast("cpu", dtype=torch.bfloat16)
+        return lambda _manager: torch.autocast("cpu", dtype=torch.bfloat16)
     if precision == "float32" and device == "cuda":
-        return lambda self: nullcontext()
+        return lambda _manager: nullcontext()
     return None
 
 

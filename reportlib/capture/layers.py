@@ -83,7 +83,7 @@ def _outputs(checkpoint: Checkpoint, ids: torch.Tensor, mask: torch.Tensor) -> d
     taken: dict[str, torch.Tensor] = {}
 
     def taker(name: str) -> Any:
-        def take(module: torch.nn.Module, args: Any, output: Any) -> None:
+        def take(_module: torch.nn.Module, _args: Any, output: Any) -> None:
             taken[name] = (output[0] if isinstance(output, tuple) else output).detach().clone()
 
         return take

@@ -1,4 +1,4 @@
-"""Probes of `torch.sort` on a CPU: which order do equal integers come out in?
+"""Probes of `torch.sort` on a CPU: in which order equal integers come out.
 
 A sort that is not asked to be stable may leave equal keys in any order. Whether it does is a matter of size, dtype
 and version, so each probe records the order beside what ``stable=True`` gives for the same input.

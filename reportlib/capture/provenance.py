@@ -1,6 +1,7 @@
 """What a capture ran on: everything that could matter to its numbers, and nothing private.
 
-No path, host name, user name or address is recorded; of the environment's variables only those in `reportlib.study.VARIABLES`.
+No path, host name, user name or address is recorded; of the environment's variables only those in
+`reportlib.study.VARIABLES`.
 """
 
 from __future__ import annotations

@@ -93,9 +93,7 @@ class CaptureRequest:
                 "give A's capture and this arm's own plain capture",
             )
         if self.threads < 1 or self.passages < 0 or self.k < 0 or self.queries < 0:
-            raise NotebookParameterError(
-                "threads must be positive; passages, k and queries must not be negative"
-            )
+            raise NotebookParameterError("threads must be positive; passages, k and queries must not be negative")
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> CaptureRequest:
@@ -157,14 +155,10 @@ def _fit(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):
-        raise NotebookParameterError(
-            f"parameter {name!r} is {value!r}; it must be of type {type(default).__name__}"
-        )
+        raise NotebookParameterError(f"parameter {name!r} is {value!r}; it must be of type {type(default).__name__}")
     return value
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise NotebookParameterError(
-            f"parameter {name!r} is {value!r}", f"use one of {', '.join(map(repr, allowed))}"
-        )
+        raise NotebookParameterError(f"parameter {name!r} is {value!r}", f"use one of {', '.join(map(repr, allowed))}")

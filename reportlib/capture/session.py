@@ -115,8 +115,7 @@ class Session:
     def _descriptions(self) -> dict[str, dict[str, Any]]:
         """Return what the page says of the inputs, as they were prepared; a folder made by hand says nothing."""
         collection, checkpoint = (
-            _source(folder)
-            for folder in (self.request.collection_folder, self.request.checkpoint_folder)
+            _source(folder) for folder in (self.request.collection_folder, self.request.checkpoint_folder)
         )
         counted = ("source", "passages", "queries", "judgements", "licence")
         return {
@@ -164,9 +163,7 @@ class Session:
             return
         self.progress.stage("BERT's layer outputs and weights")
         with self._step("layers"):
-            checkpoint = Checkpoint(
-                str(self.request.checkpoint_folder), colbert_config=self._config(), verbose=1
-            )
+            checkpoint = Checkpoint(str(self.request.checkpoint_folder), colbert_config=self._config(), verbose=1)
             batch = [passage.text for passage in self.passages[: self.request.index_bsize]]
             layers.capture_weights(checkpoint, self.writer)
             layers.capture_layers(checkpoint, layers.layer_inputs(self.request.texts, batch), self.writer)

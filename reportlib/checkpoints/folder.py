@@ -85,9 +85,7 @@ def inspect(folder: Path) -> Layout:
     if not weights and not pickled:
         raise CheckpointError(f"{folder} has no weights", "it needs a model.safetensors")
     if not tokenizer.intersection(_VOCABULARY):
-        raise CheckpointError(
-            f"{folder} has no tokenizer", "it needs a tokenizer.json or a vocab.txt"
-        )
+        raise CheckpointError(f"{folder} has no tokenizer", "it needs a tokenizer.json or a vocab.txt")
     shapes = _shapes(folder, weights)
     hidden = _number(folder, config, "hidden_size", "dim")
     metadata = read_json(folder / METADATA) if METADATA in names else {}
@@ -117,13 +115,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path.parent} has no {path.name}", "give the folder of a ColBERT checkpoint"
-        ) from error
+        raise CheckpointError(f"{path.parent} has no {path.name}", "give the folder of a ColBERT checkpoint") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error}", "get the checkpoint again"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read: {error}", "get the checkpoint again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a JSON object", "get the checkpoint again")
     return content
@@ -139,9 +133,7 @@ def _shapes(folder: Path, weights: set[str]) -> dict[str, tuple[int, ...]]:
                 for key in names:
                     shapes[key] = tuple(handle.get_slice(key).get_shape())
         except (OSError, safetensors.SafetensorError) as error:
-            raise CheckpointError(
-                f"{folder / name} is damaged: {error}", "get the checkpoint again"
-            ) from error
+            raise CheckpointError(f"{folder / name} is damaged: {error}", "get the checkpoint again") from error
     return shapes
 
 
@@ -160,9 +152,7 @@ def _dim(folder: Path, shape: tuple[int, ...] | None, hidden: int, stated: Any) 
             "get the checkpoint again: its files do not belong together",
         )
     if stated is not None and not isinstance(stated, int):
-        raise CheckpointError(
-            f"{folder / METADATA}: dim is {stated!r}", "it must be a whole number"
-        )
+        raise CheckpointError(f"{folder / METADATA}: dim is {stated!r}", "it must be a whole number")
     if shape is not None and stated is not None and shape[0] != stated:
         raise CheckpointError(
             f"{folder / METADATA} says dim {stated}; {PROJECTION} gives {shape[0]}",

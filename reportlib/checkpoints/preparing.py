@@ -152,9 +152,7 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
     elif local.is_dir():
         stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(local.iterdir())]
         request |= {"folder": str(local.resolve()), "files": stats}
-        make = partial(
-            _make_copy, original=local, sentence=f"The checkpoint {local.resolve().name}"
-        )
+        make = partial(_make_copy, original=local, sentence=f"The checkpoint {local.resolve().name}")
     elif _HUB_ID.fullmatch(spec.source) and not spec.source.startswith("."):
         make = partial(_make_from_hub, name=spec.source)
     else:
@@ -189,11 +187,7 @@ def _download(repository: str, revision: str | None, patterns: list[str]) -> Pat
 
     try:
         # Folders below hold other programs' formats (ONNX), never what colbert-ai loads.
-        return Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]
-            )
-        )
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except Exception as error:  # network, names and rights: each library below has its own errors
         raise CheckpointError(
             f"the checkpoint {repository} could not be downloaded: {error}",
@@ -210,13 +204,9 @@ def _make_copy(folder: Path, original: Path, sentence: str) -> None:
     # colbert-ai would look up `model_name` on the hub to learn the kind of BERT, which config.json
     # here says too; `meta` has the trainer's host name and command.
     kept = {key: value for key, value in settings.items() if key not in {"model_name", "meta"}}
-    (folder / METADATA).write_text(
-        json.dumps(kept, indent=2) + "\n", encoding="utf-8", newline="\n"
-    )
+    (folder / METADATA).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8", newline="\n")
     if layout.pickled:
-        sentence += (
-            "; its weights are pickled, so colbert-ai runs what they hold when it loads them"
-        )
+        sentence += "; its weights are pickled, so colbert-ai runs what they hold when it loads them"
     _describe(folder, sentence, "")
 
 
@@ -224,8 +214,7 @@ def _describe(folder: Path, sentence: str, licence: str) -> None:
     """Write `source.json`, with the checkpoint's hash."""
     layout = inspect(folder)
     files = {
-        name: {"sha256": digest_file(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in layout.files
+        name: {"sha256": digest_file(folder / name), "bytes": (folder / name).stat().st_size} for name in layout.files
     }
     hashes = {name: file["sha256"] for name, file in files.items()}
     sha256 = digest(canonical_json(hashes).encode())

@@ -102,11 +102,7 @@ class DocstringSource:
         by_summary: dict[str, tuple[str, list[str]]] = {}
         for name, document in self._documents.items():
             summary = document.summary
-            if (
-                name in passages
-                and len(words(summary)) >= LEAST_QUERY
-                and not summary.endswith(":")
-            ):
+            if name in passages and len(words(summary)) >= LEAST_QUERY and not summary.endswith(":"):
                 by_summary.setdefault(summary, (name, []))[1].extend(passages[name])
         return {name: (summary, found) for summary, (name, found) in by_summary.items()}
 

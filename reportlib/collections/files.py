@@ -56,14 +56,10 @@ class BeirSource:
             meant.
         """
         if not self.folder.is_dir():
-            raise CollectionError(
-                f"there is no folder {self.folder}", "give the path of a BEIR folder"
-            )
+            raise CollectionError(f"there is no folder {self.folder}", "give the path of a BEIR folder")
         corpus = _either(self.folder / "corpus.jsonl")
         if corpus is None:
-            raise CollectionError(
-                f"{self.folder} has no corpus.jsonl", "give the path of a BEIR folder"
-            )
+            raise CollectionError(f"{self.folder} has no corpus.jsonl", "give the path of a BEIR folder")
         return [p for p in (corpus, _either(self.folder / "queries.jsonl"), self._qrels()) if p]
 
     def _qrels(self) -> Path | None:
@@ -130,9 +126,7 @@ class TsvSource:
             When the file is missing.
         """
         if not self.path.is_file():
-            raise CollectionError(
-                f"there is no file {self.path}", "give the path of a TSV: pid<TAB>passage"
-            )
+            raise CollectionError(f"there is no file {self.path}", "give the path of a TSV: pid<TAB>passage")
         beside = (_either(self.path.with_name(name)) for name in ("queries.tsv", "qrels.tsv"))
         return [self.path, *(p for p in beside if p)]
 
@@ -145,9 +139,7 @@ class TsvSource:
                     "number the passages 0, 1, 2, ... in order and leave out any header",
                 )
             if len(columns) < 2 or not columns[1].strip():
-                raise CollectionError(
-                    f"{where}: no text", "write pid<TAB>passage, or remove the line"
-                )
+                raise CollectionError(f"{where}: no text", "write pid<TAB>passage, or remove the line")
             title = f"{columns[2]} | " if len(columns) > 2 else ""
             yield Entry(columns[0], title + columns[1], where)
 
@@ -156,9 +148,7 @@ class TsvSource:
         path = _either(self.path.with_name("queries.tsv"))
         for where, columns in _tab_lines(path) if path else ():
             if len(columns) < 2 or not columns[1].strip():
-                raise CollectionError(
-                    f"{where}: no text", "write qid<TAB>query, or remove the line"
-                )
+                raise CollectionError(f"{where}: no text", "write qid<TAB>query, or remove the line")
             yield Entry(columns[0], columns[1], where)
 
     def judgements(self) -> Iterator[Judgement]:
@@ -222,9 +212,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                 if text.strip():
                     yield f"{path}, line {number}", text
     except (OSError, EOFError, zlib.error) as error:
-        raise CollectionError(
-            f"{path} cannot be read: {error}", "give a file that is whole"
-        ) from error
+        raise CollectionError(f"{path} cannot be read: {error}", "give a file that is whole") from error
 
 
 def _decoded(line: bytes, where: str) -> str:
@@ -239,9 +227,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise CollectionError(
-                f"{where}: not JSON: {error}", "write one JSON object a line"
-            ) from error
+            raise CollectionError(f"{where}: not JSON: {error}", "write one JSON object a line") from error
         if not isinstance(record, dict):
             raise CollectionError(f"{where}: not a JSON object", 'write {"_id": ..., "text": ...}')
         yield where, record

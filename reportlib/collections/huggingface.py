@@ -107,9 +107,7 @@ class HuggingFaceSource:
                 f"{self.name}, {config} has no split {wanted!r}",
                 f"name one of {splits} as the collection's split",
             )
-        return self._call(
-            "load_dataset", self.name, config, split=wanted if wanted in splits else splits[0]
-        )
+        return self._call("load_dataset", self.name, config, split=wanted if wanted in splits else splits[0])
 
     def _call(self, function: str, *arguments: Any, **options: Any) -> Any:
         try:
@@ -132,9 +130,7 @@ class HuggingFaceSource:
             where = f"{self.name}, {config}, row {number}"
             text = row.get("text")
             if not isinstance(text, str):
-                raise CollectionError(
-                    f"{where}: no text", "give a data set whose rows have a column 'text'"
-                )
+                raise CollectionError(f"{where}: no text", "give a data set whose rows have a column 'text'")
             yield Entry(_column(row, _ID, where), text, where)
 
 
@@ -142,6 +138,4 @@ def _column(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
     for name in names:
         if row.get(name) is not None:
             return str(row[name])
-    raise CollectionError(
-        f"{where}: none of the columns {list(names)}", f"its columns are {sorted(row)}"
-    )
+    raise CollectionError(f"{where}: none of the columns {list(names)}", f"its columns are {sorted(row)}")

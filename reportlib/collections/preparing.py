@@ -135,9 +135,7 @@ def _silent(what: str, count: int) -> None:
 def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:
     """Return the source, after everything that can be checked without reading it through."""
     if spec.source in {"beir", "tsv"} and not spec.path:
-        raise CollectionError(
-            f"the collection's source is {spec.source!r} without a path", "set collection.path"
-        )
+        raise CollectionError(f"the collection's source is {spec.source!r} without a path", "set collection.path")
     path = base / Path(spec.path).expanduser()
     match spec.source:
         case "numpy-docstrings":
@@ -151,13 +149,9 @@ def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:
         case "huggingface":
             name = spec.name or (str(path) if spec.path else "")
             if not name:
-                raise CollectionError(
-                    "the collection is of Hugging Face, without a name", "set collection.name"
-                )
+                raise CollectionError("the collection is of Hugging Face, without a name", "set collection.name")
             return HuggingFaceSource(name, spec.config, spec.split)
-    raise CollectionError(
-        f"there is no collection source {spec.source!r}", f"use one of {list(SOURCES)}"
-    )
+    raise CollectionError(f"there is no collection source {spec.source!r}", f"use one of {list(SOURCES)}")
 
 
 def _fingerprint(spec: CollectionSpec, source: Source) -> dict[str, Any]:

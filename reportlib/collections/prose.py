@@ -70,9 +70,7 @@ def read_docstring(text: str) -> Docstring:
 def is_prose(text: str, least: int = 5) -> bool:
     """Say whether `text` reads as a sentence: mostly words, properly ended."""
     found = words(text)
-    if len(found) < least or any(
-        mark in text for mark in (">>>", "\\", "$", "{", "%(", "===", "---")
-    ):
+    if len(found) < least or any(mark in text for mark in (">>>", "\\", "$", "{", "%(", "===", "---")):
         return False
     solid = text.replace(" ", "")
     letters = sum(character.isalpha() for character in solid)
@@ -144,9 +142,7 @@ def _items(block: list[str]) -> list[str]:
         else:
             found.append(("", [line]))
     described = ((name, _plain(_until_directive(lines))) for name, lines in found)
-    return [
-        f"{_plain([name])}: {text}" if _names(name) else text for name, text in described if text
-    ]
+    return [f"{_plain([name])}: {text}" if _names(name) else text for name, text in described if text]
 
 
 def _names(name: str) -> bool:

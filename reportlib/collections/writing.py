@@ -75,9 +75,7 @@ def write_folder(source: Source, folder: Path, progress: Progress) -> None:
     """
     passages, empty = _write_entries(source.passages, folder / PASSAGES, "passages", progress)
     if not len(passages):
-        raise CollectionError(
-            f"the collection is empty: {source.sentence}", "give one with at least one passage"
-        )
+        raise CollectionError(f"the collection is empty: {source.sentence}", "give one with at least one passage")
     queries, _ = _write_entries(source.queries, folder / QUERIES, "queries", progress)
     kept, unknown = _write_judgements(source, folder / JUDGEMENTS, passages, queries, progress)
     if unknown and not kept:
@@ -123,9 +121,7 @@ def _write_entries(
 
 def _line(entry: Entry, text: str) -> bytes:
     if not entry.id or any(character in entry.id for character in "\t\n\r"):
-        raise CollectionError(
-            f"{entry.where}: {entry.id!r} cannot be an id", "give it a name without tabs"
-        )
+        raise CollectionError(f"{entry.where}: {entry.id!r} cannot be an id", "give it a name without tabs")
     try:
         return (json.dumps({"id": entry.id, "text": text}, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError as error:
@@ -148,9 +144,7 @@ def _complain_of_double(entries: Iterable[Entry], doubles: set[int], what: str) 
         first[entry.id] = entry.where
 
 
-def _write_judgements(
-    source: Source, path: Path, passages: Ids, queries: Ids, progress: Progress
-) -> tuple[int, int]:
+def _write_judgements(source: Source, path: Path, passages: Ids, queries: Ids, progress: Progress) -> tuple[int, int]:
     """Write the judgements of what exists; return how many those are, and how many others."""
     kept = unknown = 0
     with path.open("w", encoding="utf-8", newline="\n") as out:

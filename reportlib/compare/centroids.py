@@ -113,9 +113,7 @@ def walk(a: Side, b: Side) -> CentroidPass:
         reordered[run] = ~equal_groups(ids_a, la, ids_b, lb)
         tokens[run] = equal_groups(sorted_a, la, sorted_b, lb)
         passages[run] = equal_groups(pids_a, many_a, pids_b, many_b)
-        example = _better(
-            example, _example(first, reordered[run] & tokens[run], (la, lb), (ids_a, ids_b))
-        )
+        example = _better(example, _example(first, reordered[run] & tokens[run], (la, lb), (ids_a, ids_b)))
     return CentroidPass(
         reordered,
         tokens,
@@ -168,9 +166,7 @@ class _Walker:
         if ivf is None or lengths is None or not self._agrees:
             return
         end = self._ivf_at + unique.size
-        self._agrees = np.array_equal(lengths[first:last], many) and np.array_equal(
-            ivf.flat(self._ivf_at, end), unique
-        )
+        self._agrees = np.array_equal(lengths[first:last], many) and np.array_equal(ivf.flat(self._ivf_at, end), unique)
         self._ivf_at = end
 
     def gives_ivf(self) -> bool | None:

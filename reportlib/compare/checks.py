@@ -89,7 +89,6 @@ def _check_settings(study: Study, arm: Arm, capture: Capture) -> None:
     points = tuple(swap.split("+")) if isinstance(swap, str) and swap else tuple(swap)
     if "swap" in said and points != arm.swap:
         raise ComparisonError(
-            f"the capture of {arm.name} replaces {points or 'nothing'}, "
-            f"not {arm.swap or 'nothing'}",
+            f"the capture of {arm.name} replaces {points or 'nothing'}, not {arm.swap or 'nothing'}",
             f"run {arm.name} again",
         )

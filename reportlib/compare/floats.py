@@ -42,9 +42,7 @@ FORMATS: dict[str, Format] = {
     "float16": Format(np.dtype(np.uint16), 0x7FFF, 0x7C00, np.dtype(np.float32)),
     "bfloat16": Format(np.dtype(np.uint16), 0x7FFF, 0x7F80, np.dtype(np.float32)),
     "float32": Format(np.dtype(np.uint32), 0x7FFF_FFFF, 0x7F80_0000, np.dtype(np.float32)),
-    "float64": Format(
-        np.dtype(np.uint64), 0x7FFF_FFFF_FFFF_FFFF, 0x7FF0_0000_0000_0000, np.dtype(np.float64)
-    ),
+    "float64": Format(np.dtype(np.uint64), 0x7FFF_FFFF_FFFF_FFFF, 0x7FF0_0000_0000_0000, np.dtype(np.float64)),
 }
 
 

@@ -104,15 +104,10 @@ def _unequal(a: Chunked, b: Chunked) -> int | None:
     """Return at how many positions two lists differ; None where their lengths do."""
     if a.size != b.size:
         return None
-    return sum(
-        int(np.count_nonzero(block != b.flat(start, start + block.size)))
-        for start, block in a.blocks()
-    )
+    return sum(int(np.count_nonzero(block != b.flat(start, start + block.size))) for start, block in a.blocks())
 
 
-def _step(
-    name: str, post: tuple[str, ...], claim: str, holds: bool | None, **evidence: Any
-) -> Record:
+def _step(name: str, post: tuple[str, ...], claim: str, holds: bool | None, **evidence: Any) -> Record:
     return {"id": name, "post": list(post), "claim": claim, "holds": holds, "evidence": evidence}
 
 

@@ -47,9 +47,7 @@ def environment(name: str, capture: Capture) -> Record:
     }
 
 
-def platform(
-    device: str, threads: int, captures: Mapping[str, Capture], environments: Sequence[Record]
-) -> Record:
+def platform(device: str, threads: int, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:
     """Return the ``platform`` of ``reports/SCHEMA.md`` from every capture's provenance."""
     machines = [dict(c.provenance.get("machine", {})) for c in captures.values()]
     first = machines[0] if machines else {}
@@ -67,9 +65,7 @@ def platform(
     }
 
 
-def _sentence(
-    machine: Mapping[str, Any], device: str, threads: int, capability: Mapping[str, str | None]
-) -> str:
+def _sentence(machine: Mapping[str, Any], device: str, threads: int, capability: Mapping[str, str | None]) -> str:
     kernels = sorted({each for each in capability.values() if each})
     cpu = machine["cpu"] or "an unknown CPU"
     if kernels:
@@ -89,9 +85,7 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Record]
     yield from _mapping("python", {"python": a.get("python")}, {"python": b.get("python")})
     yield from _packages(a.get("packages", {}), b.get("packages", {}))
     torch_a, torch_b = dict(a.get("torch", {})), dict(b.get("torch", {}))
-    capability = [
-        {"cpu_capability": torch.pop("cpu_capability", None)} for torch in (torch_a, torch_b)
-    ]
+    capability = [{"cpu_capability": torch.pop("cpu_capability", None)} for torch in (torch_a, torch_b)]
     yield from _mapping("torch", _built(torch_a), _built(torch_b))
     yield from _mapping("library", _libraries(a), _libraries(b))
     yield from _mapping("threads", a.get("threads", {}), b.get("threads", {}))

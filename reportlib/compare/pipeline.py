@@ -119,9 +119,7 @@ def _value_side(lines: Iterable[Artifact], dtype: str, shape: tuple[int, ...]) -
     return asdict(Side(dtype, shape, tuple(line.sha256 for line in known), rows))
 
 
-def _values(
-    a: Capture, b: Capture, point: CapturePoint, names_a: Sequence[str], names_b: Sequence[str]
-) -> Record:
+def _values(a: Capture, b: Capture, point: CapturePoint, names_a: Sequence[str], names_b: Sequence[str]) -> Record:
     """Compare plain values; chunks of lists are put together."""
     left, right = _value(a, names_a), _value(b, names_b)
     verdict, difference = compare_values(left, right)
@@ -134,9 +132,7 @@ def _values(
         *sides,
         verdict=verdict,
         same_set="whole" if verdict == "same set" else None,
-        elements=len(left)
-        if isinstance(left, list) and _value_shape(left) == _value_shape(right)
-        else None,
+        elements=len(left) if isinstance(left, list) and _value_shape(left) == _value_shape(right) else None,
         different=0 if difference is None else difference.different,
         value_difference=None if difference is None else asdict(difference),
         text=_value_text(verdict, difference),
@@ -146,10 +142,7 @@ def _values(
 def _value(capture: Capture, names: Sequence[str]) -> Any:
     """Return a value; a capture that has it as a tensor gives a list."""
     parts = [
-        capture.value(n)
-        if capture.artifacts[n].kind == "value"
-        else capture.tensor(n).array.tolist()
-        for n in names
+        capture.value(n) if capture.artifacts[n].kind == "value" else capture.tensor(n).array.tolist() for n in names
     ]
     if len(parts) == 1:
         return parts[0]
@@ -178,9 +171,7 @@ def _groups(a: Capture, b: Capture, artifact: str) -> Groups | None:
     if not (a.group(lengths) and b.group(lengths)):
         return None
     left, right = Chunked.load(a, lengths), Chunked.load(b, lengths)
-    return Groups(
-        left.flat(0, left.size).astype(np.int64), right.flat(0, right.size).astype(np.int64)
-    )
+    return Groups(left.flat(0, left.size).astype(np.int64), right.flat(0, right.size).astype(np.int64))
 
 
 def sorted_groups(a: Capture, b: Capture) -> Groups | None:
@@ -203,9 +194,7 @@ def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     return result
 
 
-def first_difference(
-    records: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]
-) -> Record | None:
+def first_difference(records: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]) -> Record | None:
     """Return the first capture point that is not identical, BERT's layers included."""
     order = {point.artifact: place for place, point in enumerate(CAPTURE_POINTS)}
     found = [

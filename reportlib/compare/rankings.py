@@ -47,9 +47,7 @@ def compare_rankings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
 def _query(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
     pids_a, pids_b = list(a["pids"]), list(b["pids"])
     longest = max(len(pids_a), len(pids_b))
-    unlike = [
-        rank + 1 for rank in range(longest) if pids_a[rank : rank + 1] != pids_b[rank : rank + 1]
-    ]
+    unlike = [rank + 1 for rank in range(longest) if pids_a[rank : rank + 1] != pids_b[rank : rank + 1]]
     return {
         "qid": a["qid"],
         "only_a": [pid for pid in pids_a if pid not in set(pids_b)],
@@ -61,8 +59,4 @@ def _query(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
 def _score_gaps(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[float]:
     """Return the score difference of every passage that both sides rank."""
     others = dict(zip(b["pids"], b["scores"], strict=True))
-    return [
-        abs(score - others[pid])
-        for pid, score in zip(a["pids"], a["scores"], strict=True)
-        if pid in others
-    ]
+    return [abs(score - others[pid]) for pid, score in zip(a["pids"], a["scores"], strict=True) if pid in others]

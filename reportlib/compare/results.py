@@ -142,9 +142,7 @@ def _by_at_most(found: TensorComparison) -> str:
 def _nans(found: TensorComparison) -> str:
     if not (found.a.nan or found.b.nan):
         return ""
-    return (
-        f" NaNs: {found.a.nan or 0:,} in A, {found.b.nan or 0:,} in B; a NaN is close to nothing."
-    )
+    return f" NaNs: {found.a.nan or 0:,} in A, {found.b.nan or 0:,} in B; a NaN is close to nothing."
 
 
 def _integers(found: TensorComparison) -> str:

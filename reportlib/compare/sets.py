@@ -59,9 +59,7 @@ def _count(values: Chunked, start: int, counts: Integers, sign: int, *, everythi
         counts += sign * np.bincount(whole, minlength=counts.size)
 
 
-def runs(
-    lengths_a: Integers, lengths_b: Integers, limit: int | None = None
-) -> Iterator[tuple[int, int]]:
+def runs(lengths_a: Integers, lengths_b: Integers, limit: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of runs of groups of at most `limit` elements, both sides together.
 
     A group larger than `limit` comes alone.
@@ -89,9 +87,7 @@ def sorted_within(values: Array, lengths: Integers) -> Integers:
     return np.asarray(whole[np.lexsort((whole, group))])
 
 
-def equal_groups(
-    a: Array, lengths_a: Integers, b: Array, lengths_b: Integers
-) -> npt.NDArray[np.bool_]:
+def equal_groups(a: Array, lengths_a: Integers, b: Array, lengths_b: Integers) -> npt.NDArray[np.bool_]:
     """Return for each group whether it has the same length and, place by place, the same values.
 
     Parameters
@@ -113,9 +109,7 @@ def equal_groups(
     return same
 
 
-def same_sets(
-    a: Chunked, lengths_a: Integers, b: Chunked, lengths_b: Integers
-) -> npt.NDArray[np.bool_]:
+def same_sets(a: Chunked, lengths_a: Integers, b: Chunked, lengths_b: Integers) -> npt.NDArray[np.bool_]:
     """Return for each group whether both sides hold the same integers in it, in whatever order.
 
     Parameters

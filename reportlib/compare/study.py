@@ -92,9 +92,7 @@ def _study(study: Study, captures: Mapping[str, Capture]) -> Record:
     indexed = {p: _indexed(study, captures, p) for p in study.passages}
     whole = [indexed[p] for p, count in study.passages.items() if count == 0]
     asked = [
-        len(capture.value("rankings")["queries"])
-        for capture in captures.values()
-        if "rankings" in capture.artifacts
+        len(capture.value("rankings")["queries"]) for capture in captures.values() if "rankings" in capture.artifacts
     ]
     first = next(iter(captures.values()))
     return {
@@ -131,9 +129,7 @@ def _indexed(study: Study, captures: Mapping[str, Capture], precision: str) -> i
 
 
 def _dim(capture: Capture) -> int | None:
-    lines = [
-        capture.artifacts[n] for n in ("index/centroids", "centroids") if n in capture.artifacts
-    ]
+    lines = [capture.artifacts[n] for n in ("index/centroids", "centroids") if n in capture.artifacts]
     return lines[0].shape[-1] if lines and lines[0].shape else None
 
 
@@ -179,9 +175,7 @@ def _plain(study: Study, environment: str, precision: str) -> str:
     return Arm(environment, precision, study.device, study.passages[precision]).name
 
 
-def _precision(
-    study: Study, captures: Mapping[str, Capture], precision: str, a: Capture, b: Capture
-) -> Record:
+def _precision(study: Study, captures: Mapping[str, Capture], precision: str, a: Capture, b: Capture) -> Record:
     versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
     artifacts = compare_artifacts(a, b, with_post=posts.applies(*versions))
     layers = compare_layers(a, b)
@@ -201,13 +195,9 @@ def _precision(
         "swaps": [
             compare_swap(a, captures[arm.name], artifacts, arm.name, arm.swap)
             for arm in study.arms()
-            if arm.swap
-            and (arm.environment, arm.precision) == (environment, precision)
-            and arm.name in captures
+            if arm.swap and (arm.environment, arm.precision) == (environment, precision) and arm.name in captures
         ],
-        "rankings": compare_rankings(a.value("rankings"), b.value("rankings"))
-        if has_rankings
-        else None,
+        "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
     }
 
 

@@ -76,7 +76,5 @@ class Tally:
         edges = (0, *np.cumsum(a.rows).tolist())
         return tuple(
             ChunkDifference(name, start, stop, count)
-            for name, (start, stop), count in zip(
-                a.names, pairwise(edges), self.chunks, strict=True
-            )
+            for name, (start, stop), count in zip(a.names, pairwise(edges), self.chunks, strict=True)
         )

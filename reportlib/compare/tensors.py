@@ -102,9 +102,7 @@ def _floats(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorCompari
     return _float_result(tally, a, side_a, side_b)
 
 
-def _float_block(
-    tally: Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]
-) -> None:
+def _float_block(tally: Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]) -> None:
     odd = not_finite(left, dtype) | not_finite(right, dtype)
     unequal = bits(left, dtype) != bits(right, dtype)
     look = np.flatnonzero(unequal)
@@ -143,9 +141,7 @@ def _odd_ones(
     return np.setdiff1d(look, odd, assume_unique=True)
 
 
-def _distances(
-    tally: Tally, a: Array, b: Array, dtype: str, where: Positions, offsets: tuple[int, ...]
-) -> None:
+def _distances(tally: Tally, a: Array, b: Array, dtype: str, where: Positions, offsets: tuple[int, ...]) -> None:
     """Add pairs of finite numbers of unequal bytes."""
     default, bnb = tolerances.default(dtype), tolerances.bnb(dtype)
     left, right = widen(a, dtype), widen(b, dtype)
@@ -202,9 +198,7 @@ def _float_result(tally: Tally, a: Chunked, side_a: Side, side_b: Side) -> Tenso
     )
 
 
-def _integers(
-    a: Chunked, b: Chunked, side_a: Side, side_b: Side, groups: Groups | None
-) -> TensorComparison:
+def _integers(a: Chunked, b: Chunked, side_a: Side, side_b: Side, groups: Groups | None) -> TensorComparison:
     tally = Tally(a.shape, chunks=[0] * len(a.parts))
     if not _same_bytes(a, b):
         for start, left in a.blocks():
@@ -241,9 +235,7 @@ def _integers(
     )
 
 
-def _integer_block(
-    tally: Tally, left: Array, right: Array, start: int, offsets: tuple[int, ...]
-) -> None:
+def _integer_block(tally: Tally, left: Array, right: Array, start: int, offsets: tuple[int, ...]) -> None:
     look = np.flatnonzero(left != right)
     if not look.size:
         return
@@ -271,10 +263,7 @@ def _grouped(a: Chunked, b: Chunked, groups: Groups | None) -> tuple[int | None,
 def _same_rest(a: Chunked, b: Chunked, groups: Groups) -> bool:
     """Return whether what follows the last group (colbert-ai pads `ivf` with zeros) is equal."""
     start = int(groups.a.sum())
-    return all(
-        np.array_equal(a.flat(at, at + BLOCK), b.flat(at, at + BLOCK))
-        for at in range(start, a.size, BLOCK)
-    )
+    return all(np.array_equal(a.flat(at, at + BLOCK), b.flat(at, at + BLOCK)) for at in range(start, a.size, BLOCK))
 
 
 def _mixed(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparison:

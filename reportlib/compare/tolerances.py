@@ -89,9 +89,7 @@ def error(left: Floats, right: Floats, dtype: str) -> Floats:
     return np.asarray(np.abs(narrow(left - right, dtype)))
 
 
-def within(
-    actual: Floats, right: Floats, dtype: str, tolerance: Tolerance
-) -> npt.NDArray[np.bool_]:
+def within(actual: Floats, right: Floats, dtype: str, tolerance: Tolerance) -> npt.NDArray[np.bool_]:
     """Return where an error is finite and within torch's "allowed error" for widened `right`."""
     number = right.dtype.type
     scaled = np.abs(narrow(number(tolerance.rtol) * right, dtype))

@@ -30,9 +30,7 @@ def compare_values(a: Any, b: Any) -> tuple[str, ValueDifference | None]:
     if not unlike:
         return "identical", None
     first = unlike[0]
-    difference = ValueDifference(
-        first, _quote(left.get(first)), _quote(right.get(first)), len(unlike), len(paths)
-    )
+    difference = ValueDifference(first, _quote(left.get(first)), _quote(right.get(first)), len(unlike), len(paths))
     same_set = is_integer_list(a) and is_integer_list(b) and Counter(a) == Counter(b)
     return "same set" if same_set else "different", difference
 

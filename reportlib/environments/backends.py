@@ -43,9 +43,7 @@ def choose(preference: str, spec: EnvironmentSpec) -> tuple[Backend, str]:
         if not obstacle:
             return BACKENDS[name], "; ".join(reasons)
         reasons.append(obstacle)
-    raise EnvironmentCreationError(
-        "; ".join(reasons), "use --backend uv, which needs no conda channel"
-    )
+    raise EnvironmentCreationError("; ".join(reasons), "use --backend uv, which needs no conda channel")
 
 
 def parse_preference(preference: str) -> list[str]:

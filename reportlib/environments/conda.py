@@ -51,9 +51,7 @@ class RattlerBackend:
         EnvironmentCreationError, DiskSpaceError
             When a channel or the disk gives way.
         """
-        has_gpu = any(
-            p.into_generic().name.normalized == "__cuda" for p in rattler.VirtualPackage.detect()
-        )
+        has_gpu = any(p.into_generic().name.normalized == "__cuda" for p in rattler.VirtualPackage.detect())
         wanted = [text for text in order.spec.conda if has_gpu or not _needs_gpu(text)]
         try:
             asyncio.run(self._install(order, wanted))

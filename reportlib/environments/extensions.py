@@ -15,9 +15,7 @@ from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CompilerError
 
 
-def compile_extensions(
-    record: EnvironmentRecord, home: Path, threads: int, progress: Progress
-) -> EnvironmentRecord:
+def compile_extensions(record: EnvironmentRecord, home: Path, threads: int, progress: Progress) -> EnvironmentRecord:
     """Compile colbert-ai's extensions inside the environment, and record that it is done.
 
     Raises

@@ -17,9 +17,7 @@ def require_fit(spec: EnvironmentSpec, prefix: Path, held: dict[str, Any]) -> No
     wrong = []
     if held["python"].split(".")[:2] != spec.python_minor.split("."):
         wrong.append(f"python is {held['python']}, the file pins {spec.python}")
-    found: dict[str, str] = {
-        canonicalize_name(name): version for name, version in held["packages"].items()
-    }
+    found: dict[str, str] = {canonicalize_name(name): version for name, version in held["packages"].items()}
     for name, version in spec.pins.items():
         if name not in found:
             wrong.append(f"{name} is not installed, the file pins {version}")

@@ -25,9 +25,7 @@ _CHATTER = re.compile(r"\s*(\+ |Using Python|Activate with|error:|cause:|$)")
 _NO_SPACE = "No space left on device"
 _NO_VERSION = re.compile(r"no version of ([A-Za-z0-9._-]+)\s*==\s*([^\s,]+)")
 _NO_PACKAGE = re.compile(r"([A-Za-z0-9._-]+) was not found in the package registry")
-_NO_NETWORK = re.compile(
-    r"dns error|error sending request|Failed to fetch|Connection refused|Network connectivity"
-)
+_NO_NETWORK = re.compile(r"dns error|error sending request|Failed to fetch|Connection refused|Network connectivity")
 
 
 class UvFailedError(Exception):

@@ -51,9 +51,7 @@ def variables(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> dic
     return found
 
 
-def process_environment(
-    record: EnvironmentRecord, home: Path, *, threads: int = 2
-) -> dict[str, str]:
+def process_environment(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> dict[str, str]:
     """Return the whole environment for a process that runs ``record.python_program``.
 
     It is this process's environment with `variables` put over it, for `subprocess`'s ``env``.

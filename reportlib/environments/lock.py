@@ -25,9 +25,7 @@ from reportlib.errors import EnvironmentFileError
 PLATFORM = "x86_64-unknown-linux-gnu"
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
 _MADE_FOR = re.compile(r"^# environment: sha256:([0-9a-f]{64})$", re.MULTILINE)
-_ALLOWED = re.compile(
-    r"\s*(#.*|--hash=sha256:[0-9a-f]{64}\s*\\?|[A-Za-z0-9][A-Za-z0-9._-]*==\S+(\s*;[^\\]+)?\s*\\?)?"
-)
+_ALLOWED = re.compile(r"\s*(#.*|--hash=sha256:[0-9a-f]{64}\s*\\?|[A-Za-z0-9][A-Za-z0-9._-]*==\S+(\s*;[^\\]+)?\s*\\?)?")
 
 
 @dataclass(frozen=True)
@@ -131,21 +129,15 @@ def read_lock(spec: EnvironmentSpec) -> Lock:
         raise EnvironmentFileError(f"there is no lock {path}", mend) from error
     here = (platform.system(), platform.machine())
     if here != ("Linux", "x86_64"):
-        raise EnvironmentFileError(
-            f"{path} is for Linux on x86-64; this is {here[0]} on {here[1]}", "use --no-lock"
-        )
+        raise EnvironmentFileError(f"{path} is for Linux on x86-64; this is {here[0]} on {here[1]}", "use --no-lock")
     for number, line in enumerate(text.splitlines(), 1):
         # A line with an address or an option could bring in packages from anywhere.
         if not _ALLOWED.fullmatch(line):
-            raise EnvironmentFileError(
-                f"{path}, line {number}: {line!r} has no place in a lock", mend
-            )
+            raise EnvironmentFileError(f"{path}, line {number}: {line!r} has no place in a lock", mend)
     lock = parse(text)
     made_for = _MADE_FOR.search(text)
     if made_for is None or made_for[1] != spec.pip_digest:
-        differing = (
-            "; ".join(_differences(spec, lock)) or "it was made from another environment file"
-        )
+        differing = "; ".join(_differences(spec, lock)) or "it was made from another environment file"
         raise EnvironmentFileError(f"{path} no longer fits {spec.path.name}: {differing}", mend)
     return lock
 

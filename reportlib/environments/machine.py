@@ -34,9 +34,7 @@ def require_compiler() -> None:
     compiler = os.environ.get("CXX", "c++")
     what = "colbert-ai compiles C++ extensions when it searches"
     if shutil.which(compiler) is None:
-        raise CompilerError(
-            f"{what}, and there is no C++ compiler ({compiler}) on PATH", MEND_COMPILER
-        )
+        raise CompilerError(f"{what}, and there is no C++ compiler ({compiler}) on PATH", MEND_COMPILER)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "one.cpp")
         source.write_text(_PROGRAM, encoding="utf-8")

@@ -121,9 +121,7 @@ def create(
     return Creation(record, made)
 
 
-def _reusable(
-    spec: EnvironmentSpec, home: Path, lock: Lock | None, wanted: list[str]
-) -> EnvironmentRecord | None:
+def _reusable(spec: EnvironmentSpec, home: Path, lock: Lock | None, wanted: list[str]) -> EnvironmentRecord | None:
     """Return the environment that is there if it is what is asked for."""
     record = find_record(spec.name, home)
     if record is None:

@@ -96,11 +96,7 @@ def find_record(name: str, home: Path) -> EnvironmentRecord | None:
     except (OSError, ValueError):
         return None
     known = {f.name for f in fields(EnvironmentRecord)}
-    if (
-        not isinstance(content, dict)
-        or content.pop("format", None) != _FORMAT
-        or set(content) != known
-    ):
+    if not isinstance(content, dict) or content.pop("format", None) != _FORMAT or set(content) != known:
         return None
     record = EnvironmentRecord(**{**content, "skipped": tuple(content["skipped"])})
     return record if record.python_program.exists() else None
@@ -145,9 +141,7 @@ def inspect(prefix: Path) -> dict[str, Any]:
     program = prefix / "bin" / "python"
     try:
         # -I: neither PYTHONPATH nor the user's own site-packages may pass for packages of the prefix.
-        done = subprocess.run(
-            [program, "-I", "-c", _INSPECT], capture_output=True, text=True, check=True, timeout=120
-        )
+        done = subprocess.run([program, "-I", "-c", _INSPECT], capture_output=True, text=True, check=True, timeout=120)
         content: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error

@@ -153,16 +153,12 @@ class _Reader:
 
     def spec(self, name: str, content: Any) -> EnvironmentSpec:
         if not isinstance(content, dict):
-            raise EnvironmentFileError(
-                f"{self.path} holds no environment", "it needs name, channels and dependencies"
-            )
+            raise EnvironmentFileError(f"{self.path} holds no environment", "it needs name, channels and dependencies")
         for key in content:
             if key not in ("name", "channels", "dependencies"):
                 raise self.fail(str(key), "is not a key", "use name, channels and dependencies")
         if content.get("name") != name:
-            raise self.fail(
-                "name", f"is {content.get('name')!r}, but the file's own name says {name!r}"
-            )
+            raise self.fail("name", f"is {content.get('name')!r}, but the file's own name says {name!r}")
         dependencies = content.get("dependencies")
         if not isinstance(dependencies, list):
             raise self.fail("dependencies", "must be a list")
@@ -200,6 +196,4 @@ class _Reader:
             match = _PYTHON.fullmatch(text)
             if match:
                 return match[1]
-        raise self.fail(
-            "dependencies", "Python is not pinned", "write a line such as '- python=3.11.11'"
-        )
+        raise self.fail("dependencies", "Python is not pinned", "write a line such as '- python=3.11.11'")

@@ -100,7 +100,7 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
     for precision, wanted in study.passages.items():
         if wanted > collection.passages:
             raise CollectionError(
-                f"{study.path}: precision.{precision}.passages is {wanted:,}, the collection has {collection.passages:,}",
+                f"{study.path}: precision.{precision}.passages is {wanted:,}, but there are {collection.passages:,}",
                 "ask for fewer (0 means all)",
             )
     _link(home / "inputs" / "collection", collection.path)
@@ -147,6 +147,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     planner = _Planner(study, root, home, folder, inputs, {n: _environment_digest(s, home) for n, s in specs.items()})
     arms = {arm.name: planner.arm(arm) for arm in study.arms()}
     reports = study.folder / "notebooks"
+    reports.mkdir(exist_ok=True)  # papermill does not make folders
     ready = {name: home / "ready" / f"{name}-{planner.environments[name][:16]}" for name in specs}
     for name, marker in ready.items():
         if find_record(name, home) is None:

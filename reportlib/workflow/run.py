@@ -1,7 +1,7 @@
 """Hand a plan to Snakemake, and tell the user how far it is.
 
-Snakemake does the work: order, resuming, arms side by side. Here is only what a user sees of it, and the lock that tells
-a living run from the remains of a killed one.
+Snakemake does the work: order, resuming, arms side by side. Here is only what a user sees of it, and the lock that
+tells a living run from the remains of a killed one.
 """
 
 from __future__ import annotations
@@ -141,6 +141,22 @@ def _has_gpu() -> bool:
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
 
 
+def host_variables(home: Path) -> dict[str, str]:
+    """Return the environment variables of every step of a study.
+
+    The host's programs and the project's kernels are found first; `os.environ` is kept otherwise.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    jupyter = [str(kernel_folder(home)), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    return {
+        **os.environ,
+        "PATH": path,
+        "JUPYTER_PATH": os.pathsep.join(jupyter),
+        "REPORTLIB_HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 @dataclass(frozen=True)
 class _Snakemake:
     root: Path
@@ -156,34 +172,23 @@ class _Snakemake:
             "--config", f"plan={self.plan}", *options,
         ]  # fmt: skip
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables of every step: the host's programs and the project's kernels are found first."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        jupyter = [str(kernel_folder(self.home)), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-        return {
-            **os.environ,
-            "PATH": path,
-            "JUPYTER_PATH": os.pathsep.join(jupyter),
-            "REPORTLIB_HOME": str(self.home),
-            "PYTHONUNBUFFERED": "1",
-        }
-
     def unlock(self) -> None:
         """Remove a lock that a killed run left. Ours is held, so no run of `reportlib` is alive."""
         if any((self.root / ".snakemake" / "locks").glob("*")):
             self.progress("taking over from a run that was killed")
             command = self.command(["--unlock", "--quiet", "all"])
-            subprocess.run(command, cwd=self.root, env=self.environment(), check=True, capture_output=True)
+            subprocess.run(command, cwd=self.root, env=host_variables(self.home), check=True, capture_output=True)
 
     def run(self, options: Sequence[str]) -> int:
         """Run Snakemake, its whole output in a log; return how many steps were done."""
         log = self.plan.with_name("run.log")
-        done, tail = 0, []
+        done = 0
+        tail: list[str] = []
         with log.open("w", encoding="utf-8") as copy:
             process = subprocess.Popen(
                 self.command(options),
                 cwd=self.root,
-                env=self.environment(),
+                env=host_variables(self.home),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -24,9 +24,7 @@ def make_wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] 
     }
     record = ""
     for path, text in files.items():
-        digest = (
-            base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        )
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
         record += f"{path},sha256={digest},{len(text.encode())}\n"
     files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
     wheel = folder / f"{module}-{version}-py3-none-any.whl"

@@ -90,14 +90,10 @@ def _narrowed(values: np.ndarray, dtype: str) -> np.ndarray:
         return bits(values.astype(CARRIERS[dtype]), dtype)
 
 
-def test_isclose_and_allclose_agree_with_torch_in_every_element(
-    python: Path, tmp_path: Path
-) -> None:
+def test_isclose_and_allclose_agree_with_torch_in_every_element(python: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(20250913)
     pairs = {dtype: _pairs(dtype, rng) for dtype in FORMATS}
-    arrays = {
-        f"{d}_{s}": bits(x, d) for d, ab in pairs.items() for s, x in zip("ab", ab, strict=True)
-    }
+    arrays = {f"{d}_{s}": bits(x, d) for d, ab in pairs.items() for s, x in zip("ab", ab, strict=True)}
     np.savez(tmp_path / "cases.npz", tolerances=np.array(TOLERANCES), **arrays)
     command = [
         str(python),
@@ -124,9 +120,7 @@ def test_isclose_and_allclose_agree_with_torch_in_every_element(
             if disagree.any():
                 wrong[f"{dtype} {tolerance}"] = int(disagree.sum())
             whole = [
-                tolerances.allclose(
-                    Tensor(a[j : j + 64], dtype), Tensor(b[j : j + 64], dtype), tolerance
-                )
+                tolerances.allclose(Tensor(a[j : j + 64], dtype), Tensor(b[j : j + 64], dtype), tolerance)
                 for j in range(0, len(a), 64)
             ]
             assert whole == answers[f"{dtype}_{i}_all"].tolist()

@@ -56,9 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def loaded(
-    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], str]:
+def loaded(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """What colbert-ai says of the loaded checkpoint, and what it wrote to stderr."""
     python = PREFIX / "bin" / "python"
     if not python.is_file():
@@ -90,9 +88,7 @@ def test_every_weight_is_the_prepared_one(loaded: tuple[dict[str, Any], str]) ->
     assert "not used when initializing" not in stderr
 
 
-def test_it_is_the_bert_that_was_described(
-    checkpoint: Checkpoint, loaded: tuple[dict[str, Any], str]
-) -> None:
+def test_it_is_the_bert_that_was_described(checkpoint: Checkpoint, loaded: tuple[dict[str, Any], str]) -> None:
     found, _ = loaded
     assert found["class"] == "BertModel"
     assert found["layers"] == checkpoint.layers == 6
@@ -109,8 +105,6 @@ def test_it_encodes_passages_and_queries(loaded: tuple[dict[str, Any], str]) -> 
     assert found["query"] == [1, 32, 96]
 
 
-def test_loading_leaves_the_folder_as_it_was(
-    checkpoint: Checkpoint, loaded: tuple[dict[str, Any], str]
-) -> None:
+def test_loading_leaves_the_folder_as_it_was(checkpoint: Checkpoint, loaded: tuple[dict[str, Any], str]) -> None:
     assert loaded
     checkpoint.verify()

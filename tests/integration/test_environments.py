@@ -114,9 +114,7 @@ def torch_in(record: environments.EnvironmentRecord, home: Path) -> str:
 # -- uv -----------------------------------------------------------------------------------------
 
 
-def test_uv_makes_what_the_lock_says_and_leaves_out_conda_packages_by_name(
-    project: Path, home: Path
-) -> None:
+def test_uv_makes_what_the_lock_says_and_leaves_out_conda_packages_by_name(project: Path, home: Path) -> None:
     spec = write_spec(project, conda=("gxx=11.4.0", "pip=24.3.1"))
     environments.write_lock(spec)
     # Newer than the lock: must not be taken.
@@ -163,9 +161,7 @@ def test_second_creation_does_nothing(project: Path, home: Path) -> None:
 
     lines: list[str] = []
     start = time.perf_counter()
-    second = environments.create(
-        spec, home, backend="rattler|uv", extensions=False, progress=lines.append
-    )
+    second = environments.create(spec, home, backend="rattler|uv", extensions=False, progress=lines.append)
 
     assert time.perf_counter() - start < 0.5
     assert (first.made, second.made, lines) == (True, False, [])
@@ -197,9 +193,7 @@ def test_without_a_lock_the_file_is_resolved_as_of_now(project: Path, home: Path
     assert not spec.lock_path.exists()
 
 
-def test_a_version_that_does_not_exist_is_named_with_its_neighbours(
-    project: Path, home: Path
-) -> None:
+def test_a_version_that_does_not_exist_is_named_with_its_neighbours(project: Path, home: Path) -> None:
     spec = write_spec(project, torch="2.0.99")
     with pytest.raises(EnvironmentFileError) as caught:
         make(spec, home, locked=False)
@@ -211,9 +205,7 @@ def test_a_version_that_does_not_exist_is_named_with_its_neighbours(
     assert not spec.lock_path.exists()
 
 
-def test_the_kernel_sees_this_package_and_nothing_else_of_the_host(
-    project: Path, home: Path
-) -> None:
+def test_the_kernel_sees_this_package_and_nothing_else_of_the_host(project: Path, home: Path) -> None:
     spec = write_spec(project)
     record = make(spec, home, locked=False)
     kernel = json.loads(find_kernel("small", home).read_text())
@@ -332,9 +324,7 @@ def test_a_uv_that_outlives_its_killed_creation_keeps_the_next_one_waiting(
     ended = tmp_path / "ended"
     slow.write_text(f"#!/bin/sh\necho started >&2\nsleep 2\ntouch {ended}\n")
     slow.chmod(0o755)
-    script = (
-        f"from reportlib.environments import installer\ninstaller.find_uv = lambda: {str(slow)!r}\n"
-    )
+    script = f"from reportlib.environments import installer\ninstaller.find_uv = lambda: {str(slow)!r}\n"
     # The lock is read first, so that the slow program is met while a prefix is filled.
     environments.write_lock(spec)
     script += _CREATE.replace("locked=False", "locked=True").replace("time.sleep(60)", "pass")
@@ -396,9 +386,7 @@ def test_no_compiler_is_an_error_before_anything_is_made(
     assert not home.exists()
 
 
-def test_extensions_that_do_not_compile_leave_the_environment_to_go_on_with(
-    project: Path, home: Path
-) -> None:
+def test_extensions_that_do_not_compile_leave_the_environment_to_go_on_with(project: Path, home: Path) -> None:
     """The stub has no colbert-ai, so compiling fails after everything is installed."""
     spec = write_spec(project)
     environments.write_lock(spec)
@@ -418,20 +406,14 @@ def test_extensions_that_do_not_compile_leave_the_environment_to_go_on_with(
 # -- rattler --------------------------------------------------------------------------------------
 
 
-def test_rattler_makes_a_conda_prefix_with_the_pip_part_in_it(
-    project: Path, home: Path, channel: Channel
-) -> None:
-    spec = write_spec(
-        project, channels=(channel.url, "nodefaults"), conda=("greeter=1.2", "cuda-nvcc=11.7.99")
-    )
+def test_rattler_makes_a_conda_prefix_with_the_pip_part_in_it(project: Path, home: Path, channel: Channel) -> None:
+    spec = write_spec(project, channels=(channel.url, "nodefaults"), conda=("greeter=1.2", "cuda-nvcc=11.7.99"))
     environments.write_lock(spec)
     lines: list[str] = []
     record = make(spec, home, backend="rattler", progress=lines.append)
 
     prefix = Path(record.prefix)
-    greeting = subprocess.run(
-        [prefix / "bin" / "greet"], capture_output=True, text=True, check=True
-    )
+    greeting = subprocess.run([prefix / "bin" / "greet"], capture_output=True, text=True, check=True)
     assert greeting.stdout == f"hello from {prefix}\n"
     assert (prefix / "share/greeter/words").read_text() == "hello\n"
     assert sorted(p.name for p in (prefix / "conda-meta").glob("*.json")) == [
@@ -445,18 +427,14 @@ def test_rattler_makes_a_conda_prefix_with_the_pip_part_in_it(
     assert any("conda package 2 of 2" in line for line in lines)
 
 
-def test_a_conda_version_that_does_not_exist_is_named(
-    project: Path, home: Path, channel: Channel
-) -> None:
+def test_a_conda_version_that_does_not_exist_is_named(project: Path, home: Path, channel: Channel) -> None:
     spec = write_spec(project, channels=(channel.url,), conda=("greeter=7.7",))
     with pytest.raises(EnvironmentFileError, match=r"greeter.*7\.7"):
         make(spec, home, backend="rattler", locked=False)
     assert not (home / "envs" / "small").exists()
 
 
-def test_a_damaged_conda_package_leaves_nothing(
-    project: Path, home: Path, channel: Channel
-) -> None:
+def test_a_damaged_conda_package_leaves_nothing(project: Path, home: Path, channel: Channel) -> None:
     package = channel.add("broken", "1.0", {"share/broken": "whole\n"})
     package.write_bytes(package.read_bytes()[:100])
     spec = write_spec(project, channels=(channel.url,), conda=("broken=1.0",))
@@ -478,9 +456,7 @@ def test_without_a_channel_the_next_backend_is_used_and_says_why(project: Path, 
 # -- adopted --------------------------------------------------------------------------------------
 
 
-def test_a_prefix_of_the_users_is_adopted_checked_and_never_touched(
-    project: Path, home: Path, tmp_path: Path
-) -> None:
+def test_a_prefix_of_the_users_is_adopted_checked_and_never_touched(project: Path, home: Path, tmp_path: Path) -> None:
     spec = write_spec(project)
     theirs = Path(make(spec, tmp_path / "elsewhere", locked=False).prefix)
     before = sorted(theirs.rglob("*"))

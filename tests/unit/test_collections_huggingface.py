@@ -102,9 +102,7 @@ def test_another_split_has_the_same_passages_and_its_own_queries(
     assert [q.id for q in read_queries(test.path)] == ["t1", "t2"]
 
 
-def test_the_layout_of_beir_data_sets(
-    write: Callable[..., Path], run: Callable[..., Collection]
-) -> None:
+def test_the_layout_of_beir_data_sets(write: Callable[..., Path], run: Callable[..., Collection]) -> None:
     write(
         {
             "corpus": {"corpus": CORPUS},
@@ -117,9 +115,7 @@ def test_the_layout_of_beir_data_sets(
     assert read_judgements(found.path) == [Judgement("q", "0-2", 1)]
 
 
-def test_a_collection_without_queries(
-    write: Callable[..., Path], run: Callable[..., Collection]
-) -> None:
+def test_a_collection_without_queries(write: Callable[..., Path], run: Callable[..., Collection]) -> None:
     write(LAYOUT)
     found = run(config="Other")
     assert (found.passages, found.queries, found.judgements) == (1, 0, 0)
@@ -133,9 +129,7 @@ def test_an_unknown_configuration_names_those_there_are(
         run(config="Cars")
 
 
-def test_an_unknown_split_names_those_there_are(
-    write: Callable[..., Path], run: Callable[..., Collection]
-) -> None:
+def test_an_unknown_split_names_those_there_are(write: Callable[..., Path], run: Callable[..., Collection]) -> None:
     write(LAYOUT)
     with pytest.raises(CollectionError, match=r"no split 'train'\n.*'dev', 'test'"):
         run(config="Pets", split="train")
@@ -167,9 +161,7 @@ def test_a_folder_that_is_no_data_set(tmp_path: Path, run: Callable[..., Collect
     assert "folder with a copy" in str(caught.value.mend)
 
 
-def test_without_the_package_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
 
     def missing(name: str, *rest: Any) -> Any:
@@ -183,9 +175,7 @@ def test_without_the_package_the_extra_is_named(
         prepare(spec, base=tmp_path, home=tmp_path / "home")
 
 
-def test_a_hub_that_cannot_be_reached_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_cannot_be_reached_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: Any, **__: Any) -> Any:
         raise builtins.ConnectionError("Couldn't reach 'UKPLab/dapr' on the Hub")
 

@@ -80,10 +80,7 @@ def test_a_whole_docstring() -> None:
         "The result is a new array; see numpy.mean for the plain one.",
         "Masked values are ignored by this function entirely.",
         "a: Array containing data to be averaged.",
-        (
-            "axis: Axis or axes along which to average a. The default, axis=None, will average "
-            "over all of the elements."
-        ),
+        ("axis: Axis or axes along which to average a. The default, axis=None, will average over all of the elements."),
         "Return the average along the specified axis.",
         "The average is computed as follows:",
         "First point of the list is here.",

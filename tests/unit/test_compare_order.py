@@ -74,9 +74,7 @@ def test_the_figure_shows_one_centroids_ids_in_both_orders(tmp_path: Path) -> No
     assert record is not None
     figure = record["figure"]
     codes = a.tensor("presort_codes").array
-    assert (
-        sorted(figure["a"]) == figure["b"] == np.flatnonzero(codes == figure["centroid"]).tolist()
-    )
+    assert sorted(figure["a"]) == figure["b"] == np.flatnonzero(codes == figure["centroid"]).tolist()
     assert figure["a"] != figure["b"]
     assert figure["size"] == len(figure["a"]) == len(figure["pids_a"])
     pids = np.repeat(np.arange(40), a.value("doclens"))
@@ -207,10 +205,7 @@ def test_counts_agree_with_sets_made_one_centroid_at_a_time(
     assert record is not None
     pids = np.repeat(np.arange(40), a.value("doclens"))
     lists = [
-        {
-            c: s.tensor("sort_indices").array[s.tensor("sorted_codes").array == c].tolist()
-            for c in range(16)
-        }
+        {c: s.tensor("sort_indices").array[s.tensor("sorted_codes").array == c].tolist() for c in range(16)}
         for s in (a, b)
     ]
     left, right = lists
@@ -234,9 +229,7 @@ def test_counts_agree_with_sets_made_one_centroid_at_a_time(
 
 @pytest.mark.parametrize("window", [4, 1 << 23])
 @pytest.mark.parametrize("spread", [10, 10_000_000_000])
-def test_permutations_are_told_from_other_multisets(
-    monkeypatch: pytest.MonkeyPatch, window: int, spread: int
-) -> None:
+def test_permutations_are_told_from_other_multisets(monkeypatch: pytest.MonkeyPatch, window: int, spread: int) -> None:
     monkeypatch.setattr(sets, "WINDOW", window)
     rng = np.random.default_rng(5)
     a = rng.integers(-spread, spread, 300)

@@ -169,9 +169,7 @@ def test_nothing_differs_and_the_page_says_so(equal: Report) -> None:
     for precision in ("float32", "autocast"):
         data = part(equal, precision)
         assert data["first_difference"] is None
-        assert data["summary"]["final"] | {"total": 0} == dict.fromkeys(
-            data["summary"]["final"], 0
-        ) | {"identical": 8}
+        assert data["summary"]["final"] | {"total": 0} == dict.fromkeys(data["summary"]["final"], 0) | {"identical": 8}
     assert sentence(equal, "float32/final") == (
         "In float32, all 8 final artifacts are identical in PyTorch 2.0.1 and PyTorch 2.1.0, "
         "and so are the 26 intermediate ones."
@@ -262,11 +260,7 @@ def test_the_case_of_a_machine_where_float32_bert_differs(tmp_path: Path) -> Non
     def plant(arm: Arm, values: dict[str, Any]) -> None:
         if arm.environment == "torch210":
             for name in values:
-                if (
-                    name.startswith("layers/")
-                    and not name.endswith("embeddings")
-                    and arm.precision == "float32"
-                ):
+                if name.startswith("layers/") and not name.endswith("embeddings") and arm.precision == "float32":
                     values[name] = np.nextafter(values[name], np.float32(9))
             values["index/centroids"] = values["index/centroids"] * np.float32(1 + 1e-6)
 
@@ -331,9 +325,7 @@ def test_artifacts_come_in_pipeline_order_with_what_they_are(differing: Report) 
     assert all(r["description"] and r["text"] for r in records)
 
 
-def test_the_post_stands_beside_ours_only_for_its_own_versions(
-    differing: Report, tmp_path: Path
-) -> None:
+def test_the_post_stands_beside_ours_only_for_its_own_versions(differing: Report, tmp_path: Path) -> None:
     with_post = [r for r in part(differing, "autocast")["artifacts"] if r["post"]]
     assert {r["artifact"] for r in with_post} == set(posts.ROWS)
     residuals = artifact(differing, "autocast", "index/residuals")["post"]
@@ -346,9 +338,7 @@ def test_the_post_stands_beside_ours_only_for_its_own_versions(
     assert (pids["agrees"], pids["dtype_agrees"]) == (True, True)
     centroids = artifact(differing, "float32", "index/centroids")["post"]
     assert (centroids["agrees"], centroids["dtype_agrees"]) == (False, False)
-    assert "of the 16 artifacts in the reference post's tables" in sentence(
-        differing, "autocast/post"
-    )
+    assert "of the 16 artifacts in the reference post's tables" in sentence(differing, "autocast/post")
     others = ("torch210", "torch201")
     report = report_of(tmp_path, environments=others)
     assert not any(r["post"] for r in part(report, "autocast")["artifacts"])
@@ -403,27 +393,18 @@ def test_rankings_that_agree_as_far_as_they_go_are_not_all_rankings(tmp_path: Pa
 
 def test_the_sort_probes_reach_the_findings(differing: Report) -> None:
     text = sentence(differing, "sort-probes")
-    assert (
-        "int64 keys come out in another order from 32,768 elements on, and in the same at 32,767"
-        in text
-    )
+    assert "int64 keys come out in another order from 32,768 elements on, and in the same at 32,767" in text
     assert "float32 keys come out in the same order at every probed size (100 to 65,536)" in text
     assert "The post's own example of 1,146,937 integers comes out in another order." in text
     assert text.endswith("PyTorch 2.1.0's is the one that a stable sort gives.")
 
 
 def test_environments_and_what_differs_between_them(differing: Report) -> None:
-    found = {
-        (d["kind"], d["name"]): (d["a"], d["b"])
-        for d in differing["pairs"][0]["environment_differences"]
-    }
+    found = {(d["kind"], d["name"]): (d["a"], d["b"]) for d in differing["pairs"][0]["environment_differences"]}
     assert found[("package", "torch")] == ("2.0.1+cu117", "2.1.0+cu121")
     assert found[("library", "libgomp")] == ("2.0 ab", "2.1 ab")
     assert ("package", "numpy") not in found
-    assert (
-        differing["platform"]["sentence"]
-        == "Example CPU @ 2.50GHz (AVX2 kernels), 2 threads, no GPU used."
-    )
+    assert differing["platform"]["sentence"] == "Example CPU @ 2.50GHz (AVX2 kernels), 2 threads, no GPU used."
     assert differing["platform"]["one_machine"]
     assert differing["environments"][0]["packages"]["numpy"] == "1.26.4"
 
@@ -445,9 +426,7 @@ def test_a_rebuilt_package_and_another_machine_are_told(tmp_path: Path) -> None:
     } <= found
     assert not report["platform"]["one_machine"]
     text = sentence(report, "capability")
-    assert text.startswith(
-        "On their machines PyTorch 2.0.1 reports AVX2 kernels and PyTorch 2.1.0 AVX512"
-    )
+    assert text.startswith("On their machines PyTorch 2.0.1 reports AVX2 kernels and PyTorch 2.1.0 AVX512")
     assert "does not show" in text
 
 
@@ -502,9 +481,7 @@ def test_other_settings_are_refused(tmp_path: Path, key: str, value: Any) -> Non
     study = study_of(tmp_path)
     made = captures(tmp_path, study)
     kept = made["torch210-float32"]
-    made["torch210-float32"] = Capture(
-        kept.path, {**kept.arm, key: value}, kept.artifacts, kept.provenance
-    )
+    made["torch210-float32"] = Capture(kept.path, {**kept.arm, key: value}, kept.artifacts, kept.provenance)
     with pytest.raises(ComparisonError, match="capture of torch210-float32") as told:
         compare_study(study, made)
     assert "To mend it" in str(told.value)
@@ -516,9 +493,7 @@ def test_missing_arms_are_refused_unless_asked_for(tmp_path: Path) -> None:
     made = captures(tmp_path, study, plant_stable_sort)
     gone = ("torch210-autocast", "torch210-float32-swap-embs")
     kept = {name: capture for name, capture in made.items() if name not in gone}
-    with pytest.raises(
-        ComparisonError, match="no capture of torch210-autocast, torch210-float32-swap-embs"
-    ):
+    with pytest.raises(ComparisonError, match="no capture of torch210-autocast, torch210-float32-swap-embs"):
         compare_study(study, kept)
     report = compare_study(study, kept, allow_missing=True)
     assert_valid(report)
@@ -633,9 +608,7 @@ def test_compare_imports_no_torch_and_nothing_that_unpickles() -> None:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names]
                 module = node.module if isinstance(node, ast.ImportFrom) and node.module else ""
-                assert not {"pickle", "torch", "colbert"} & {
-                    n.partition(".")[0] for n in [*names, module]
-                }
+                assert not {"pickle", "torch", "colbert"} & {n.partition(".")[0] for n in [*names, module]}
 
 
 def test_a_file_that_vanished_is_a_clear_error(tmp_path: Path) -> None:

@@ -37,9 +37,7 @@ def whole(array: np.ndarray, dtype: str | None = None) -> Chunked:
 def split(array: np.ndarray, at: tuple[int, ...], dtype: str | None = None) -> Chunked:
     """`array` as chunks that end at rows `at`, with the hashes that a manifest would hold."""
     parts = list(np.split(array, sorted(set(at)))) if array.shape else [array]
-    kept = tuple(
-        Tensor(np.ascontiguousarray(p).reshape(p.shape), dtype or str(array.dtype)) for p in parts
-    )
+    kept = tuple(Tensor(np.ascontiguousarray(p).reshape(p.shape), dtype or str(array.dtype)) for p in parts)
     hashes = tuple(hashlib.sha256(t.array.tobytes()).hexdigest() for t in kept)
     names = tuple(f"embs/{n}" for n in range(len(kept))) if at else ("embs",)
     return Chunked("embs", names, kept, hashes)
@@ -109,10 +107,7 @@ def test_every_number_is_what_a_plain_loop_finds(case: tuple[str, np.ndarray, np
     if found.max_abs_index is not None and found.max_abs is not None:
         x, y = (float(widen(t[found.max_abs_index].reshape(1), dtype)[0]) for t in (a, b))
         assert abs(x - y) == found.max_abs
-    close = {
-        name: tolerances.isclose(a, b, dtype, getattr(tolerances, name)(dtype))
-        for name in ("default", "bnb")
-    }
+    close = {name: tolerances.isclose(a, b, dtype, getattr(tolerances, name)(dtype)) for name in ("default", "bnb")}
     assert (found.default, found.bnb) == tuple(bool(c.all()) for c in close.values())
     assert (found.default_close, found.bnb_close) == tuple(int(c.sum()) for c in close.values())
     same = expected["different_bits"] == 0
@@ -183,9 +178,7 @@ def test_where_chunks_end_makes_no_difference(
     assert (cut.a.nan, cut.b.inf) == (plain.a.nan, plain.b.inf)
     if cut.chunks:
         assert [c.stop for c in cut.chunks] == [*sorted(set(cuts_a)), 30]
-        wide = np.array(
-            widen(raw, dtype) != widen(other, dtype) if dtype in FORMATS else raw != other
-        )
+        wide = np.array(widen(raw, dtype) != widen(other, dtype) if dtype in FORMATS else raw != other)
         for chunk in cut.chunks:
             assert chunk.different == int(wide[chunk.start : chunk.stop].sum())
         assert sum(c.different for c in cut.chunks) == plain.different
@@ -346,14 +339,10 @@ def test_other_dtypes_are_different_and_their_values_still_compared() -> None:
 def test_chunks_of_unlike_width_are_compared_flat_and_only_with_their_like() -> None:
     def ragged(*shapes: tuple[int, int]) -> Chunked:
         parts = tuple(Tensor(np.zeros(s, np.float32), "float32") for s in shapes)
-        return Chunked(
-            "batches", tuple(f"batches/{n}" for n in range(len(parts))), parts, ("",) * len(parts)
-        )
+        return Chunked("batches", tuple(f"batches/{n}" for n in range(len(parts))), parts, ("",) * len(parts))
 
     assert tensors.compare(ragged((2, 3), (2, 4)), ragged((2, 3), (2, 4))).verdict == "identical"
-    assert (
-        tensors.compare(ragged((2, 3), (2, 4)), ragged((2, 4), (2, 3))).verdict == "shape mismatch"
-    )
+    assert tensors.compare(ragged((2, 3), (2, 4)), ragged((2, 4), (2, 3))).verdict == "shape mismatch"
 
 
 def test_scalars_and_empty_tensors() -> None:
@@ -375,9 +364,7 @@ def test_the_factor_and_the_index_survive_numbers_that_overflow() -> None:
     assert half.no_tolerance_passes  # torch's own difference is infinite in float16
 
 
-def test_memory_does_not_grow_with_the_tensors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_does_not_grow_with_the_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "BLOCK", 1 << 16)
     peaks = []
     for size in (1 << 19, 1 << 22):

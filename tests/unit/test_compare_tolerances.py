@@ -58,10 +58,7 @@ def test_isclose_is_torchs_rule_one_number_at_a_time(
 ) -> None:
     dtype, a, b = case
     wide_a, wide_b = widen(a, dtype), widen(b, dtype)
-    expected = [
-        naive_isclose(float(x), float(y), dtype, tolerance)
-        for x, y in zip(wide_a, wide_b, strict=True)
-    ]
+    expected = [naive_isclose(float(x), float(y), dtype, tolerance) for x, y in zip(wide_a, wide_b, strict=True)]
     assert tolerances.isclose(a, b, dtype, tolerance).tolist() == expected
 
 
@@ -147,9 +144,7 @@ def test_rounding_to_bfloat16_picks_the_nearest_even(values: np.ndarray) -> None
 @given(hnp.arrays(np.uint32, 200))
 def test_rounding_to_float16_is_numpys(raw: np.ndarray) -> None:
     # Any bits, and the same significands with exponents that float16 has.
-    near = (raw & np.uint32(0x807F_FFFF)) | (
-        (raw >> np.uint32(9)) % 48 + np.uint32(96)
-    ) << np.uint32(23)
+    near = (raw & np.uint32(0x807F_FFFF)) | ((raw >> np.uint32(9)) % 48 + np.uint32(96)) << np.uint32(23)
     for values in (raw.view(np.float32), near.view(np.float32)):
         with np.errstate(all="ignore"):
             expected = values.astype(np.float16).astype(np.float32)

@@ -103,9 +103,7 @@ def test_bfloat16_is_measured_in_each_environment_made(
     found = diagnose()
     assert found.value("bfloat16") == {"torch8": "emulated", "torch9": "native"}
     assert found.value("environments") == ["torch8", "torch9"]
-    assert found.outlook[1:] == (
-        "bfloat16 is emulated in torch8: the autocast arms there take longest.",
-    )
+    assert found.outlook[1:] == ("bfloat16 is emulated in torch8: the autocast arms there take longest.",)
 
     monkeypatch.setattr(doctor, "examine", measured({"torch8": "native", "torch9": "native"}))
     assert found.outlook[0] == diagnose().outlook[0]
@@ -128,9 +126,7 @@ def test_an_environment_whose_torch_does_not_start_is_no_reason_to_stop(
     )
 
 
-def test_what_is_missing_is_marked(
-    diagnose: Diagnose, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_missing_is_marked(diagnose: Diagnose, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_compiler() -> None:
         raise CompilerError("there is no C++ compiler", "apt-get install g++")
 
@@ -156,9 +152,7 @@ def test_gpus_are_those_that_nvidia_smi_lists(
     assert diagnose().value("gpu") == ["NVIDIA L4, 8.9, 550.54"]
 
 
-def test_outside_a_project_it_still_looks_at_the_machine(
-    diagnose: Diagnose, root: Path, home: Path
-) -> None:
+def test_outside_a_project_it_still_looks_at_the_machine(diagnose: Diagnose, root: Path, home: Path) -> None:
     del diagnose
     found = doctor.diagnose(root / "elsewhere", home)
     assert "There is no default study here" in found.outlook[0]

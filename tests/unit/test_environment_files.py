@@ -96,9 +96,7 @@ def test_what_makes_no_sense_is_named(old: str, new: str, complaint: str, tmp_pa
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "pin", ["python=3.11.11", "python==3.11.11", "python 3.11.11", "python=3.11.11=h9e_0_cpython"]
-)
+@pytest.mark.parametrize("pin", ["python=3.11.11", "python==3.11.11", "python 3.11.11", "python=3.11.11=h9e_0_cpython"])
 def test_python_is_pinned_in_any_of_condas_ways(pin: str, tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("python=3.11.11", pin))
     assert load_spec("torch9", tmp_path).python == "3.11.11"
@@ -128,9 +126,7 @@ def test_a_conda_spec_has_a_name(text: str, name: str) -> None:
 # -- locks ----------------------------------------------------------------------------------------
 
 
-def locked(
-    tmp_path: Path, *, torch: str = "2.0.1", header: str | None = None, extra: str = ""
-) -> None:
+def locked(tmp_path: Path, *, torch: str = "2.0.1", header: str | None = None, extra: str = "") -> None:
     spec = load_spec("torch9", tmp_path)
     made_for = f"# environment: sha256:{spec.pip_digest}\n" if header is None else header
     hashes = f" \\\n    --hash=sha256:{'0' * 64}\n"
@@ -149,9 +145,7 @@ def test_a_lock_that_fits_is_taken(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    with pytest.raises(
-        EnvironmentFileError, match=r"(?s)no lock.*reportlib env lock torch9.*--no-lock"
-    ):
+    with pytest.raises(EnvironmentFileError, match=r"(?s)no lock.*reportlib env lock torch9.*--no-lock"):
         read_lock(load_spec("torch9", tmp_path))
 
 
@@ -161,9 +155,7 @@ def test_a_lock_that_no_longer_fits_says_where(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("2.0.1", "2.1.0") + "      - new==1\n")
     with pytest.raises(EnvironmentFileError) as caught:
         read_lock(load_spec("torch9", tmp_path))
-    assert "the file asks for torch==2.1.0, the lock has 2.0.1; new is not in the lock" in str(
-        caught.value
-    )
+    assert "the file asks for torch==2.1.0, the lock has 2.0.1; new is not in the lock" in str(caught.value)
 
 
 def test_a_lock_for_a_file_with_more_in_it_no_longer_fits(tmp_path: Path) -> None:
@@ -193,9 +185,7 @@ def test_a_lock_cannot_bring_in_packages_from_elsewhere(line: str, tmp_path: Pat
         read_lock(load_spec("torch9", tmp_path))
 
 
-def test_a_lock_for_another_platform_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_for_another_platform_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, GOOD)
     locked(tmp_path)
     monkeypatch.setattr("platform.machine", lambda: "aarch64")

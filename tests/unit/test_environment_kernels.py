@@ -45,9 +45,7 @@ def record(tmp_path: Path) -> EnvironmentRecord:
     """An environment whose python is a shell script."""
     prefix = tmp_path / "home" / "envs" / "torch9"
     (prefix / "bin").mkdir(parents=True)
-    record = EnvironmentRecord(
-        "torch9", str(prefix), "uv", "digest", torch="2.0.1", python="3.11.7"
-    )
+    record = EnvironmentRecord("torch9", str(prefix), "uv", "digest", torch="2.0.1", python="3.11.7")
     speak(record, "exit 0")
     return record
 
@@ -65,15 +63,9 @@ def speak(record: EnvironmentRecord, script: str) -> None:
 # -- kernels --------------------------------------------------------------------------------------
 
 
-def test_a_kernel_starts_the_environments_python_in_the_environments_way(
-    record: EnvironmentRecord, home: Path
-) -> None:
+def test_a_kernel_starts_the_environments_python_in_the_environments_way(record: EnvironmentRecord, home: Path) -> None:
     path = write_kernel(record, home, threads=3)
-    assert (
-        path
-        == home / "jupyter" / "kernels" / "torch9" / "kernel.json"
-        == find_kernel("torch9", home)
-    )
+    assert path == home / "jupyter" / "kernels" / "torch9" / "kernel.json" == find_kernel("torch9", home)
     content = json.loads(path.read_text())
     assert content["argv"] == [
         f"{record.prefix}/bin/python",
@@ -83,9 +75,7 @@ def test_a_kernel_starts_the_environments_python_in_the_environments_way(
         "{connection_file}",
     ]
     assert content["env"] == variables(record, home, threads=3)
-    assert {content["env"][f"{library}_NUM_THREADS"] for library in ("OMP", "MKL", "OPENBLAS")} == {
-        "3"
-    }
+    assert {content["env"][f"{library}_NUM_THREADS"] for library in ("OMP", "MKL", "OPENBLAS")} == {"3"}
     assert content["env"]["PATH"] == f"{record.prefix}/bin:${{PATH}}"
     assert content["env"]["PYTHONNOUSERSITE"] == "1"
     assert "HF_HUB_OFFLINE" not in content["env"]
@@ -93,9 +83,7 @@ def test_a_kernel_starts_the_environments_python_in_the_environments_way(
     assert [p.name for p in (home / "path").iterdir()] == ["reportlib"]
 
 
-def test_jupyter_finds_the_kernel_there(
-    record: EnvironmentRecord, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jupyter_finds_the_kernel_there(record: EnvironmentRecord, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from jupyter_client.kernelspec import KernelSpecManager
 
     write_kernel(record, home)
@@ -139,12 +127,8 @@ def test_an_environments_own_cuda_compiler_goes_before_the_users(
     assert process_environment(record, home)["CUDA_HOME"] == record.prefix
 
 
-def test_an_unknown_kernel_is_answered_with_those_that_exist(
-    record: EnvironmentRecord, home: Path
-) -> None:
-    with pytest.raises(
-        KernelError, match=r"(?s)no kernel 'torch8' \(there are: none\).*env create torch8"
-    ):
+def test_an_unknown_kernel_is_answered_with_those_that_exist(record: EnvironmentRecord, home: Path) -> None:
+    with pytest.raises(KernelError, match=r"(?s)no kernel 'torch8' \(there are: none\).*env create torch8"):
         find_kernel("torch8", home)
     write_kernel(record, home)
     assert kernel_names(home) == ["torch9"]
@@ -173,9 +157,7 @@ def test_a_description_that_cannot_be_read_is_no_environment(
         load_record("torch9", home)
 
 
-def test_a_description_without_its_prefix_is_no_environment(
-    record: EnvironmentRecord, home: Path
-) -> None:
+def test_a_description_without_its_prefix_is_no_environment(record: EnvironmentRecord, home: Path) -> None:
     record.write(home)
     record.python_program.unlink()
     assert records(home) == []
@@ -200,9 +182,7 @@ def test_versions_are_compared_as_versions(found: str, pinned: str, expected: bo
 # -- check ----------------------------------------------------------------------------------------
 
 
-def test_a_check_runs_in_the_environment_and_returns_what_it_finds(
-    record: EnvironmentRecord, home: Path
-) -> None:
+def test_a_check_runs_in_the_environment_and_returns_what_it_finds(record: EnvironmentRecord, home: Path) -> None:
     speak(
         record,
         """echo "{\\"usable\\": true, \\"arguments\\": \\"$*\\", \\"threads\\": $OMP_NUM_THREADS}" """,
@@ -214,9 +194,7 @@ def test_a_check_runs_in_the_environment_and_returns_what_it_finds(
     }
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"), [("DeviceError", DeviceError), ("CompilerError", CompilerError)]
-)
+@pytest.mark.parametrize(("error", "kind"), [("DeviceError", DeviceError), ("CompilerError", CompilerError)])
 def test_a_device_that_cannot_be_used_is_an_error(
     error: str, kind: type[ReportlibError], record: EnvironmentRecord, home: Path
 ) -> None:
@@ -226,16 +204,10 @@ def test_a_device_that_cannot_be_used_is_an_error(
         check(record, home, "cuda")
 
 
-@pytest.mark.parametrize(
-    "script", ["echo ImportError: libcudart >&2; exit 1", "echo 'libcudart is not JSON'"]
-)
-def test_a_torch_that_does_not_start_is_an_error(
-    script: str, record: EnvironmentRecord, home: Path
-) -> None:
+@pytest.mark.parametrize("script", ["echo ImportError: libcudart >&2; exit 1", "echo 'libcudart is not JSON'"])
+def test_a_torch_that_does_not_start_is_an_error(script: str, record: EnvironmentRecord, home: Path) -> None:
     speak(record, script)
-    with pytest.raises(
-        EnvironmentCreationError, match="torch does not start in the environment torch9"
-    ):
+    with pytest.raises(EnvironmentCreationError, match="torch does not start in the environment torch9"):
         check(record, home, "cpu")
 
 
@@ -273,9 +245,7 @@ def test_what_uv_says_becomes_an_error_with_a_mend(
 
 def test_uv_may_say_more_than_a_pipe_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     talker = tmp_path / "uv"
-    talker.write_text(
-        "#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nhead -c 300000 /dev/zero | tr '\\0' y >&2\n"
-    )
+    talker.write_text("#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nhead -c 300000 /dev/zero | tr '\\0' y >&2\n")
     talker.chmod(0o755)
     monkeypatch.setattr(installer, "find_uv", lambda: str(talker))
     lines: list[str] = []
@@ -283,9 +253,7 @@ def test_uv_may_say_more_than_a_pipe_holds(tmp_path: Path, monkeypatch: pytest.M
     assert len("".join(lines)) == 300000
 
 
-def test_uv_is_ended_when_its_progress_is_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uv_is_ended_when_its_progress_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = tmp_path / "uv"
     slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho working >&2\nexec sleep 60\n")
     slow.chmod(0o755)
@@ -302,7 +270,5 @@ def test_uv_is_ended_when_its_progress_is_interrupted(
 
 
 def test_uv_is_there() -> None:
-    done = subprocess.run(
-        [installer.find_uv(), "--version"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([installer.find_uv(), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("uv ")

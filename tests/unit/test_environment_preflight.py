@@ -75,9 +75,7 @@ def test_a_cpu_always_does() -> None:
 
 def test_a_gpu_that_fits_does() -> None:
     assert complaint(FOUND, "cuda") is None
-    assert (
-        complaint(replace(FOUND, nvcc="11.8"), "cuda") is None
-    )  # torch only warns of a minor version
+    assert complaint(replace(FOUND, nvcc="11.8"), "cuda") is None  # torch only warns of a minor version
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,7 @@ def test_a_removed_parameter_is_missed():
 
 
 def test_whole_numbers_may_stand_for_real_ones_and_lists_for_tuples():
-    request = CaptureRequest.from_parameters(
-        defaults() | {"centroid_score_threshold": 0, "texts": ["x"]}
-    )
+    request = CaptureRequest.from_parameters(defaults() | {"centroid_score_threshold": 0, "texts": ["x"]})
     assert request.centroid_score_threshold == 0.0
     assert request.texts == ("x",)
 

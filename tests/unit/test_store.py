@@ -82,9 +82,13 @@ def test_chunks_come_in_numerical_order(tmp_path):
 
 
 def test_a_failing_capture_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="half-way"), CaptureWriter(tmp_path / "c") as writer:
-        writer.tensor("x", np.ones(3), "encode")
-        raise RuntimeError("half-way")
+    def fail() -> None:
+        with CaptureWriter(tmp_path / "c") as writer:
+            writer.tensor("x", np.ones(3), "encode")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -135,9 +139,10 @@ def test_a_manifest_with_such_a_name_is_refused(tmp_path):
 
 
 def test_a_name_is_taken_once(tmp_path):
-    with pytest.raises(StoreError, match="twice"), CaptureWriter(tmp_path / "c") as writer:
+    with CaptureWriter(tmp_path / "c") as writer:
         writer.value("x", 1, "encode")
-        writer.value("x", 2, "encode")
+        with pytest.raises(StoreError, match="twice"):
+            writer.value("x", 2, "encode")
 
 
 def test_damage_is_found(tmp_path):

@@ -36,8 +36,7 @@ def test_a_minimal_study_takes_defaults(tmp_path):
 def test_with_three_environments_the_first_is_a_for_both_others(tmp_path):
     found = study(
         tmp_path,
-        "title = \"t\"\nenvironments = [\"a\", \"b\", \"c\"]\n"
-        "[swaps]\npoints = [[\"embs\"]]\nprecisions = [\"float32\"]",
+        'title = "t"\nenvironments = ["a", "b", "c"]\n[swaps]\npoints = [["embs"]]\nprecisions = ["float32"]',
     )
     swapped = [arm for arm in found.arms() if arm.swap]
     assert swapped == [Arm(e, "float32", "cpu", 0, ("embs",)) for e in ("b", "c")]

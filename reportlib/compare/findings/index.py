@@ -27,9 +27,7 @@ def final(part: Facts) -> Finding:
         sentence = f"{part.title}, no final artifact was captured."
     elif not unlike:
         identical = (
-            "the one final artifact is identical"
-            if total == 1
-            else f"all {total} final artifacts are identical"
+            "the one final artifact is identical" if total == 1 else f"all {total} final artifacts are identical"
         )
         sentence = f"{part.title}, {identical} in {part.a} and {part.b}{_intermediate(part)}."
         evidence += (f"{part.at}/summary/intermediate",)
@@ -108,9 +106,7 @@ def bert(part: Facts) -> Iterator[Finding]:
     entering, pointers = _entering(part)
     where = _where(inputs, unlike)
     sentence = f"{part.title}, {entering}the outputs of BERT's layers differ {where}."
-    yield Finding(
-        f"{part.key}/bert", "why", sentence, evidence + pointers, ("F5", "A5", "A6", "A7")
-    )
+    yield Finding(f"{part.key}/bert", "why", sentence, evidence + pointers, ("F5", "A5", "A6", "A7"))
 
 
 def _entering(part: Facts) -> tuple[str, tuple[str, ...]]:
@@ -138,9 +134,7 @@ def _where(inputs: list[Mapping[str, Any]], unlike: list[Mapping[str, Any]]) -> 
     if len(firsts) > 1:
         return f"{whom}, from different layers on"
     first_layer = firsts.pop()
-    start = (
-        "the embedding output" if first_layer == "embeddings" else f"encoder layer {first_layer}"
-    )
+    start = "the embedding output" if first_layer == "embeddings" else f"encoder layer {first_layer}"
     return f"from {start} on, {whom}"
 
 

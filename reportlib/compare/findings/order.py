@@ -93,8 +93,7 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     different = [t for t in data["thresholds"] if t["smallest_different"] is not None]
     same = [t for t in data["thresholds"] if t["smallest_different"] is None and t["sizes"]]
     clauses = [
-        f"{listing(dtypes)} keys come out in another order {where}"
-        for where, dtypes in _together(different).items()
+        f"{listing(dtypes)} keys come out in another order {where}" for where, dtypes in _together(different).items()
     ]
     if same:
         sizes = sorted({size for t in same for size in t["sizes"]})
@@ -122,11 +121,7 @@ def _together(thresholds: list[Mapping[str, Any]]) -> dict[str, list[str]]:
 def _threshold(threshold: Mapping[str, Any]) -> str:
     smallest = f"{threshold['smallest_different']:,}"
     again = [f"{size:,}" for size in threshold["same_at_or_above"]]
-    text = (
-        f"at {smallest} elements, though not at {listing(again)}"
-        if again
-        else f"from {smallest} elements on"
-    )
+    text = f"at {smallest} elements, though not at {listing(again)}" if again else f"from {smallest} elements on"
     below = threshold["largest_same_below"]
     return text if below is None else f"{text}, and in the same at {below:,}"
 

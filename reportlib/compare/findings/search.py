@@ -31,9 +31,7 @@ def rankings(part: Facts) -> Iterator[Finding]:
         )
     if data["queries_missing"]:
         sentence += f" Only one side answered {count(data['queries_missing'], 'further query')}."
-    yield Finding(
-        f"{part.key}/rankings", "matter", sentence, (f"{part.at}/rankings",), ("I2", "I4")
-    )
+    yield Finding(f"{part.key}/rankings", "matter", sentence, (f"{part.at}/rankings",), ("I2", "I4"))
 
 
 def _identical(data: Mapping[str, Any]) -> bool:

@@ -16,9 +16,7 @@ def swaps(part: Facts) -> Iterator[Finding]:
         return
     enough = [(n, arm) for n, arm in arms if arm["all_final_identical"]]
     smallest = [
-        (n, arm)
-        for n, arm in enough
-        if not any(set(other["points"]) < set(arm["points"]) for _, other in enough)
+        (n, arm) for n, arm in enough if not any(set(other["points"]) < set(arm["points"]) for _, other in enough)
     ]
     for number, arm in smallest:
         yield _sufficient(part, number, arm)
