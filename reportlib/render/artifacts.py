@@ -46,9 +46,7 @@ def intermediate_artifacts(report: _Report) -> Html:
     return _tables(report, lambda c: not c["final"], "intermediate", "Equal")
 
 
-def _tables(
-    report: _Report, chosen: Callable[[_Comparison], bool], slug: str, equality: str
-) -> Html:
+def _tables(report: _Report, chosen: Callable[[_Comparison], bool], slug: str, equality: str) -> Html:
     pieces: list[Html] = []
     for part in parts(report):
         rows = [c for c in part.precision["artifacts"] if chosen(c)]
@@ -139,6 +137,7 @@ def _in_words(rows: Sequence[_Comparison]) -> Html:
 def beside_post(report: _Report, part: Part, rows: Sequence[_Comparison]) -> str:
     """Say how many rows agree with the post's and, where they do not, what is known of the reason."""
     precision = arithmetic(report, part.precision["precision"])
+    rows = [c for c in rows if c["post"]["agrees"] is not None]
     agreeing = [c for c in rows if c["post"]["agrees"]]
     said = [f"Beside the post: {formats.of(len(agreeing), len(rows))} verdicts agree with its own."]
     differing = [c["name"] for c in rows if not c["post"]["agrees"]]
@@ -172,11 +171,7 @@ def _passes(comparison: _Comparison) -> bool:
 
 def _name(comparison: _Comparison) -> Html:
     label = comparison["file"] or comparison["name"]
-    inner = (
-        comparison["name"]
-        if comparison["file"] and comparison["file"] != f"{comparison['name']}.pt"
-        else ""
-    )
+    inner = comparison["name"] if comparison["file"] and comparison["file"] != f"{comparison['name']}.pt" else ""
     return fragment("artifact", label=label, inner=inner, description=comparison["description"])
 
 
@@ -205,7 +200,9 @@ def _differ(comparison: _Comparison) -> Html | str:
     if not different or elements is None:
         return formats.of(different, elements)
     return fragment(
-        "differ", of=formats.of(different, elements), share="" if different == elements else formats.percent(different, elements)
+        "differ",
+        of=formats.of(different, elements),
+        share="" if different == elements else formats.percent(different, elements),
     )
 
 
@@ -214,9 +211,7 @@ def _post(comparison: _Comparison) -> Html | str:
     if not post:
         return formats.ABSENT
     said = str(post["equal"]) if post["equal"] is not None else f"{post['default']}, {post['bnb']}"
-    return fragment(
-        "post", said=said, agrees=answer(post["agrees"], "agrees", "differs", plain=True)
-    )
+    return fragment("post", said=said, agrees=answer(post["agrees"], "agrees", "differs", plain=True))
 
 
 def pipeline(report: _Report) -> Html:

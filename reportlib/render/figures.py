@@ -70,21 +70,14 @@ def tiles(
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     present = [v for v in SIGNS if any(v in row for row in verdicts)]
-    handles = [
-        Patch(facecolor=TILES[v][0], edgecolor=MUTED, linewidth=0.5, label=f"{SIGNS[v]} {v}")
-        for v in present
-    ]
-    drawn.legend(
-        handles=handles, loc="outside lower center", ncols=2 if layout.narrow else len(handles) or 1
-    )
+    handles = [Patch(facecolor=TILES[v][0], edgecolor=MUTED, linewidth=0.5, label=f"{SIGNS[v]} {v}") for v in present]
+    drawn.legend(handles=handles, loc="outside lower center", ncols=2 if layout.narrow else len(handles) or 1)
     return drawn
 
 
 def _tile(axes: Axes, x: int, y: int, verdict: str) -> None:
     face, sign = TILES[verdict]
-    axes.add_patch(
-        Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, facecolor=face, edgecolor=MUTED, linewidth=0.4)
-    )
+    axes.add_patch(Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, facecolor=face, edgecolor=MUTED, linewidth=0.4))
     axes.text(x, y, SIGNS[verdict], color=sign, ha="center", va="center_baseline", fontsize=8)
 
 
@@ -102,10 +95,7 @@ def paint_pipeline(layout: Layout, chosen: Sequence[Part]) -> Figure:
 
 def pipeline_verdicts(precision: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (name, verdict) of every capture point in pipeline order, BERT's layers as one."""
-    points = [
-        (("index: " if c["final"] else "") + c["name"], c["verdict"], c["stage"])
-        for c in precision["artifacts"]
-    ]
+    points = [(("index: " if c["final"] else "") + c["name"], c["verdict"], c["stage"]) for c in precision["artifacts"]]
     found = [(name, verdict) for name, verdict, _ in points]
     if precision["layers"]:
         place = sum(stage == "tokenize" for *_, stage in points)
@@ -119,9 +109,7 @@ def paint_layers(layout: Layout, chosen: Sequence[Part]) -> Figure:
     shown = [part for part in chosen if part.precision["layers"]]
     size = (layout.width, 2.6 * len(shown) + 0.7) if layout.narrow else (layout.width, 3.5)
     drawn = Figure(figsize=size)
-    grid = drawn.subplots(
-        *((len(shown), 1) if layout.narrow else (1, len(shown))), sharey=True, squeeze=False
-    )
+    grid = drawn.subplots(*((len(shown), 1) if layout.narrow else (1, len(shown))), sharey=True, squeeze=False)
     numbers = [
         row[key]
         for part in shown
@@ -157,9 +145,7 @@ def paint_layers(layout: Layout, chosen: Sequence[Part]) -> Figure:
         Line2D([], [], color=MUTED, label="largest"),
         Line2D([], [], color=MUTED, linestyle=":", label="mean"),
     ]
-    drawn.legend(
-        handles=handles, loc="outside lower center", ncols=2 if layout.narrow else len(handles)
-    )
+    drawn.legend(handles=handles, loc="outside lower center", ncols=2 if layout.narrow else len(handles))
     return drawn
 
 
@@ -167,9 +153,7 @@ def _layer_panel(axes: Axes, part: Part, floor: float) -> None:
     for i, entry in enumerate(part.precision["layers"]):
         frame = pd.DataFrame(
             {
-                "layer": [
-                    "e" if row["layer"] == "embeddings" else layer(row["layer"]) for row in entry["layers"]
-                ],
+                "layer": ["e" if row["layer"] == "embeddings" else layer(row["layer"]) for row in entry["layers"]],
                 "largest": [row["max_abs"] or floor for row in entry["layers"]],
                 "mean": [row["mean_abs"] or floor for row in entry["layers"]],
             }
@@ -190,11 +174,7 @@ def _powers(axes: Axes, floor: float) -> None:
     axes.yaxis.set_major_locator(LogLocator(base=10, numticks=12))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(
-        FuncFormatter(
-            lambda value, _: (
-                "identical" if value <= floor * 1.01 else f"{value:.0e}".replace("-", "−")
-            )
-        )
+        FuncFormatter(lambda value, _: "identical" if value <= floor * 1.01 else f"{value:.0e}".replace("-", "−"))
     )
 
 
@@ -220,9 +200,7 @@ def paint_permutation(layout: Layout, part: Part) -> Figure:
     size = (layout.width, 4.6) if layout.narrow else (layout.width, 3.0)
     drawn = Figure(figsize=size)
     panels = drawn.subplots(*((2, 1) if layout.narrow else (1, 2)), sharex=True, sharey=True)
-    for axes, side, name, colour in zip(
-        panels, ("a", "b"), (part.a, part.b), (VERMILLION, BLUE), strict=True
-    ):
+    for axes, side, name, colour in zip(panels, ("a", "b"), (part.a, part.b), (VERMILLION, BLUE), strict=True):
         ids = figure[side]
         axes.plot(range(1, len(ids) + 1), ids, color=colour, linewidth=0.9, alpha=0.55)
         sns.scatterplot(

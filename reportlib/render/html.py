@@ -187,9 +187,7 @@ def table(
     """
     for row in rows:
         if len(row.cells) != len(columns):
-            raise ValueError(
-                f"table {caption!r}: a row of {len(row.cells)} cells under {len(columns)} columns"
-            )
+            raise ValueError(f"table {caption!r}: a row of {len(row.cells)} cells under {len(columns)} columns")
     if not rows:
         return fragment("note", text=empty) if empty else Html(Markup(""))
     if not fold_passing:

@@ -67,10 +67,7 @@ def parts(report: Mapping[str, Any]) -> Iterator[Part]:
 
 def torch(report: Mapping[str, Any], environment: str) -> str:
     """Return an environment's name on the page: ``PyTorch 2.0.1``, or its own name where that would not tell it."""
-    versions = {
-        e["name"]: str(e["torch"].get("version") or "").partition("+")[0]
-        for e in report["environments"]
-    }
+    versions = {e["name"]: str(e["torch"].get("version") or "").partition("+")[0] for e in report["environments"]}
     version = versions.get(environment, "")
     if not version or list(versions.values()).count(version) > 1:
         return environment
@@ -93,23 +90,15 @@ def processor(report: Mapping[str, Any]) -> str:
 
 def badge(verdict: str, text: str = "") -> Html:
     """Draw a verdict: its sign, its word and, last, its colour."""
-    return fragment(
-        "badge", kind=anchor(verdict), sign=SIGNS.get(verdict, "?"), text=text or verdict
-    )
+    return fragment("badge", kind=anchor(verdict), sign=SIGNS.get(verdict, "?"), text=text or verdict)
 
 
-def answer(
-    holds: bool | None, yes: str, no: str, unknown: str = formats.ABSENT, *, plain: bool = False
-) -> Html:
+def answer(holds: bool | None, yes: str, no: str, unknown: str = formats.ABSENT, *, plain: bool = False) -> Html:
     """Draw the answer to a yes-or-no question as a verdict is drawn; plainly where neither is the better one."""
-    kind, sign = {True: ("identical", "✓"), False: ("different", "✗"), None: ("missing", "?")}[
-        holds
-    ]
+    kind, sign = {True: ("identical", "✓"), False: ("different", "✗"), None: ("missing", "?")}[holds]
     if plain:
         kind = "plain"
-    return fragment(
-        "badge", kind=kind, sign=sign, text={True: yes, False: no, None: unknown}[holds]
-    )
+    return fragment("badge", kind=kind, sign=sign, text={True: yes, False: no, None: unknown}[holds])
 
 
 def counts(summary: Mapping[str, int]) -> Html:
@@ -120,11 +109,7 @@ def counts(summary: Mapping[str, int]) -> Html:
 def identical(part: int, whole: int, noun: str = "final artifact") -> str:
     """Return a clause: ``all 8 final artifacts are identical``, ``none of the 8 ... is``, ``1 of the 8 ... is``."""
     if part == whole:
-        return (
-            f"all {formats.plural(whole, noun)} are identical"
-            if whole != 1
-            else f"the one {noun} is identical"
-        )
+        return f"all {formats.plural(whole, noun)} are identical" if whole != 1 else f"the one {noun} is identical"
     start = "none" if part == 0 else formats.count(part)
     return f"{start} of the {formats.plural(whole, noun)} {'is' if part < 2 else 'are'} identical"
 

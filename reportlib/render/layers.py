@@ -51,9 +51,7 @@ def _weights(shown: list[Part]) -> list[str]:
     found = [part for part in shown if part.precision["weights"] is not None]
     if found and all(part.precision["weights"]["identical"] for part in found):
         total = formats.count(found[0].precision["weights"]["total"])
-        return [
-            f"All {total} loaded weight tensors are identical in {formats.listing([p.label for p in found])} (A5)."
-        ]
+        return [f"All {total} loaded weight tensors are identical in {formats.listing([p.label for p in found])} (A5)."]
     return [_differing_weights(part) for part in found]
 
 
@@ -64,7 +62,8 @@ def _differing_weights(part: Part) -> str:
     named = formats.listing([*weights["names"], *weights["missing"]][:5])
     return (
         f"{part.title}: {formats.of(weights['different'], weights['total'])} loaded weight tensors differ and "
-        f"{formats.count(len(weights['missing']))} are on one side only, so the two models are not the same: {named} (A5)."
+        f"{formats.count(len(weights['missing']))} are on one side only, so the two models "
+        f"are not the same: {named} (A5)."
     )
 
 
@@ -88,9 +87,7 @@ def _of_input(entry: Mapping[str, Any]) -> str:
 
 
 def _caption(shown: list[Part]) -> str:
-    same = all(
-        entry["first_difference"] is None for part in shown for entry in part.precision["layers"]
-    )
+    same = all(entry["first_difference"] is None for part in shown for entry in part.precision["layers"])
     if same:
         return "Every layer output is identical for every input, so every point stands on the line “identical”."
     return (

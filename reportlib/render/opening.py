@@ -28,10 +28,7 @@ def first_screen(report: Mapping[str, Any]) -> Html:
     Html
         The page's header with its only ``h1``.
     """
-    questions = [
-        {"slug": key, "title": title, "sentences": _sentences(report, key)}
-        for key, title in QUESTIONS
-    ]
+    questions = [{"slug": key, "title": title, "sentences": _sentences(report, key)} for key, title in QUESTIONS]
     names = [torch(report, name) for name in report["study"]["environments"]]
     missing = report["missing_arms"]
     return fragment(
@@ -50,9 +47,10 @@ def _sentences(report: Mapping[str, Any], question: str) -> list[str]:
 
 
 def _opening_sentence(text: str) -> str:
-    """Return the first sentence without what it says in brackets; the whole finding stands below the first screen."""
+    """Return the first sentence, less brackets and the names after a colon; all of it stands below."""
     text = re.sub(r" \([^()]*\)", "", text)
-    return re.split(r"(?<=[.!?]) (?=[A-Z`“])", text, maxsplit=1)[0]
+    first = re.split(r"(?<=[.!?]) (?=[A-Z`“])", text, maxsplit=1)[0]
+    return re.sub(r": `.*", ".", first)
 
 
 def _merged(sentences: Sequence[str]) -> list[str]:
@@ -78,8 +76,12 @@ def _leading(report: Mapping[str, Any], question: str) -> list[Mapping[str, Any]
     if question != "why":
         chosen = [f for f in asked if f["id"].rpartition("/")[2] in kinds[question]]
     else:
-        wanted = {f"{pair['b']}/{p['precision']}/{name}"
-                  for pair in report["pairs"] for p in pair["precisions"] for name in _reasons(p)}
+        wanted = {
+            f"{pair['b']}/{p['precision']}/{name}"
+            for pair in report["pairs"]
+            for p in pair["precisions"]
+            for name in _reasons(p)
+        }
         chosen = [f for f in asked if f["id"] in wanted]
     return chosen or asked[:1]
 
@@ -97,16 +99,11 @@ def _reasons(precision: Mapping[str, Any]) -> list[str]:
 def _platform(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the facts that a reader needs to judge whether the findings carry over, as (name, value)."""
     study, machine = report["study"], report["platform"]
-    capability = {
-        torch(report, name): used for name, used in machine["capability"].items() if used
-    }
+    capability = {torch(report, name): used for name, used in machine["capability"].items() if used}
     kernels = [f"{name} uses {used}" for name, used in capability.items()]
     if len(capability) == len(report["environments"]) and len(set(capability.values())) == 1:
         kernels = [f"every torch uses {next(iter(capability.values()))}"]
-    passages = [
-        f"{formats.count(p['passages'])} in {arithmetic(report, p['name'])}"
-        for p in study["precisions"]
-    ]
+    passages = [f"{formats.count(p['passages'])} in {arithmetic(report, p['name'])}" for p in study["precisions"]]
     gpu = machine["gpu"] or "none"
     if machine["driver"]:
         gpu = f"{gpu}, driver {machine['driver']}"
@@ -125,9 +122,7 @@ def _platform(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _versions(report: Mapping[str, Any]) -> list[str]:
-    return [
-        str(e["torch"].get("version") or f"unknown in {e['name']}") for e in report["environments"]
-    ]
+    return [str(e["torch"].get("version") or f"unknown in {e['name']}") for e in report["environments"]]
 
 
 def findings(report: Mapping[str, Any]) -> Html:

@@ -20,20 +20,24 @@ STEPS: dict[str, str] = {
         "Every token embedding has a code: the number of its nearest centroid. Written one after the other, the codes "
         "are a long list of integers, and the place in that list is the token id. This list is what goes into the sort."
     ),
-    "values-equal": "The sort puts the codes in ascending order. A sorted list of the same integers can look only one way.",
+    "values-equal": (
+        "The sort puts the codes in ascending order. A sorted list of the same integers can look only one way."
+    ),
     "indices-equal": (
         "With the sorted codes, sort() returns where each one stood before: the token ids, centroid by centroid. Many "
         "tokens share a centroid, so there are ties, and a sort that is not stable may put tied tokens in any order."
     ),
     "bincount-equal": "Counting how often each code occurs cuts the list of token ids into one group per centroid.",
-    "token-sets-equal": "Within a group the order is free. What matters is whether each group holds the same token ids.",
+    "token-sets-equal": (
+        "Within a group the order is free. What matters is whether each group holds the same token ids."
+    ),
     "passage-sets-equal": (
         "colbert-ai then replaces each token id by the id of the passage that the token is in. "
         "Search looks passages up by centroid, so these are the ids that it uses."
     ),
     "unique-gives-ivf": (
-        "A passage with three tokens near a centroid is listed three times. The function unique keeps one of each and, as it "
-        "sorts while doing so, erases whatever order the ids came in."
+        "A passage with three tokens near a centroid is listed three times. The function unique keeps one of each "
+        "and, as it sorts while doing so, erases whatever order the ids came in."
     ),
     "ivf-equal": "What is left is the inverted file: the passages of each centroid (ivf) and how many (ivf_lengths).",
     "stable-side": (
@@ -65,15 +69,11 @@ def sort_order(report: Mapping[str, Any]) -> Html:
         pieces += [
             heading(part.title, f"order-{part.slug}"),
             fragment("paragraph", text=_summary(part)),
-            _again(part)
-            if explained
-            else fragment("steps", steps=[_step(step) for step in order["steps"]]),
+            _again(part) if explained else fragment("steps", steps=[_step(step) for step in order["steps"]]),
         ]
         if order["figure"]:
             pieces.append(_permutation(part))
-    return (
-        join(pieces) if pieces else fragment("note", text="The sort of the codes was not captured.")
-    )
+    return join(pieces) if pieces else fragment("note", text="The sort of the codes was not captured.")
 
 
 def _summary(part: Part) -> str:
@@ -97,9 +97,7 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
         "why": STEPS.get(step["id"], ""),
         "holds": answer(step["holds"], "holds", "does not hold", "cannot be said"),
         "posts": formats.listing(step["post"]),
-        "evidence": [
-            (_label(str(name)), _value(value)) for name, value in step["evidence"].items()
-        ],
+        "evidence": [(_label(str(name)), _value(value)) for name, value in step["evidence"].items()],
     }
 
 
@@ -137,19 +135,12 @@ def _value(value: Any) -> str:
 
 def _permutation(part: Part) -> Html:
     shown = part.precision["order"]["figure"]
-    risen = {
-        side: all(x < y for x, y in zip(shown[side], shown[side][1:], strict=False))
-        for side in ("a", "b")
-    }
+    risen = {side: all(x < y for x, y in zip(shown[side], shown[side][1:], strict=False)) for side in ("a", "b")}
     said = {True: "in ascending order", False: "in no ascending order"}
     caption = (
         f"Centroid {formats.count(shown['centroid'])} has {formats.plural(len(shown['a']), 'token id')} here. "
         f"{part.a} lists them {said[risen['a']]}, {part.b} {said[risen['b']]}. "
-        + (
-            "The ids are the same."
-            if sorted(shown["a"]) == sorted(shown["b"])
-            else "The ids are not the same."
-        )
+        + ("The ids are the same." if sorted(shown["a"]) == sorted(shown["b"]) else "The ids are not the same.")
     )
     return figure(
         f"order-{part.slug}",
@@ -191,11 +182,7 @@ def _threshold(threshold: Mapping[str, Any]) -> str:
         largest = formats.count(max(threshold["sizes"], default=0))
         return f"{threshold['dtype']}: the same order at every size tried, up to {largest} elements."
     said = f"{threshold['dtype']}: another order from {formats.count(at)} elements on"
-    said += (
-        f"; at {formats.count(below)} still the same."
-        if below is not None
-        else ", the smallest size tried."
-    )
+    said += f"; at {formats.count(below)} still the same." if below is not None else ", the smallest size tried."
     if threshold["same_at_or_above"]:
         sizes = formats.listing([formats.count(n) for n in threshold["same_at_or_above"]])
         said += f" Not so at {sizes}, where the order is the same."
@@ -204,9 +191,7 @@ def _threshold(threshold: Mapping[str, Any]) -> str:
 
 def _candidate(a: str, b: str, probes: Mapping[str, Any]) -> list[Markup]:
     """Return the upstream change that fits: integers, from 32,768 elements on, between releases around 2.1."""
-    fits = any(
-        t["smallest_different"] == 32_768 and "int" in t["dtype"] for t in probes["thresholds"]
-    )
+    fits = any(t["smallest_different"] == 32_768 and "int" in t["dtype"] for t in probes["thresholds"])
     try:
         older, newer = (Version(name.rpartition(" ")[2]) for name in (a, b))
     except InvalidVersion:
@@ -214,7 +199,9 @@ def _candidate(a: str, b: str, probes: Mapping[str, Any]) -> list[Markup]:
     if not fits or not older < Version("2.1") <= newer:
         return []
     return [
-        Markup("A change that fits: {}, in PyTorch from 2.1.0 on, sorts such integers on a CPU with a stable radix sort.")
+        Markup(
+            "A change that fits: {}, in PyTorch from 2.1.0 on, sorts such integers on a CPU with a stable radix sort."
+        )
         .format(link("https://github.com/pytorch/pytorch/pull/100081", "pytorch/pytorch#100081"))
     ]  # fmt: skip
 

@@ -35,18 +35,12 @@ def environment_differences(report: Mapping[str, Any]) -> Html:
             pieces.append(heading(f"{a} and {b}", f"differences-{place}"))
         found = pair["environment_differences"]
         if not found:
-            pieces.append(
-                fragment(
-                    "note", text="Nothing that was recorded differs between the two environments."
-                )
-            )
+            pieces.append(fragment("note", text="Nothing that was recorded differs between the two environments."))
             continue
         columns = (Column("What"), Column("Name"), Column(f"A: {a}"), Column(f"B: {b}"))
         few = [d for d in found if d["kind"] not in _MANY]
         many = [d for d in found if d["kind"] in _MANY]
-        pieces.append(
-            table(f"Settings that differ: {a} against {b}", columns, [_difference(d) for d in few])
-        )
+        pieces.append(table(f"Settings that differ: {a} against {b}", columns, [_difference(d) for d in few]))
         if many:
             inner = table(
                 f"Packages and libraries that differ: {a} against {b}",
@@ -78,13 +72,15 @@ def reproduce(report: Mapping[str, Any]) -> Html:
     device = " --device cuda" if study["device"] == "cuda" else ""
     environment, precision = study["environments"][0], study["precisions"][0]
     lines = [
-        f"reportlib doctor                      # what this machine can do",
+        "reportlib doctor  # what this machine can do",
         f"reportlib run {path}{device}",
         "",
         "# one arm by hand",
         f"reportlib env create {environment}",
-        f"papermill notebooks/capture.ipynb runs/{environment}.ipynb -k {environment} "
-        f"-p precision {precision['name']} -p passages {precision['passages']}",
+        f"reportlib prepare {path}  # says where the collection and the checkpoint are",
+        f"papermill notebooks/capture.ipynb runs/{environment}.ipynb -k {environment} \\",
+        f"  -p environment {environment} -p precision {precision['name']} -p passages {precision['passages']} \\",
+        f"  -p collection FOLDER -p checkpoint FOLDER -p output runs/{environment}-{precision['name']}",
     ]
     return fragment("commands", lines=lines)
 
@@ -125,10 +121,7 @@ def _environment(report: Mapping[str, Any], environment: Mapping[str, Any]) -> H
         ("Made with", environment["backend"]),
         *((f"{name} threads", value) for name, value in (environment["threads"] or {}).items()),
         *((f"seed of {name}", value) for name, value in (environment["seeds"] or {}).items()),
-        *(
-            (f"${name}", value)
-            for name, value in (environment["environment_variables"] or {}).items()
-        ),
+        *((f"${name}", value) for name, value in (environment["environment_variables"] or {}).items()),
     ]
     pair = (Column("What"), Column("Value"))
     about = table(
@@ -157,9 +150,7 @@ def _environment(report: Mapping[str, Any], environment: Mapping[str, Any]) -> H
         ],
     )
     texts = [
-        Markup('<pre tabindex="0">{}</pre>').format(build[key])
-        for key in ("config", "parallel")
-        if build.get(key)
+        Markup('<pre tabindex="0">{}</pre>').format(build[key]) for key in ("config", "parallel") if build.get(key)
     ]
     return fold(f"Environment {environment['name']}: {torch(report, environment['name'])}",
                 join([about, *texts, packages, libraries]))  # fmt: skip

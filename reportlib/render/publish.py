@@ -16,6 +16,7 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from reportlib.errors import RunError
+from reportlib.render.html import anchor
 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Cells with one of these tags make the page; they follow what it says, in a section of their own.
@@ -42,9 +43,7 @@ def publish(executed_notebook: Path, html: Path) -> None:
     try:
         notebook = nbformat.read(executed_notebook, as_version=4)
     except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise RunError(
-            f"{executed_notebook} is no notebook: {error}", "execute compare.ipynb again"
-        ) from error
+        raise RunError(f"{executed_notebook} is no notebook: {error}", "execute compare.ipynb again") from error
     page = draw(notebook, str(executed_notebook))
     html.parent.mkdir(parents=True, exist_ok=True)
     unfinished = html.with_name(html.name + ".partial")
@@ -87,9 +86,10 @@ def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
             "execute compare.ipynb, whole, and publish what papermill wrote",
         )
     _head(soup, title)
+    _plain_ids(soup)
     _contents(soup)
-    for anchor in soup.select("a.anchor-link"):
-        anchor["aria-label"] = "Link to this part"
+    for link in soup.select("a.anchor-link"):
+        link["aria-label"] = "Link to this part"
     return str(soup).strip() + "\n"
 
 
@@ -109,9 +109,7 @@ def _prepare(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNod
                     "run it again",
                 )
         if "outputs" in cell:
-            cell.outputs = [
-                o for o in cell.outputs if o.output_type in {"display_data", "execute_result"}
-            ]
+            cell.outputs = [o for o in cell.outputs if o.output_type in {"display_data", "execute_result"}]
             cell.execution_count = None
         cell.metadata = {}
         (last if tags & _LAST else shown).append(cell)
@@ -131,6 +129,16 @@ def _head(soup: bs4.BeautifulSoup, title: bs4.Tag) -> None:
         description["content"] = said
 
 
+def _plain_ids(soup: bs4.BeautifulSoup) -> None:
+    """Give the notebook's own headings ids that need no escaping in an address, and mend the links to them."""
+    plain = {str(h["id"]): anchor(str(h["id"])) for h in soup.select("main :is(h2, h3, h4)[id]")}
+    for tag in soup.select("main :is(h2, h3, h4)[id]"):
+        tag["id"] = plain[str(tag["id"])]
+    for link in soup.select("a[href^='#']"):
+        target = str(link["href"])[1:]
+        link["href"] = f"#{plain.get(target, target)}"
+
+
 def _contents(soup: bs4.BeautifulSoup) -> None:
     """Put the table of contents after the first screen: the notebook's own second-level headings."""
     place, opening = soup.find("nav", class_="contents"), soup.find("header", class_="opening")
@@ -141,9 +149,7 @@ def _contents(soup: bs4.BeautifulSoup) -> None:
         if heading.find_parent("header") is not None or not isinstance(entries, bs4.Tag):
             continue
         link = soup.new_tag("a", href=f"#{heading['id']}")
-        link.string = "".join(
-            heading.find_all(string=True, recursive=False)
-        ).strip() or heading.get_text(strip=True)
+        link.string = "".join(heading.find_all(string=True, recursive=False)).strip() or heading.get_text(strip=True)
         item = soup.new_tag("li")
         item.append(link)
         entries.append(item)

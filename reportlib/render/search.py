@@ -11,7 +11,6 @@ from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
 from reportlib.render.labels import Part, parts
 
-
 #: A longer list of changed queries is folded.
 _OPEN_ROWS = 6
 
@@ -30,18 +29,14 @@ def rankings(report: Mapping[str, Any]) -> Html:
     """
     shown = [part for part in parts(report) if part.precision["rankings"]]
     if not shown:
-        return fragment(
-            "note", text="This study has no search, so it cannot say whether rankings changed."
-        )
+        return fragment("note", text="This study has no search, so it cannot say whether rankings changed.")
     columns = (
         Column("Part"), Column("Queries", numeric=True), Column("Same passages, same order", numeric=True),
         Column("Same passages", numeric=True), Column("Passages that differ per query", numeric=True),
         Column("Largest difference of a score", numeric=True),
     )  # fmt: skip
     rows = [_row(part) for part in shown]
-    k = formats.listing(
-        sorted({formats.count(part.precision["rankings"]["k"]) for part in shown}), "or"
-    )
+    k = formats.listing(sorted({formats.count(part.precision["rankings"]["k"]) for part in shown}), "or")
     overview = table(f"The best {k} passages of each query on A's index and on B's", columns, rows)
     return join([overview, *(_changed(part) for part in shown)])
 
@@ -72,10 +67,7 @@ def _changed(part: Part) -> Html:
         Column("Query"), Column("First rank that differs", numeric=True),
         Column(f"Only with {part.a}"), Column(f"Only with {part.b}"),
     )  # fmt: skip
-    rows = [
-        Row((str(c["qid"]), formats.count(c["first_rank"]), _ids(c["only_a"]), _ids(c["only_b"])))
-        for c in changed
-    ]
+    rows = [Row((str(c["qid"]), formats.count(c["first_rank"]), _ids(c["only_a"]), _ids(c["only_b"]))) for c in changed]
     inner = table(f"Queries whose rankings changed most, {part.label}", columns, rows)
     if len(rows) <= _OPEN_ROWS:
         return inner

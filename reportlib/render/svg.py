@@ -42,7 +42,7 @@ _VARIABLES = {
     ORANGE: "var(--orange, #e69f00)",
     SKY: "var(--sky, #56b4e9)",
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # matplotlib types its keys as literals from 3.11 on
     "svg.fonttype": "none",
     "svg.hashsalt": "reportlib",
     # A passage or a package may have a dollar sign in its name.
@@ -99,9 +99,7 @@ class Layout:
 WIDE, NARROW = Layout("wide", 7.6), Layout("narrow", 3.7)
 
 
-def figure(
-    name: str, paint: Callable[[Layout], Figure], *, title: str, description: str, caption: str
-) -> Html:
+def figure(name: str, paint: Callable[[Layout], Figure], *, title: str, description: str, caption: str) -> Html:
     """Draw a figure twice, for a wide page and for a phone; a style sheet shows the one that fits.
 
     Parameters
@@ -119,15 +117,11 @@ def figure(
     -------
     Html
     """
-    drawn = {
-        layout.name: _svg(name, layout, paint, title, description) for layout in (WIDE, NARROW)
-    }
+    drawn = {layout.name: _svg(name, layout, paint, title, description) for layout in (WIDE, NARROW)}
     return fragment("figure", name=name, caption=caption, **drawn)
 
 
-def _svg(
-    name: str, layout: Layout, paint: Callable[[Layout], Figure], title: str, description: str
-) -> Markup:
+def _svg(name: str, layout: Layout, paint: Callable[[Layout], Figure], title: str, description: str) -> Markup:
     buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
         paint(layout).savefig(

@@ -83,9 +83,7 @@ def _matrix(part: Part) -> Html:
             found = next((a for a in swap["artifacts"] if a["artifact"] == name), None)
             cells.append(badge(found["verdict"]) if found else formats.ABSENT)
         rows.append(Row(tuple(cells)))
-    return table(
-        f"Final artifacts of {part.b} against {part.a}, by what was swapped in", columns, rows
-    )
+    return table(f"Final artifacts of {part.b} against {part.a}, by what was swapped in", columns, rows)
 
 
 def _left(part: Part) -> Html:
@@ -103,9 +101,7 @@ def _left(part: Part) -> Html:
         Column("Without the swap"),
     )  # fmt: skip
     inner = table("Artifacts that are not identical in spite of a swap", columns, rows)
-    return fold(
-        f"What stays not identical ({formats.plural(len(rows), 'artifact')} over all swaps)", inner
-    )
+    return fold(f"What stays not identical ({formats.plural(len(rows), 'artifact')} over all swaps)", inner)
 
 
 def _flag(value: bool | None) -> str:

@@ -19,10 +19,15 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 pytestmark = pytest.mark.browser
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 REPORTS = {"sort-only": sort_only, "everything-differs": everything_differs, "hostile": hostile}
 
@@ -174,7 +179,8 @@ def test_each_figure_is_shown_once_described_and_readable(visit: Any, viewport: 
         assert all(page.locator(f"[id='{name}']").text_content().strip() for name in named)
         smallest = shown[0].evaluate(
             "s => Math.min(...[...s.querySelectorAll('text')].filter(t => t.textContent.length > 1)"
-            ".map(t => parseFloat(getComputedStyle(t).fontSize) * s.getBoundingClientRect().width / s.viewBox.baseVal.width))"
+            ".map(t => parseFloat(getComputedStyle(t).fontSize)))"
+            " * s.getBoundingClientRect().width / s.viewBox.baseVal.width"
         )
         assert smallest >= 9.5
 

@@ -78,9 +78,7 @@ def test_text_is_escaped_wherever_it_can_stand() -> None:
 )
 def test_a_link_goes_to_plain_web_addresses_only(url: str) -> None:
     assert link(url, "text") == "text"
-    assert link("https://example.org/a?b=1&c=2", "t").startswith(
-        '<a href="https://example.org/a?b=1&amp;c=2"'
-    )
+    assert link("https://example.org/a?b=1&c=2", "t").startswith('<a href="https://example.org/a?b=1&amp;c=2"')
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_the_first_screen_leads_with_the_cause_that_a_swap_shows(broken: dict[st
         "findings": [
             finding("float32/sort", "why", "In float32, another order (of 216). More of it."),
             finding("autocast/sort", "why", "Under bfloat16 autocast, aside."),
-            finding("autocast/bert", "why", "Under bfloat16 autocast, `BERT` differs."),
+            finding("autocast/bert", "why", "Under bfloat16 autocast, these differ: `BERT` and `D`."),
             finding("autocast/swap-embs", "why", "Under bfloat16 autocast, embs is not enough."),
             finding("autocast/swap-local_sample_embs", "why", "Under bfloat16 autocast, enough."),
         ]
@@ -122,7 +122,7 @@ def test_the_first_screen_leads_with_the_cause_that_a_swap_shows(broken: dict[st
     shown = [p.text for p in soup(render.first_screen(report)).select(".answer:nth-of-type(2) p")]
     assert shown == [
         "In float32, another order.",
-        "Under bfloat16 autocast, BERT differs.",
+        "Under bfloat16 autocast, these differ.",
         "Under bfloat16 autocast, enough.",
     ]
     full = text(render.findings(report))
@@ -295,9 +295,7 @@ def test_probes_name_the_size_and_the_change_that_fits(simple: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("versions", [("2.4.1", "2.5.0"), ("1.13.1", "2.0.1")])
-def test_no_upstream_change_is_named_where_it_cannot_be_it(
-    simple: dict[str, Any], versions: tuple[str, str]
-) -> None:
+def test_no_upstream_change_is_named_where_it_cannot_be_it(simple: dict[str, Any], versions: tuple[str, str]) -> None:
     report = copy.deepcopy(simple)
     for environment, version in zip(report["environments"], versions, strict=True):
         environment["torch"]["version"] = version
