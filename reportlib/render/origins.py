@@ -136,13 +136,13 @@ def _environment(report: Mapping[str, Any], environment: Mapping[str, Any]) -> H
     )
     libraries = table(
         f"{environment['name']}: shared libraries",
-        (Column("Library"), Column("Kind"), Column("Version"), Column("sha256")),
+        (Column("Library"), Column("Version"), Column("Bytes", numeric=True), Column("sha256")),
         [
             Row(
                 (
                     x["name"],
-                    x["kind"] or "",
                     x["version"] or formats.ABSENT,
+                    formats.count(x["size"]),
                     (x["sha256"] or formats.ABSENT)[:12],
                 )
             )

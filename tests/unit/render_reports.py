@@ -236,9 +236,7 @@ def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "f
             "max_score_difference": 0.0 if not different else 0.0173,
             "scores_identical": not different,
             "symmetric_difference": 0.0 if not different else 0.41,
-            "changed": []
-            if not different
-            else [{"qid": "q7", "only_a": ["p1", "p9"], "only_b": ["p3", "p4"], "first_rank": 2}],
+            "changed": [] if not different else [{"qid": "q7", "only_a": [1, 9], "only_b": [3, 4], "first_rank": 2}],
         },
     }
 
@@ -374,8 +372,10 @@ SORT = (
     "In float32, sorting the same 34,133 codes gives the same sorted codes but another order of equal codes: "
     "33,500 of 34,133 indices differ, in 1,900 centroids. PyTorch 2.1.0's order is the one that a stable sort gives."
 )
-SEARCH_SAME = "In float32, searching both indexes gives the same top 10 in the same order for all 120 queries, "
+SEARCH_SAME = (
+    "In float32, searching both indexes gives the same top 10 in the same order for all 120 queries, "
     "with identical scores."
+)
 
 
 def sort_only() -> dict[str, Any]:
@@ -450,7 +450,7 @@ def hostile() -> dict[str, Any]:
         part["layers"][0]["label"] = part["layers"][0]["text"] = HOSTILE
         part["artifacts"][0]["text"] = part["artifacts"][0]["description"] = HOSTILE
         part["weights"]["names"] = [HOSTILE]
-        part["rankings"]["changed"] = [{"qid": HOSTILE, "only_a": [HOSTILE], "only_b": [HOSTILE], "first_rank": 1}]
+        part["rankings"]["changed"] = [{"qid": HOSTILE, "only_a": [1], "only_b": [2], "first_rank": 1}]
         part["order"]["steps"][0]["claim"] = HOSTILE
     return report
 
