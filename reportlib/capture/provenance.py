@@ -25,6 +25,15 @@ _LIBRARIES = re.compile(
     r"lib(?:gomp|iomp5|omp|mkl[a-z_0-9]*|openblas[a-z0-9_]*|scipy_openblas[a-z0-9_]*|faiss|torch_cpu|torch_cuda|"
     r"cublas(?:Lt)?|cudnn[a-z_]*|cudart)[-.]"
 )
+_KINDS = (
+    ("libgomp", "OpenMP"),
+    ("libiomp5", "OpenMP"),
+    ("libomp", "OpenMP"),
+    ("libfaiss", "faiss"),
+    ("libtorch", "torch"),
+    ("libcu", "CUDA"),
+    ("lib", "BLAS"),
+)
 #: Flags of /proc/cpuinfo that select kernels in torch, oneDNN, MKL or OpenBLAS.
 _ISA = ("sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni",
         "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")  # fmt: skip
@@ -98,7 +107,15 @@ def _libraries() -> list[dict[str, Any]]:
         return []
     files = {Path(line.split(maxsplit=5)[5]) for line in maps.read_text().splitlines() if "/" in line}
     named = sorted((file for file in files if _LIBRARIES.match(file.name)), key=lambda file: (file.name, str(file)))
-    return [{"name": file.name, "size": file.stat().st_size, "sha256": _small_digest(file)} for file in named]
+    return [
+        {
+            "name": file.name,
+            "kind": next(kind for start, kind in _KINDS if file.name.startswith(start)),
+            "size": file.stat().st_size,
+            "sha256": _small_digest(file),
+        }
+        for file in named
+    ]
 
 
 def _small_digest(file: Path, limit: int = 64 << 20) -> str | None:

@@ -27,7 +27,7 @@ from reportlib.capture.request import CaptureRequest
 from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import Passage, queries_within, read_passages
 from reportlib.errors import CaptureError, CheckpointError, CollectionError
-from reportlib.store import Capture, CaptureWriter, digest_file
+from reportlib.store import Capture, CaptureWriter, digest_file, project_home
 
 #: The seeds that colbert-ai has in its source: its launcher's, and its k-means's.
 SEEDS = {"colbert-ai": 12345, "k-means": 123}
@@ -122,6 +122,15 @@ class Session:
             "collection": {key: collection[key] for key in counted if key in collection},
             "checkpoint": {"source": checkpoint.get("source"), **checkpoint.get("model", {})},
         }
+
+    def _backend(self) -> str | None:
+        """Return how this environment was made, where reportlib made or adopted it."""
+        file = project_home() / "envs" / f"{self.request.environment}.json"
+        try:
+            backend: str | None = json.loads(file.read_text(encoding="utf-8")).get("backend")
+        except (OSError, ValueError):
+            return None
+        return backend
 
     def _config(self) -> ColBERTConfig:
         request = self.request
@@ -233,8 +242,8 @@ class Session:
         """Write the manifest, give the capture its name and return it."""
         with self._step("finish"):
             record = provenance.collect(seeds=SEEDS, inputs=self._inputs())
-            record["descriptions"] = self._descriptions()
-            self.writer.describe(self.request.describe(), {**record, "durations": self.durations})
+            record |= {"descriptions": self._descriptions(), "backend": self._backend(), "durations": self.durations}
+            self.writer.describe(self.request.describe(), record)
         self.writer.finish()
         self.progress.stage(f"done in {sum(self.durations.values()):.0f} s")
         return Capture.open(self.request.output_folder)

@@ -103,14 +103,14 @@ def _study(study: Study, captures: Mapping[str, Capture]) -> Record:
         "threads": study.threads,
         "collection": {
             "source": study.collection.source,
-            "sentence": _collection(study.collection),
+            "sentence": _described(first, "collection") or _collection(study.collection),
             "sha256": input_hash(first, "collection"),
-            "passages": next((count for count in whole if count is not None), None),
+            "passages": next((count for count in whole if count is not None), _passages(first)),
             "queries": max(asked, default=None),
         },
         "checkpoint": {
             "source": _without_folders(study.checkpoint.source),
-            "sentence": _checkpoint(study.checkpoint),
+            "sentence": _described(first, "checkpoint") or _checkpoint(study.checkpoint),
             "sha256": input_hash(first, "checkpoint"),
             "dim": _dim(first),
         },
@@ -126,6 +126,17 @@ def _indexed(study: Study, captures: Mapping[str, Capture], precision: str) -> i
         if capture is not None and arm.precision == precision and capture.group("doclens"):
             return sum(len(capture.value(name)) for name in capture.group("doclens"))
     return study.passages[precision] or None
+
+
+def _described(capture: Capture, name: str) -> str | None:
+    """Return what the capture says of an input, as a sentence; captures made by hand may say nothing."""
+    said = capture.provenance.get("descriptions", {}).get(name, {}).get("source")
+    return f"{said[:1].upper()}{said[1:].rstrip('.')}." if said else None
+
+
+def _passages(capture: Capture) -> int | None:
+    found = capture.provenance.get("descriptions", {}).get("collection", {}).get("passages")
+    return int(found) if found is not None else None
 
 
 def _dim(capture: Capture) -> int | None:

@@ -103,7 +103,7 @@ def test_a_swap_needs_a_and_its_own_plain_arm(project):
 @pytest.mark.parametrize("name", ["torch999", "../torch201"])
 def test_an_environment_without_a_file_is_refused_first(project, name):
     study = replace(load(project / "reports" / "s"), environments=("torch201", name))
-    with pytest.raises(ReportlibError, match="torch999|torch201"):
+    with pytest.raises(ReportlibError, match=r"torch999|torch201"):
         make(project, study)
     assert not (project / ".reportlib" / "runs").exists()
 
