@@ -1,0 +1,82 @@
+"""What a user sees of a run: progress in plain lines, and a failed step's own error with its mend."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from reportlib.capture.progress import Progress
+from reportlib.errors import DeviceError, DiskSpaceError
+from reportlib.study import load
+from reportlib.workflow import run
+
+DEFAULT = Path(__file__).parents[2] / "reports" / "torch-2.0.1-vs-2.1.0"
+
+
+def test_a_step_is_reported_at_once_and_then_every_few_seconds():
+    stream = io.StringIO()
+    progress = Progress("torch201-float32", every=3600, stream=stream)
+    progress.stage("indexing")
+    assert list(progress.track("abc", "encoding", 3)) == ["a", "b", "c"]
+    assert stream.getvalue() == "torch201-float32 · indexing\n"
+
+
+def test_how_far_a_step_is():
+    stream = io.StringIO()
+    Progress("arm", every=0, stream=stream).step("encoding, batch", 1_500, 3_000)
+    assert stream.getvalue() == "arm · encoding, batch: 1,500 of 3,000 (50%)\n"
+    assert run._ARM.match(stream.getvalue())
+
+
+def test_a_failed_step_is_explained_by_its_own_error():
+    tail = [
+        'Exception encountered at "In [3]":',
+        "CollectionError: the collection has 5 passages, 8 were asked for",
+        "  To mend it: ask for fewer (0 means all)",
+        "",
+        "RuleException:",
+        "CalledProcessError in file Snakefile",
+    ]
+    what, mend = run._explain(tail, Path("run.log"))
+    assert what == "a step failed: the collection has 5 passages, 8 were asked for"
+    assert mend == "ask for fewer (0 means all)"
+
+
+def test_a_failure_that_is_not_ours_shows_its_last_lines_and_the_log():
+    what, mend = run._explain(["Segmentation fault (core dumped)"], Path("run.log"))
+    assert "Segmentation fault" in what
+    assert "run.log" in mend
+
+
+def test_steps_find_the_host_and_the_projects_kernels_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", "/users/own")
+    found = run.host_variables(tmp_path)
+    assert found["JUPYTER_PATH"].split(os.pathsep) == [str(tmp_path / "jupyter"), "/users/own"]
+    assert found["REPORTLIB_HOME"] == str(tmp_path)
+
+
+def plan(folder: Path) -> dict:
+    return {"arms": {"x": {"capture": str(folder / "captures" / "x-1")}}}
+
+
+def test_a_gpu_that_is_not_there_is_missed_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_has_gpu", lambda: False)
+    with pytest.raises(DeviceError, match="no GPU"):
+        run.check_machine(load(DEFAULT, device="cuda"), tmp_path, plan(tmp_path))
+
+
+def test_a_finished_study_needs_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_has_gpu", lambda: False)
+    done = tmp_path / "captures" / "x-1"
+    done.mkdir(parents=True)
+    (done / "manifest.json").touch()
+    run.check_machine(load(DEFAULT, device="cuda"), tmp_path, plan(tmp_path))
+
+
+def test_a_full_disk_is_noticed_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "free_bytes", lambda _: 1_000)
+    with pytest.raises(DiskSpaceError, match="REPORTLIB_HOME"):
+        run.check_machine(load(DEFAULT), tmp_path, plan(tmp_path))
