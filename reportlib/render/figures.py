@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reportlib.render import formats
 from reportlib.render.labels import SIGNS, Part, layer
@@ -215,6 +215,7 @@ def paint_permutation(layout: Layout, part: Part) -> Figure:
         )
         axes.set_title(f"{'A' if side == 'a' else 'B'}: {name}")
         axes.set_ylabel("token id")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         if axes is panels[-1] or not layout.narrow:
             axes.set_xlabel(f"place in the list of centroid {formats.count(figure['centroid'])}")
