@@ -156,20 +156,14 @@ def rankings(rng: np.random.Generator, passages: int, k: int = 5) -> Values:
     for number in range(6):
         scores = np.sort(rng.random(k).astype(np.float32))[::-1]
         pids = rng.permutation(passages)[:k]
-        queries.append(
-            {"qid": f"q{number}", "pids": pids.tolist(), "scores": [float(s) for s in scores]}
-        )
+        queries.append({"qid": f"q{number}", "pids": pids.tolist(), "scores": [float(s) for s in scores]})
     return {"k": k, "queries": queries}
 
 
 def probes(environment: str, settings: Settings) -> list[dict[str, Any]]:
     """Sort probes of an environment whose sort is stable from a size on."""
     found = []
-    sizes = [
-        ("ties", dtype, size)
-        for dtype in ("int64", "float32")
-        for size in (100, 32767, 32768, 65536)
-    ]
+    sizes = [("ties", dtype, size) for dtype in ("int64", "float32") for size in (100, 32767, 32768, 65536)]
     for source, dtype, size in [*sizes, ("post D6", "int64", 1146937)]:
         stable = dtype == "int64" and size >= settings.stable_from.get(environment, 2**62)
         right, other = (
@@ -203,9 +197,7 @@ def provenance(arm: Arm, settings: Settings) -> dict[str, Any]:
         },
         "torch": {"version": version, "git_version": "abc", "cpu_capability": "AVX2", "cuda": None},
         "machine": dict(settings.machine),
-        "libraries": [
-            {"name": "libgomp", "version": version[:3], "sha256": "ab", "kind": "openmp"}
-        ],
+        "libraries": [{"name": "libgomp", "version": version[:3], "sha256": "ab", "kind": "openmp"}],
         "threads": {"torch": 2, "omp": 2},
         "environment_variables": {"OMP_NUM_THREADS": "2"},
         "inputs": {"collection": settings.collection, "checkpoint": settings.checkpoint},
