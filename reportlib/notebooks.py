@@ -8,15 +8,34 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from reportlib.errors import NotebookParameterError
 
+CAPTURE_NOTEBOOK = Path("notebooks/capture.ipynb")
 #: What IPython itself puts into a notebook's namespace.
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 _PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
+
+
+def find_project(start: Path) -> Path | None:
+    """Return the project that `start` lies in: the nearest folder, upwards, that has the notebooks."""
+    start = start.absolute()
+    return next((folder for folder in (start, *start.parents) if (folder / CAPTURE_NOTEBOOK).is_file()), None)
+
+
+def enter_project() -> None:
+    """Make the project's folder the current one, wherever in it a notebook was opened.
+
+    JupyterLab starts a kernel in the notebook's folder and papermill where it was called; paths in parameters are
+    relative to the project. Outside a project nothing changes.
+    """
+    project = find_project(Path.cwd())
+    if project is not None:
+        os.chdir(project)
 
 
 def check_parameters(namespace: Mapping[str, Any], known: Iterable[str]) -> None:

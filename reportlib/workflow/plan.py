@@ -21,11 +21,10 @@ from reportlib import checkpoints, collections
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
 from reportlib.errors import CollectionError, StudyError
-from reportlib.notebooks import parameter_names, refuse_unknown
+from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project, parameter_names, refuse_unknown
 from reportlib.store import canonical_json, digest, digest_file
 from reportlib.study import Arm, Study
 
-CAPTURE_NOTEBOOK = Path("notebooks/capture.ipynb")
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
 #: What a capture's bytes depend on, and what a report's.
 _CAPTURE_CODE = ("capture", "store.py", "artifacts.py", "collections/reading.py")
@@ -76,12 +75,12 @@ def find_root(start: Path) -> Path:
     StudyError
         When there is none.
     """
-    for folder in start.absolute().parents:
-        if (folder / CAPTURE_NOTEBOOK).is_file():
-            return folder
-    raise StudyError(
-        f"no folder above {start} has {CAPTURE_NOTEBOOK}", "keep studies inside the project: reports/<name>/"
-    )
+    project = find_project(start.parent)
+    if project is None:
+        raise StudyError(
+            f"no folder above {start} has {CAPTURE_NOTEBOOK}", "keep studies inside the project: reports/<name>/"
+        )
+    return project
 
 
 def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:

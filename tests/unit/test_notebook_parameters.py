@@ -7,7 +7,7 @@ import pytest
 
 from reportlib.capture.request import CaptureRequest
 from reportlib.errors import NotebookParameterError
-from reportlib.notebooks import check_parameters, parameter_names, refuse_unknown
+from reportlib.notebooks import check_parameters, enter_project, parameter_names, refuse_unknown
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -86,3 +86,18 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path):
     (tmp_path / "y.ipynb").write_text('{"cells": []}')
     with pytest.raises(NotebookParameterError, match="parameters"):
         parameter_names(tmp_path / "y.ipynb")
+
+
+def test_a_notebook_opened_anywhere_in_the_project_finds_its_root(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "capture.ipynb").touch()
+    for folder in (tmp_path, tmp_path / "notebooks"):
+        monkeypatch.chdir(folder)
+        enter_project()
+        assert Path.cwd() == tmp_path
+
+
+def test_outside_a_project_nothing_moves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    enter_project()
+    assert Path.cwd() == tmp_path
