@@ -1,0 +1,133 @@
+"""From a call that torch dispatches to an `Operation`: canonical arguments, hashes, and the memory behind tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from reportlib.capture.tensors import tensor_digest
+from reportlib.errors import CaptureError
+from reportlib.trace.format import TensorRecord
+
+#: Operations that hand out memory as it is found: its bytes say nothing about the operation.
+UNWRITTEN = frozenset(
+    f"aten::{name}" for name in ("empty", "empty_like", "empty_strided", "empty_permuted", "new_empty",
+                                 "new_empty_strided")
+)  # fmt: skip
+_TORCH_VALUES = (
+    (torch.dtype, "dtype"),
+    (torch.device, "device"),
+    (torch.layout, "layout"),
+    (torch.memory_format, "memory_format"),
+)
+
+
+class Storages:
+    """Numbers for the memory behind tensors, no number used twice.
+
+    A weak reference to each storage is held. It does not keep the memory, only the address of the storage's own
+    record: without it a new storage could take the address of a freed one, and data would seem to flow between them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, StorageWeakRef]] = {}
+        self._next = 0
+        self.unwritten: set[int] = set()
+
+    def number(self, tensor: torch.Tensor) -> int:
+        """Return the number of the memory behind a tensor."""
+        # torch 1.13 has no untyped_storage().
+        storage = tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
+        reference = StorageWeakRef(storage)
+        known = self._known.get(reference.cdata)
+        if known is None:
+            self._known[reference.cdata] = known = (self._next, reference)
+            self._next += 1
+        return known[0]
+
+
+class Canonical:
+    """Values in a form that two versions of torch can be compared in, with the tensors set aside.
+
+    Parameters
+    ----------
+    tensors : list of torch.Tensor
+        Gets each tensor that is met.
+    """
+
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        self.tensors = tensors
+
+    def value(self, value: Any) -> Any:
+        """Return `value` for JSON.
+
+        Raises
+        ------
+        CaptureError
+            For a value that has no such form: two of them could pass for the same.
+        """
+        if isinstance(value, torch.Tensor):
+            self.tensors.append(value)
+            return {"tensor": len(self.tensors) - 1}
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return {"float": value.hex()}
+        if isinstance(value, complex):
+            return {"complex": [value.real.hex(), value.imag.hex()]}
+        if isinstance(value, (list, tuple)):
+            return [self.value(part) for part in value]
+        for kind, name in _TORCH_VALUES:
+            if isinstance(value, kind):
+                return {name: str(value).removeprefix("torch.")}
+        raise CaptureError(f"an operation has a {type(value).__name__} as argument, which cannot be compared")
+
+    def arguments(self, schema: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return a call's arguments by name, without those that have their default.
+
+        Versions add arguments with defaults, and pass the same ones by position or by name.
+        """
+        named = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
+        found = {}
+        for argument in schema.arguments:
+            if argument.name not in named:
+                continue
+            canonical = self.value(named[argument.name])
+            if not (argument.has_default_value() and canonical == Canonical([]).value(argument.default_value)):
+                found[argument.name] = canonical
+        return found
+
+
+def mutated_tensors(schema: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """Return the tensors among a call's arguments that its schema says it writes to."""
+    found: list[torch.Tensor] = []
+    for index, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[index] if index < len(args) else kwargs.get(argument.name)
+            Canonical(found).value(value)
+    return found
+
+
+def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
+    """Hash a tensor and say where its bytes lie.
+
+    Nothing is cached: an operation that writes without saying so in its schema would make a kept hash a wrong one.
+
+    Raises
+    ------
+    CaptureError
+        For a tensor without strides (sparse, quantized), whose bytes are not its contents alone.
+    """
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise CaptureError(f"a tensor of layout {tensor.layout} cannot be hashed", "trace a dense model")
+    storage = storages.number(tensor)
+    return TensorRecord(
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        shape=tuple(tensor.shape),
+        strides=tuple(tensor.stride()),
+        sha256=None if storage in storages.unwritten else tensor_digest(tensor),
+        storage=storage,
+    )

@@ -1,0 +1,164 @@
+"""Record the operations of a call while it runs, by `torch.utils._python_dispatch.TorchDispatchMode`.
+
+The recorder sees what reaches the dispatcher below autograd and autocast: under ``no_grad`` composite operations
+such as ``linear`` appear as what they are made of, and autocast's casts as ``aten::_to_copy``. Under
+``inference_mode`` composite operations appear whole.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from reportlib.capture.tensors import tensor_digest
+from reportlib.errors import CaptureError
+from reportlib.store import digest_file
+from reportlib.trace.format import Operation, RecordedPass
+from reportlib.trace.operations import UNWRITTEN, Canonical, Storages, describe, mutated_tensors
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[misc]
+    """Hands every dispatched operation to `sink`, described; nothing is kept of it but a number for each storage.
+
+    Memory is bounded by one operation: beside the call's own tensors there is at most one contiguous copy of one
+    tensor, while it is hashed.
+
+    Parameters
+    ----------
+    sink : callable
+        Gets each `Operation` as soon as it has run.
+    """
+
+    def __init__(self, sink: Callable[[Operation], None]) -> None:
+        super().__init__()
+        self.sink = sink
+        self.modules: list[str] = []
+        self.count = 0
+        self.storages = Storages()
+
+    def watch(self, model: torch.nn.Module, stack: ExitStack) -> None:
+        """Know which module of `model` is running, until `stack` is closed."""
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(self._enter(name)).remove)
+            stack.callback(module.register_forward_hook(self._leave).remove)
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        def enter(_module: torch.nn.Module, _args: Any) -> None:
+            self.modules.append(name)
+
+        return enter
+
+    def _leave(self, _module: torch.nn.Module, _args: Any, _output: Any) -> None:
+        self.modules.pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, schema = kwargs or {}, func._schema
+        given: list[torch.Tensor] = []
+        arguments = Canonical(given).arguments(schema, args, kwargs)
+        inputs = tuple(describe(tensor, self.storages) for tensor in given)
+        changed = mutated_tensors(schema, args, kwargs)
+        returned = func(*args, **kwargs)
+
+        out: list[torch.Tensor] = []
+        result = Canonical(out).value(returned)
+        out += [tensor for tensor in changed if not any(tensor is other for other in out)]
+        read = {record.storage for record in inputs}
+        in_place = {self.storages.number(tensor) for tensor in changed}
+        written = in_place | {number for number in map(self.storages.number, out) if number not in read}
+        self.storages.unwritten -= in_place
+        if schema.name in UNWRITTEN:
+            self.storages.unwritten |= written
+        operation = Operation(
+            position=self.count,
+            name=schema.name,
+            overload=schema.overload_name,
+            module=self.modules[-1] if self.modules else "",
+            arguments=arguments,
+            inputs=inputs,
+            result=result,
+            outputs=tuple(describe(tensor, self.storages) for tensor in out),
+            written=tuple(sorted(written)),
+        )
+        self.count += 1
+        self.sink(operation)
+        return returned
+
+
+def record(
+    call: Callable[[], torch.Tensor],
+    model: torch.nn.Module,
+    file: Path,
+    *,
+    slug: str,
+    description: str,
+    given: Mapping[str, torch.Tensor],
+) -> RecordedPass:
+    """Run `call` twice, first without and then with a recorder, and write its operations to `file`.
+
+    Parameters
+    ----------
+    call : callable
+        Runs the pass and returns its output. It must enter ``no_grad`` and autocast itself.
+    model : torch.nn.Module
+        In evaluation mode. Names of its modules go into the trace.
+    file : Path
+        JSON lines; written as the operations run.
+    slug, description : str
+        For the manifest.
+    given : mapping of str to torch.Tensor
+        What the pass reads beside the model's weights.
+
+    Returns
+    -------
+    RecordedPass
+        With the sha256 of both outputs, and with time and memory of both calls.
+
+    Raises
+    ------
+    CaptureError
+        When a module is in training mode: its dropout would be random.
+    """
+    if any(module.training for module in model.modules()):
+        raise CaptureError("the model is in training mode, where dropout is random", "call model.eval() first")
+    hashes = {name: tensor_digest(tensor) for name, tensor in given.items()}
+    started = time.perf_counter()
+    untraced = tensor_digest(call())
+    seconds_untraced, peak_untraced = time.perf_counter() - started, _peak_bytes()
+    started = time.perf_counter()
+    with file.open("w", encoding="utf-8") as lines, ExitStack() as stack:
+        recorder = Recorder(lambda operation: _write(lines, operation))
+        recorder.watch(model, stack)
+        with recorder:
+            output = call()
+    return RecordedPass(
+        slug=slug,
+        description=description,
+        given=hashes,
+        output=describe(output, recorder.storages),
+        output_untraced=untraced,
+        operations=recorder.count,
+        sha256=digest_file(file),
+        seconds_untraced=round(seconds_untraced, 4),
+        seconds_traced=round(time.perf_counter() - started, 4),
+        peak_bytes_untraced=peak_untraced,
+        peak_bytes_traced=_peak_bytes(),
+    )
+
+
+def _write(lines: Any, operation: Operation) -> None:
+    lines.write(operation.to_json() + "\n")
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
