@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reportlib.errors import ReportlibError
+from reportlib.roots_command import register as register_roots
 from reportlib.store import project_home
 from reportlib.workflow.commands import register as register_workflow
 
@@ -220,6 +221,7 @@ app = _application("What changed in a ColBERT index after a PyTorch upgrade, why
 register_environment_commands(app)
 register_doctor(app)
 register_workflow(app)
+register_roots(app)
 
 
 def main() -> None:
