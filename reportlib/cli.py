@@ -77,7 +77,7 @@ def env_create(
         locked=lock,
         extensions=extensions,
         check_space=space_check,
-        progress=print_progress,
+        progress=lambda line: print_progress(f"{name} · {line}"),
     )
     record = done.record
     if as_json:

@@ -27,8 +27,9 @@ from reportlib.study import Study
 from reportlib.workflow.plan import make_plan
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
-#: Lines of the jobs that a user wants to see: an arm's progress, an environment's, and how many steps are done.
-_ARM = re.compile(r"^\S+ · ")
+#: Lines of the jobs that a user wants to see: an arm's or environment's progress, but not its hundred packages, and
+#: how many steps are done.
+_ARM = re.compile(r"^\S+ · (?!\+ )")
 _STEPS = re.compile(r"^(\d+) of (\d+) steps \((\d+)%\) done")
 #: An error of ours, as a traceback ends in it.
 _OURS = re.compile(r"(?:reportlib\.errors\.)?([A-Z]\w*Error): (.+)")

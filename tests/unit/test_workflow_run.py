@@ -80,3 +80,15 @@ def test_a_full_disk_is_noticed_first(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "free_bytes", lambda _: 1_000)
     with pytest.raises(DiskSpaceError, match="REPORTLIB_HOME"):
         run.check_machine(load(DEFAULT), tmp_path, plan(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("torch201 · compiling colbert-ai's extensions (once for each environment)", True),
+        ("torch201 · + aiohttp==3.14.5", False),
+        ("Building DAG of jobs...", False),
+    ],
+)
+def test_which_lines_of_a_step_are_shown(line, shown):
+    assert bool(run._ARM.match(line)) is shown
