@@ -1,0 +1,216 @@
+"""The recorder in real environments: planted faults in a small module, and BERT itself in both versions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reportlib.compare.roots import PassComparison, compare_traces
+from reportlib.environments import load_record, process_environment
+from reportlib.trace.format import Operation, Trace
+
+pytestmark = pytest.mark.integration
+SCRIPT = Path(__file__).with_name("traced_module.py")
+
+
+@pytest.fixture(scope="module", params=["torch201", "torch210"])
+def traces(request, home: Path, tmp_path_factory) -> Callable[[str], Trace]:
+    """Every variant of the small module, traced in one process of one environment."""
+    folder = tmp_path_factory.mktemp("traces")
+    environment = load_record(request.param, home)
+    variables = process_environment(environment, home)
+    command = [str(environment.python_program), "-W", "error", str(SCRIPT), str(folder)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return lambda name: Trace.open(folder / name)
+
+
+@pytest.fixture
+def compare(traces) -> Callable[..., PassComparison]:
+    def compare(b: str, a: str = "nothing") -> PassComparison:
+        return compare_traces(traces(a), traces(b)).passes[0]
+
+    return compare
+
+
+def names(found: PassComparison) -> list[tuple[str, str]]:
+    return [(root.full_name, root.module_b) for root in found.roots]
+
+
+def test_recording_changes_nothing(traces):
+    names = ("nothing", "ulp-0", "in-place", "nan", "ties", "reordered", "shape", "inference")
+    assert all(traces(name).passes["net"].undisturbed for name in names)
+
+
+def test_nothing_planted_nothing_found(compare):
+    found = compare("again")
+    assert (found.verdict, found.roots, found.unmatched, found.moved) == ("identical", (), (), ())
+    assert found.matched == found.operations_a > 20
+
+
+@pytest.mark.parametrize(
+    ("planted", "name", "module"),
+    [
+        ("ulp-0", "aten::addmm", "blocks.0.linear"),
+        ("ulp-2", "aten::addmm", "blocks.2.linear"),
+        ("in-place", "aten::mul_.Tensor", "blocks.1"),
+        ("nan", "aten::gelu", "blocks.1"),
+        ("ties", "aten::sort.stable", ""),
+    ],
+)
+def test_exactly_the_planted_operation_is_named(compare, planted, name, module):
+    found = compare(planted)
+    assert found.verdict == "root"
+    assert names(found) == [(name, module)]
+    assert found.unmatched == ()
+    assert found.roots[0].reaches_output != found.same_output, "one ULP can be rounded away on its way"
+    assert found.roots[0].tainted == found.out_of_reach_b > 0
+
+
+def test_the_sign_of_a_zero_is_found(compare):
+    found = compare("negative-zero", "zero")
+    assert names(found) == [("aten::gelu", "blocks.1")]
+
+
+def test_reordered_operations_are_no_roots(compare):
+    found = compare("reordered")
+    assert (found.verdict, found.same_output, found.roots, found.unmatched) == ("reordered", True, (), ())
+    assert len(found.moved) == 1
+
+
+def test_an_inserted_operation_is_named_and_without_effect(compare):
+    found = compare("inserted")
+    assert (found.verdict, found.same_output, found.roots) == ("inserted", True, ())
+    assert [(u.side, u.full_name, u.module) for u in found.unmatched] == [("B", "aten::clone", "blocks.1")]
+    assert found.unmatched[0].tainted == 0
+
+
+@pytest.mark.parametrize(("planted", "name"), [("scalar", "aten::mul_.Tensor"), ("shape", "aten::view")])
+def test_changed_arguments_are_named_with_their_counterpart(compare, planted, name):
+    found = compare(planted)
+    assert found.roots == ()
+    assert [(u.side, u.full_name, u.module) for u in found.unmatched] == [
+        ("A", name, "blocks.1"),
+        ("B", name, "blocks.1"),
+    ]
+    assert found.unmatched[0].counterpart == found.unmatched[1].position
+    assert found.verdict == ("replaced" if planted == "scalar" else "inserted")
+
+
+def stream(trace: Trace, slug: str) -> list[Operation]:
+    return list(trace.operations(slug))
+
+
+def test_in_place_operations_are_hashed_before_and_after(traces):
+    found = next(o for o in stream(traces("nothing"), "net") if o.name == "aten::mul_")
+    assert found.inputs[0].sha256 != found.outputs[0].sha256
+    assert found.inputs[0].storage == found.outputs[0].storage
+    assert found.written == (found.inputs[0].storage,)
+
+
+def test_a_view_writes_to_nothing_and_shares_its_memory(traces):
+    views = [o for o in stream(traces("nothing"), "net") if o.name in ("aten::view", "aten::t")]
+    assert views
+    for view in views:
+        assert view.written == ()
+        assert view.outputs[0].storage == view.inputs[0].storage
+
+
+def test_inference_mode_is_recorded_too(traces):
+    trace = traces("inference")
+    assert trace.passes["net"].output.sha256 == traces("nothing").passes["net"].output.sha256
+    assert {o.name for o in stream(trace, "net")} >= {"aten::gelu", "aten::mul_"}
+
+
+@pytest.fixture(scope="module")
+def roots(run) -> Callable[..., dict]:
+    known: dict[tuple[str, ...], dict] = {}
+
+    def roots(*arguments: str) -> dict:
+        if arguments not in known:
+            known[arguments] = json.loads(run("reportlib", "roots", *arguments, "--passages", "8", "--json").stdout)
+        return known[arguments]
+
+    return roots
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast"])
+def test_the_same_environment_twice_is_identical(roots, home, precision):
+    """The A/A control, and the observer's: BERT's output is the same recorded and not."""
+    found = roots("torch210", "torch210", "--precision", precision)
+    assert found["verdict"] == "identical"
+    assert [entry["slug"] for entry in found["passes"]] == ["text0", "text1", "batch"]
+    assert len(list((home / "traces").glob(f"torch210-{precision}-*-again"))) >= 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast"])
+def test_both_versions_are_compared_and_every_operation_is_accounted_for(roots, precision):
+    found = roots("torch201", "torch210", "--precision", precision)
+    assert found["verdict"] in ("identical", "reordered", "root")
+    for entry in found["passes"]:
+        listed = sum(only["side"] == "B" for only in entry["unmatched"])
+        assert entry["matched"] + listed + entry["out_of_reach_b"] == entry["operations_b"] > 300
+        assert bool(entry["roots"]) == (entry["verdict"] == "root")
+        assert entry["roots"] or entry["same_output"]
+        for root in entry["roots"]:
+            assert [t["sha256"] for t in root["inputs_a"]] == [t["sha256"] for t in root["inputs_b"]]
+            assert root["outputs_a"] != root["outputs_b"]
+            assert root["module_b"].startswith(("bert", "linear")) or root["module_b"] == ""
+
+
+def test_autocast_shows_as_casts_and_layers_by_name(roots, home):
+    roots("torch210", "torch210", "--precision", "autocast")
+    folder = sorted((home / "traces").glob("torch210-autocast-*-again"))[-1]
+    found = stream(Trace.open(folder), "batch")
+    casts = [o for o in found if o.name == "aten::_to_copy" and o.outputs[0].dtype == "bfloat16"]
+    assert casts
+    modules = {o.module for o in found}
+    assert {f"bert.encoder.layer.{layer}.attention.self" for layer in range(6)} <= modules
+    assert "linear" in modules
+
+
+def test_a_traced_layer_has_the_bytes_that_the_capture_has(home, capture, tmp_path):
+    """Two instruments that share no code: a forward hook on the last layer, and the dispatcher."""
+    taken = capture("torch210", precision="autocast")
+    environment = load_record("torch210", home)
+    command = [str(environment.python_program), "-m", "reportlib.trace", "--precision", "autocast", "--passages", "16",
+               "--checkpoint", str(home / "inputs" / "checkpoint"), "--collection", str(home / "inputs" / "collection"),
+               "--output", str(tmp_path / "trace")]  # fmt: skip
+    subprocess.run(command, env=process_environment(environment, home), check=True, capture_output=True, timeout=600)
+    trace = Trace.open(tmp_path / "trace")
+    for slug in ("text0", "text1", "batch"):
+        hashes = {tensor.sha256 for operation in stream(trace, slug) for tensor in operation.outputs}
+        for name in taken.artifacts:
+            if name.startswith(f"layers/{slug}/"):
+                assert taken.artifacts[name].sha256 in hashes, name
+
+
+def test_a_missing_environment_and_too_many_passages_are_refused_before_anything_runs(run):
+    done = run("reportlib", "roots", "torch201", "torch999", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no environment 'torch999' is made" in done.stderr
+    done = run("reportlib", "roots", "torch201", "torch210", "--passages", "99999999", check=False)
+    assert done.returncode == 2
+    assert "passages" in done.stderr
+
+
+def test_a_recording_that_fails_says_why_and_leaves_nothing(run, home, tmp_path):
+    """A checkpoint whose weights are no weights: what the environment said reaches the user."""
+    other = tmp_path / "home"
+    (other / "inputs").mkdir(parents=True)
+    for name in ("envs", "path"):
+        (other / name).symlink_to(home / name)
+    (other / "inputs" / "collection").symlink_to((home / "inputs" / "collection").resolve())
+    checkpoint = other / "inputs" / "checkpoint"
+    shutil.copytree(home / "inputs" / "checkpoint", checkpoint)
+    (checkpoint / "model.safetensors").write_bytes(b"\0" * 64)
+    done = run("reportlib", "roots", "torch210", "torch210", "--passages", "2", check=False, REPORTLIB_HOME=str(other))
+    assert done.returncode == 2, done.stderr
+    assert "recording in the environment torch210 failed" in done.stderr
+    assert "safetensors" in done.stderr.lower()
+    assert [path.name for path in (other / "traces").iterdir()] == [".lock"]
