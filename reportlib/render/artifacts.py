@@ -76,7 +76,7 @@ def _integers(part: Part, rows: Sequence[_Comparison], slug: str, equality: str)
                 _equal(c),
                 badge(c["verdict"]),
                 _differ(c),
-                formats.distance(c["max_ulp"]),
+                formats.largest(c["max_abs"], c["kind"]),
                 _post(c),
             ),
             passing=_passes(c),
@@ -97,7 +97,7 @@ def _floats(part: Part, rows: Sequence[_Comparison], slug: str) -> Html:
     drawn = [
         Row(passing=_passes(c), cells=(
             _name(c), _dtype(c), _flag(c, "default"), _flag(c, "bnb"), badge(c["verdict"]), _differ(c),
-            formats.amount(c["mean_abs"]), formats.amount(c["max_abs"]), formats.distance(c["max_ulp"]),
+            formats.amount(c["mean_abs"]), formats.largest(c["max_abs"], c["kind"]), _ulp(c),
             would_pass(c), _post(c),
         ))
         for c in rows
@@ -113,25 +113,28 @@ def _further(part: Part, rows: Sequence[_Comparison]) -> Html:
     )  # fmt: skip
     drawn = [
         Row(
-            (_name(c), c["stage"], _dtype(c), badge(c["verdict"]), _differ(c), formats.amount(c["max_abs"]),
-             formats.distance(c["max_ulp"]), would_pass(c)),
+            (_name(c), c["stage"], _dtype(c), badge(c["verdict"]), _differ(c),
+             formats.largest(c["max_abs"], c["kind"]), _ulp(c), would_pass(c)),
             passing=_passes(c),
         )
         for c in rows
     ]  # fmt: skip
-    return table(
-        f"Capture points that the post does not have: {part.a} against {part.b}",
-        columns,
-        drawn,
-        fold_passing="more capture points, which the post does not have, are identical",
-    )
+    caption = f"Capture points that the post does not have: {part.a} against {part.b}"
+    pieces: list[Html] = []
+    for passing, said in ((False, "not identical"), (True, "identical")):
+        chosen = [row for row in drawn if row.passing is passing]
+        if chosen:
+            number = formats.plural(len(chosen), "capture point")
+            verb = "is" if len(chosen) == 1 else "are"
+            pieces.append(fold(f"{number} that the post does not have {verb} {said}", table(caption, columns, chosen)))
+    return join(pieces)
 
 
 def _in_words(rows: Sequence[_Comparison]) -> Html:
-    sentences = [c["text"] for c in rows if c["verdict"] != "identical"]
+    sentences = [f"`{c['name']}`: {c['text']}" for c in rows if c["verdict"] != "identical"]
     if not sentences:
         return Html(Markup(""))
-    return fold("The same in words", fragment("sentences", sentences=sentences))
+    return fold("What is not identical, in words", fragment("sentences", sentences=sentences))
 
 
 def beside_post(report: _Report, part: Part, rows: Sequence[_Comparison]) -> str:
@@ -148,7 +151,7 @@ def beside_post(report: _Report, part: Part, rows: Sequence[_Comparison]) -> str
     if other:
         pairs = [f"{formats.dtype(b)} where the post has {formats.dtype(a)}" for a, b in other]
         said.append(f"The dtype differs in {formats.of(sum(not c['post']['dtype_agrees'] for c in rows), len(rows))}"
-                    f" rows: {formats.listing(pairs)}.")  # fmt: skip
+                    f" rows, and with it the tolerance: {formats.listing(pairs)}.")  # fmt: skip
     if differing or other:
         said.append(f"The post ran on {POST_PLATFORM}; this is {precision} on {processor(report)}.")
     return " ".join(said)
@@ -163,6 +166,12 @@ def would_pass(comparison: _Comparison) -> Html | str:
     if comparison["smallest_atol"] == 0:
         return "0"
     return fragment("tolerance", atol=comparison["smallest_atol"], factor=comparison["bnb_factor"])
+
+
+def _ulp(comparison: _Comparison) -> str:
+    if comparison["kind"] != "float" or not comparison["a"]:
+        return formats.ABSENT
+    return formats.distance(comparison["max_ulp"], comparison["max_abs"], comparison["a"]["dtype"])
 
 
 def _passes(comparison: _Comparison) -> bool:

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 #: What stands where a measurement does not apply.
 ABSENT = "–"
 
@@ -75,9 +77,38 @@ def percent(part: int | None, whole: int | None) -> str:
     return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"
 
 
-def distance(value: int | None) -> str:
-    """Return a distance in units in the last place, which is a whole number."""
-    return count(value)
+def distance(value: int | None, largest: float | None = None, kind: str | None = None) -> str:
+    """Return a distance in units in the last place, or ``across zero`` where the number would tell nothing.
+
+    Parameters
+    ----------
+    value : int or None
+        The largest distance between two values of a tensor.
+    largest : float, optional
+        Their largest absolute difference.
+    kind : str, optional
+        Their dtype.
+
+    Returns
+    -------
+    str
+        Of two values with one sign that are at most `largest` apart, none are further from each other than 0 is from
+        `largest`, as floats are the denser the nearer they are to zero. A greater distance lies across zero, between
+        two values of unlike sign: it counts almost all numbers there are, however little the values differ.
+    """
+    if not value or largest is None or kind not in {"float32", "bfloat16", "float16"}:
+        return count(value)
+    # One more, for `largest` may itself lie between two floats.
+    return "across zero" if value > _steps(largest, kind) + 1 else count(value)
+
+
+def _steps(number: float, kind: str) -> int:
+    """Return how many floats lie between zero and a positive number."""
+    with np.errstate(over="ignore"):
+        if kind == "float16":
+            return int(np.asarray(number, np.float16).view(np.uint16))
+        bits = int(np.asarray(number, np.float32).view(np.uint32))
+    return bits if kind == "float32" else bits >> 16
 
 
 def shape(value: Sequence[int] | None) -> str:
@@ -94,6 +125,13 @@ def dtype(value: str | None) -> str:
     if value == "bool" or re.fullmatch(r"(u?int|b?float)\d+", value):
         return f"torch.{value}"
     return value
+
+
+def largest(value: float | None, kind: str) -> str:
+    """Return the largest difference of integers, which is exact, or of floats, which is a measured number."""
+    if value is None or kind == "float" or value != int(value):
+        return amount(value)
+    return count(int(value))
 
 
 def plural(number: int, noun: str, many: str | None = None) -> str:

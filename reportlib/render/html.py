@@ -68,6 +68,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["anchor"] = anchor
     environment.filters["link"] = link
     environment.filters["prose"] = prose
+    environment.filters["unbroken"] = unbroken
     environment.globals["absent"] = formats.ABSENT
     return environment
 
@@ -114,6 +115,15 @@ def prose(text: str | Markup) -> Markup:
         return escape(text)
     marked = [Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts)]
     return Markup("").join(marked)
+
+
+def unbroken(text: str) -> Markup:
+    """Return a title as markup in which no short word breaks at its hyphens."""
+    words = [
+        Markup('<span class="whole">{}</span>').format(w) if "-" in w and len(w) <= 16 else escape(w)
+        for w in text.split(" ")
+    ]
+    return Markup(" ").join(words)
 
 
 def link(url: str, text: str) -> Markup:

@@ -20,6 +20,14 @@ SIGNS: dict[str, str] = {
 }
 #: Where the posts were measured, quoted from them.
 POST_PLATFORM = "an NVIDIA L4 GPU under float16 autocast"
+#: Environment variables of every run, so that they tell a reader nothing; threads have a line of their own.
+_ORDINARY = {
+    "CUDA_VISIBLE_DEVICES",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TOKENIZERS_PARALLELISM",
+}
 POST_URL = "https://vishalbakshi.github.io/blog/"
 
 
@@ -72,6 +80,12 @@ def torch(report: Mapping[str, Any], environment: str) -> str:
     if not version or list(versions.values()).count(version) > 1:
         return environment
     return f"PyTorch {version}"
+
+
+def telling_variables(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables of an environment's runs that a reader would not expect."""
+    recorded = environment["environment_variables"] or {}
+    return {name: value for name, value in recorded.items() if name not in _ORDINARY}
 
 
 def arithmetic(report: Mapping[str, Any], precision: str) -> str:

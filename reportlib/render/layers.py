@@ -51,7 +51,7 @@ def _weights(shown: list[Part]) -> list[str]:
     found = [part for part in shown if part.precision["weights"] is not None]
     if found and all(part.precision["weights"]["identical"] for part in found):
         total = formats.count(found[0].precision["weights"]["total"])
-        return [f"All {total} loaded weight tensors are identical in {formats.listing([p.label for p in found])} (A5)."]
+        return [f"All {total} loaded weight tensors are identical (A5)."]
     return [_differing_weights(part) for part in found]
 
 
@@ -112,7 +112,8 @@ def _detail(part: Part) -> Html:
                     layer(row["layer"]), f"{entry['label']} {formats.shape(entry['tokens'])}", " / ".join(kinds),
                     _flag(row["default"]), _flag(row["bnb"]), badge(row["verdict"]),
                     formats.of(row["different"], row["elements"]), formats.amount(row["mean_abs"]),
-                    formats.amount(row["max_abs"]), formats.distance(row["max_ulp"]),
+                    formats.amount(row["max_abs"]),
+                    formats.distance(row["max_ulp"], row["max_abs"], row["dtype_a"]),
                     would_pass({"no_tolerance_passes": False, **row}),
                 ), passing=row["verdict"] == "identical")
             )  # fmt: skip

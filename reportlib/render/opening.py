@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
-from reportlib.render.labels import arithmetic, counts, heading, parts, torch
+from reportlib.render.labels import arithmetic, counts, heading, parts, telling_variables, torch
 
 QUESTIONS = (("what", "What changed?"), ("why", "Why?"), ("matter", "Does it matter?"))
 
@@ -69,10 +69,11 @@ def _leading(report: Mapping[str, Any], question: str) -> list[Mapping[str, Any]
     """Return the few findings that answer a question at once, in the report's order.
 
     Of each precision: what became of the final artifacts; what makes them differ or, where they do not,
-    what differs on the way; and what search makes of it. Where none of these was found, the first finding.
+    what differs on the way; and what search makes of it. Of each pair: whether the two sides use other CPU
+    kernels, without which no reason can be judged. Where none of these was found, the first finding.
     """
     asked = [f for f in report["findings"] if f["question"] == question]
-    kinds = {"what": ("final", "nothing"), "matter": ("rankings",)}
+    kinds = {"what": ("final", "nothing"), "matter": ("rankings", "quality")}
     if question != "why":
         chosen = [f for f in asked if f["id"].rpartition("/")[2] in kinds[question]]
     else:
@@ -81,7 +82,7 @@ def _leading(report: Mapping[str, Any], question: str) -> list[Mapping[str, Any]
             for pair in report["pairs"]
             for p in pair["precisions"]
             for name in _reasons(p)
-        }
+        } | {f"{pair['b']}/capability" for pair in report["pairs"]}
         chosen = [f for f in asked if f["id"] in wanted]
     return chosen or asked[:1]
 
@@ -112,13 +113,27 @@ def _platform(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("GPU", gpu),
         ("Threads", formats.count(study["threads"])),
         ("PyTorch", formats.listing(_versions(report))),
-        ("Collection", study["collection"]["sentence"]),
-        ("Checkpoint", study["checkpoint"]["sentence"]),
+        ("Collection", study["collection"]["sentence"].removesuffix(".")),
+        ("Checkpoint", study["checkpoint"]["sentence"].removesuffix(".")),
         ("Passages", formats.listing(passages)),
     ]
+    if variables := _variables(report):
+        facts.insert(3, ("Variables", variables))
     if not machine["one_machine"]:
         facts.insert(0, ("Machines", "more than one: not every capture names this CPU and GPU"))
     return facts
+
+
+def _variables(report: Mapping[str, Any]) -> str:
+    """Return the environment variables that a reader would not expect; with its environment where one is alone."""
+    where: dict[str, list[str]] = {}
+    for environment in report["environments"]:
+        for name, value in telling_variables(environment).items():
+            where.setdefault(f"{name}={value}", []).append(torch(report, environment["name"]))
+    everywhere = len(report["environments"])
+    return ", ".join(
+        said if len(names) == everywhere else f"{said} ({formats.listing(names)})" for said, names in where.items()
+    )
 
 
 def _versions(report: Mapping[str, Any]) -> list[str]:
@@ -126,7 +141,7 @@ def _versions(report: Mapping[str, Any]) -> list[str]:
 
 
 def findings(report: Mapping[str, Any]) -> Html:
-    """Show the verdicts at a glance, every finding, and the measurements that each rests on."""
+    """Show the verdicts at a glance, what the first screen leaves out, and what each finding rests on."""
     columns = (Column("Part"), Column("Final artifacts"), Column("Intermediate artifacts"))
     rows = []
     for part in parts(report):
@@ -134,10 +149,21 @@ def findings(report: Mapping[str, Any]) -> Html:
         rows.append(Row((part.label, counts(summary["final"]), counts(summary["intermediate"]))))
     pieces = [table("How many artifacts have which verdict", columns, rows)]
     for question, title in QUESTIONS:
-        sentences = [f["sentence"] for f in report["findings"] if f["question"] == question]
+        sentences = _merged(_further(report, question))
         if sentences:
             pieces += [heading(title, f"findings-{question}"), fragment("sentences", sentences=sentences)]
-    return join([*pieces, fold("What each of these sentences rests on", _evidence(report))])
+    every = f"Every finding in full ({formats.count(len(report['findings']))}), and what it rests on"
+    return join([*pieces, fold(every, _evidence(report))])
+
+
+def _further(report: Mapping[str, Any], question: str) -> list[str]:
+    """Return what the first screen leaves out of a question; swaps that no post made have their own section."""
+    led = {f["id"] for f in _leading(report, question)}
+    return [
+        f["sentence"]
+        for f in report["findings"]
+        if f["question"] == question and f["id"] not in led and (f["posts"] or "/swap-" not in f["id"])
+    ]
 
 
 def _evidence(report: Mapping[str, Any]) -> Html:

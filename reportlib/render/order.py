@@ -71,7 +71,7 @@ def sort_order(report: Mapping[str, Any]) -> Html:
             fragment("paragraph", text=_summary(part)),
             _again(part) if explained else fragment("steps", steps=[_step(step) for step in order["steps"]]),
         ]
-        if order["figure"]:
+        if order["figure"] and _comparable(order):
             pieces.append(_permutation(part))
     return join(pieces) if pieces else fragment("note", text="The sort of the codes was not captured.")
 
@@ -83,12 +83,19 @@ def _summary(part: Part) -> str:
         f"share {formats.plural(order['centroids'], 'centroid')}; {formats.count(order['ties'])} of the embeddings are "
         "in a tie."
     )
+    if not _comparable(order):
+        return f"{said} The codes differ before they are sorted, so their order says nothing of the sort."
     if not order["positions_different"]:
         return f"{said} Both sides list the token ids in the same order."
     return (
         f"{said} The two sides list the token ids differently at {formats.count(order['positions_different'])} places, "
         f"in {formats.of(order['centroids_reordered'], order['centroids'])} centroids."
     )
+
+
+def _comparable(order: Mapping[str, Any]) -> bool:
+    """Whether both sides sorted the same codes; if not, two orders say nothing of the sort."""
+    return any(step["id"] == "presort-equal" and step["holds"] for step in order["steps"])
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +125,8 @@ def _again(part: Part) -> Html:
     for place, step in enumerate((_step(s) for s in part.precision["order"]["steps"]), start=1):
         measured = fragment("evidence", evidence=step["evidence"])
         rows.append(Row((f"{place}. {step['claim']}", step["holds"], measured, step["posts"])))
-    return table(f"The same steps in {part.label}", columns, rows)
+    title = f"The same steps in {part.label}"
+    return fold(title, table(title, columns, rows))
 
 
 def _value(value: Any) -> str:

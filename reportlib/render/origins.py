@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +12,7 @@ from markupsafe import Markup
 
 from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
-from reportlib.render.labels import heading, torch
+from reportlib.render.labels import heading, telling_variables, torch
 
 #: Differences of these kinds come by the dozen; a long list of them is folded.
 _MANY = ("package", "package build", "library")
@@ -60,6 +63,8 @@ def _difference(difference: Mapping[str, Any]) -> Row:
 def _text(value: str | None) -> Html | str:
     if value is None:
         return "not there"
+    if size := re.fullmatch(r"(\d+) bytes", value):
+        return f"{formats.count(int(size[1]))} bytes"
     if len(value) >= 40 and all(c in "0123456789abcdef" for c in value):
         return f"{value[:12]}…"
     return fragment("long", text=value) if len(value) > 120 or "\n" in value else value
@@ -71,16 +76,25 @@ def reproduce(report: Mapping[str, Any]) -> Html:
     path = f"reports/{study['slug']}/study.toml"
     device = " --device cuda" if study["device"] == "cuda" else ""
     environment, precision = study["environments"][0], study["precisions"][0]
+    settings = {"device": study["device"], "threads": study["threads"], **study["colbert"]}
+    parameters = [f"-p {name} {value}" for name, value in settings.items()]
+    variables = telling_variables(report["environments"][0])
+    told = [f"  -y {shlex.quote(f'variables: {json.dumps(variables)}')} \\"] if variables else []
     lines = [
+        "source .venv/bin/activate",
+        'export REPORTLIB_HOME="$PWD/.reportlib" JUPYTER_PATH="$PWD/.reportlib/jupyter"',
         "reportlib doctor  # what this machine can do",
         f"reportlib run {path}{device}",
         "",
         "# one arm by hand",
         f"reportlib env create {environment}",
-        f"reportlib prepare {path}  # says where the collection and the checkpoint are",
+        f"reportlib prepare {path}  # the collection and the checkpoint, where the notebook looks for them",
+        "mkdir -p runs",
         f"papermill notebooks/capture.ipynb runs/{environment}.ipynb -k {environment} \\",
         f"  -p environment {environment} -p precision {precision['name']} -p passages {precision['passages']} \\",
-        f"  -p collection FOLDER -p checkpoint FOLDER -p output runs/{environment}-{precision['name']}",
+        *(f"  {' '.join(parameters[n : n + 4])} \\" for n in range(0, len(parameters), 4)),
+        *told,
+        f"  -p output runs/{environment}-{precision['name']}",
     ]
     return fragment("commands", lines=lines)
 

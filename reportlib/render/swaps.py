@@ -39,10 +39,10 @@ def swaps(report: Mapping[str, Any]) -> Html:
                 lambda layout, part=part: paint_swaps(layout, part),  # type: ignore[misc]
                 title="Verdict of every artifact against A, without and with each swap",
                 description=" ".join([_plain(part), *sentences]),
-                caption=f"Each line is one run of {part.b} with the named values of {part.a} put in; "
-                "each column is an artifact compared with A's.",
+                caption=f"Every artifact of {part.b} against {part.a}'s, without a swap and with the named values of "
+                f"{part.a} put in. Blank: computed before the first of these, so as without a swap.",
             ),
-            _matrix(part),
+            fold("The same as a table", _matrix(part)),
             _left(part),
         ]
     return join(pieces) if pieces else fragment("note", text="This study has no swaps.")

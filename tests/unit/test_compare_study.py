@@ -209,7 +209,7 @@ def test_autocast_differs_from_bert_on(differing: Report) -> None:
     }
     text = sentence(differing, "autocast/bert")
     assert text.startswith(
-        "Under bfloat16 autocast, the tokens and all 2 weights are identical, but the outputs of "
+        "Under bfloat16 autocast, the tokens and all 2 weight tensors are identical, but the outputs of "
         "BERT's layers differ from encoder layer 0 on, for every input "
         "(“a”, “test input” and 4 passages)"
     )
@@ -376,7 +376,10 @@ def test_rankings_are_compared_query_by_query(tmp_path: Path) -> None:
     assert [c["qid"] for c in found["changed"]] == ["q1", "q0"]
     assert (found["changed"][0]["only_b"], found["changed"][0]["first_rank"]) == ([999], 5)
     text = sentence(report, "float32/rankings")
-    assert "for 3 and the same set for 4; a query has 0.40 passages on one side only" in text
+    assert (
+        "3 of 5 queries get the same top 5 in the same order from both indexes, and 4 the same 5 in any order" in text
+    )
+    assert "0.40 passages of a query are on one side only (0 to 10 are possible)" in text
     assert text.endswith("Only one side answered 1 further query.")
     assert "not measured here" in sentence(report, "quality")
 

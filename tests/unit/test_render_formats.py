@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reportlib.compare.floats import ulp_distance
 from reportlib.render import formats
 
 
@@ -106,6 +109,39 @@ def test_a_distance_in_ulp_is_a_whole_number() -> None:
 )
 def test_tensor_dtypes_are_spelled_as_in_the_post(value: str | None, text: str) -> None:
     assert formats.dtype(value) == text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kind", "across"),
+    [
+        (np.float32(1e-9), np.float32(-1e-9), "float32", True),
+        (np.float32(0.0), np.float32(0.3), "float32", False),
+        (np.float32(1.0), np.float32(1.5), "float32", False),
+        (np.float16(2e-3), np.float16(-1e-3), "float16", True),
+        (np.float16(0.0), np.float16(0.25), "float16", False),
+        (np.float16(100), np.float16(99.5), "float16", False),
+    ],
+)
+def test_only_a_distance_across_zero_is_not_counted(a: Any, b: Any, kind: str, *, across: bool) -> None:
+    distance = int(ulp_distance(np.array([a]), np.array([b]), kind)[0])
+    shown = formats.distance(distance, abs(float(a) - float(b)), kind)
+    assert shown == ("across zero" if across else formats.count(distance))
+
+
+def test_a_distance_of_bfloat16_or_of_another_dtype() -> None:
+    assert formats.distance(30_000, 0.01, "bfloat16") == "across zero"
+    assert formats.distance(3, 0.01, "bfloat16") == "3"
+    assert formats.distance(30_000, 1e-300, "float64") == "30,000"
+    assert formats.distance(30_000, None, "float32") == "30,000"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [(475, "integer", "475"), (33_776, "integer", "33,776"), (5, "integer", "5"), (0.0279, "float", "0.028"),
+     (None, "integer", "–"), (2, "float", "2.0")],
+)  # fmt: skip
+def test_differences_of_integers_are_not_rounded(value: float | None, kind: str, text: str) -> None:
+    assert formats.largest(value, kind) == text
 
 
 def test_shapes_and_lists() -> None:

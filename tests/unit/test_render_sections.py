@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,47 @@ def test_captures_of_two_machines_are_not_passed_over(broken: dict[str, Any]) ->
     assert "Not the whole study" in said
 
 
+def test_only_variables_that_a_reader_would_not_expect_are_news(broken: dict[str, Any]) -> None:
+    report = copy.deepcopy(broken)
+    assert "Variables" not in text(render.first_screen(report))
+    for environment in report["environments"]:
+        environment["environment_variables"]["ATEN_CPU_CAPABILITY"] = "avx2"
+    assert "ATEN_CPU_CAPABILITY=avx2" in text(render.first_screen(report))
+    assert "OMP_NUM_THREADS" not in text(render.first_screen(report))
+    report["environments"][1]["environment_variables"]["ATEN_CPU_CAPABILITY"] = "default"
+    said = text(render.first_screen(report))
+    assert "ATEN_CPU_CAPABILITY=avx2 (PyTorch 2.0.1), ATEN_CPU_CAPABILITY=default (PyTorch 2.1.0)" in said
+
+
+def test_other_kernels_are_named_where_the_reasons_are(broken: dict[str, Any]) -> None:
+    report = broken | {
+        "findings": [
+            finding("autocast/bert", "why", "Under bfloat16 autocast, layers differ."),
+            finding("capability", "why", "Other kernels on each side."),
+        ]
+    }
+    shown = [p.text for p in soup(render.first_screen(report)).select(".answer:nth-of-type(2) p")]
+    assert "Other kernels on each side." in shown
+
+
+def test_names_in_the_title_keep_their_hyphens_on_one_line(broken: dict[str, Any]) -> None:
+    report = copy.deepcopy(broken)
+    report["study"]["title"] = "Comparing colbert-ai <b> artifacts"
+    title = soup(render.first_screen(report)).h1
+    assert title.text == report["study"]["title"]
+    assert [span.text for span in title.select("span.whole")] == ["colbert-ai"]
+
+
+def test_the_findings_say_what_the_first_screen_leaves_out_and_hold_all_in_a_fold(broken: dict[str, Any]) -> None:
+    said = "In float32, all is different."
+    report = broken | {"findings": [finding("float32/final", "what", said), finding("x", "what", "And more.")]}
+    drawn = soup(render.findings(report))
+    assert [li.text for li in drawn.select("ul.sentences li")] == ["And more."]
+    folded = drawn.select_one("details").text
+    assert said in folded
+    assert "And more." in folded
+
+
 def test_a_question_without_a_finding_is_not_answered_by_silence(simple: dict[str, Any]) -> None:
     report = simple | {"findings": [f for f in simple["findings"] if f["question"] != "matter"]}
     assert "No measurement of this study answers that." in text(render.first_screen(report))
@@ -183,12 +225,45 @@ def test_two_shapes_are_shown_instead_of_a_count(broken: dict[str, Any]) -> None
     assert "⊠" in said
 
 
-def test_identical_capture_points_beyond_the_posts_fold_and_others_do_not(simple: dict[str, Any]) -> None:
+def test_capture_points_beyond_the_posts_fold_apart_by_whether_they_are_identical(simple: dict[str, Any]) -> None:
     drawn = soup(render.intermediate_artifacts(simple))
-    folded = [th.code.text for th in drawn.select("details tbody th")]
-    shown = [th.code.text for th in drawn.select("tbody th") if th.find_parent("details") is None]
-    assert "sort_indices" in shown
-    assert "presort_codes" in folded
+    shown = {th.code.text for th in drawn.select("tbody th") if th.find_parent("details") is None}
+    posts = {c["name"] for c in simple["pairs"][0]["precisions"][0]["artifacts"] if c["post"] and not c["final"]}
+    assert shown == posts
+    folded = {
+        details.summary.text: {th.code.text for th in details.select("tbody th")}
+        for details in drawn.select("details")
+        if details.table
+    }
+    unlike = next(names for title, names in folded.items() if "not identical" in title)
+    same = next(names for title, names in folded.items() if "not identical" not in title)
+    assert "sort_indices" in unlike
+    assert "presort_codes" in same
+    assert not same & (unlike | shown)
+
+
+def test_differences_of_integers_are_exact_and_have_no_ulp(broken: dict[str, Any]) -> None:
+    report = copy.deepcopy(broken)
+    artifacts = report["pairs"][0]["precisions"][1]["artifacts"]
+    sorted_codes = next(c for c in artifacts if c["name"] == "sorted_codes")
+    sorted_codes.update(verdict="different", different=7, max_abs=3472, max_ulp=3472)
+    rows = soup(render.intermediate_artifacts(report)).select("tbody tr")
+    row = next(tr for tr in reversed(rows) if tr.th.code.text == "sorted_codes")
+    cells = {td["data-label"].replace("\xa0", " "): td.get_text(" ", strip=True) for td in row.select("td")}
+    assert cells["Largest |A − B|"] == "3,472"
+    assert cells["Largest ULP"] == "–"
+
+
+def test_a_distance_across_zero_is_named_instead_of_counted(broken: dict[str, Any]) -> None:
+    report = copy.deepcopy(broken)
+    artifacts = report["pairs"][0]["precisions"][1]["artifacts"]
+    centroids = next(c for c in artifacts if c["artifact"] == "index/centroids")
+    for side in ("a", "b"):
+        centroids[side]["dtype"] = "float16"
+    centroids.update(verdict="different", max_abs=0.37, max_ulp=25_549)
+    said = text(render.final_artifacts(report))
+    assert "across zero" in said
+    assert "25,549" not in said
 
 
 @pytest.mark.parametrize(
@@ -388,3 +463,23 @@ def test_commands_to_reproduce_name_this_study(simple: dict[str, Any]) -> None:
     said = soup(render.reproduce(report)).get_text()
     assert "reportlib run reports/torch-2.0.1-vs-2.1.0/study.toml --device cuda" in said
     assert "-p precision float32 -p passages 800" in said
+    assert "-p device cuda" in said
+    assert "-p threads 2" in said
+    assert "-p nbits 4" in said
+    assert "FOLDER" not in said
+    assert "variables" not in said
+
+
+def test_the_commands_of_one_arm_set_the_variables_that_it_had(simple: dict[str, Any]) -> None:
+    report = copy.deepcopy(simple)
+    report["environments"][0]["environment_variables"]["ATEN_CPU_CAPABILITY"] = "it's"
+    command = soup(render.reproduce(report)).get_text().partition("papermill")[2].replace("\\\n", " ")
+    words = shlex.split(command)
+    assert json.loads(words[words.index("-y") + 1].partition(": ")[2]) == {"ATEN_CPU_CAPABILITY": "it's"}
+
+
+def test_orders_of_other_codes_are_not_set_side_by_side(broken: dict[str, Any]) -> None:
+    drawn = soup(render.sort_order(broken))
+    assert "differ before they are sorted" in drawn.text
+    again = next(d for d in drawn.select("details") if "same steps" in d.summary.text)
+    assert len(again.select("tbody tr")) == 9

@@ -121,7 +121,7 @@ def _entering(part: Facts) -> tuple[str, tuple[str, ...]]:
         what += ["some weights"] if weights and not weights["identical"] else []
         return f"{listing(what)} differ before BERT runs, and ", pointers
     same = ["the tokens"] if len(known) == len(names) else []
-    same += [f"all {weights['total']:,} weights"] if weights else []
+    same += [f"all {weights['total']:,} weight tensors"] if weights else []
     return (f"{listing(same)} are identical, but " if same else ""), pointers
 
 
@@ -169,7 +169,7 @@ def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     place = "On this machine" if report["platform"]["one_machine"] else "On their machines"
     sentence = (
         f"{place} {names[0]} reports {a} kernels and {names[1]} {b} kernels; "
-        "this study does not show whether that is a reason for any difference."
+        "whether that is a reason, this study does not show."
     )
     evidence = ("/platform/capability", f"/pairs/{number}/environment_differences")
     yield Finding(f"{pair['b']}/capability", "why", sentence, evidence)

@@ -24,9 +24,9 @@ def rankings(part: Facts) -> Iterator[Finding]:
         )
     else:
         sentence = (
-            f"{part.title}, searching both indexes with {queries} gives the same top {k} in the "
-            f"same order for {data['same_order']:,} and the same set for {data['same_set']:,}; "
-            f"a query has {data['symmetric_difference']:.2f} passages on one side only, on average "
+            f"{part.title}, {data['same_order']:,} of {queries} get the same top {k} in the same order "
+            f"from both indexes, and {data['same_set']:,} the same {k} in any order. On average "
+            f"{data['symmetric_difference']:.2f} passages of a query are on one side only "
             f"(0 to {2 * k} are possible)."
         )
     if data["queries_missing"]:
@@ -61,8 +61,8 @@ def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> F
         )
     elif known:
         sentence = (
-            "This study did not score its rankings with relevance judgements: whether the change "
-            "makes retrieval better or worse is not measured here."
+            "Whether the change makes retrieval better or worse is not measured here. This study did not "
+            "score its rankings with relevance judgements."
         )
     else:
         sentence = "This study did not search, so nothing is measured of the effect on retrieval."

@@ -42,10 +42,16 @@ def _sufficient(part: Facts, number: int, arm: Mapping[str, Any]) -> Finding:
 def _insufficient(part: Facts, number: int, arm: Mapping[str, Any]) -> Finding:
     left = arm["final_total"] - arm["final_identical"]
     verb = "differs" if left == 1 else "differ"
+    left_of = f"all {left}" if left == arm["final_total"] else f"{left} of {arm['final_total']}"
     sentence = (
         f"{part.title}, putting only {code(arm['points'])} of {part.a} into {part.b} is not "
-        f"enough: {left} of {arm['final_total']} final artifacts still {verb}."
+        f"enough: {left_of} final artifacts still {verb}."
     )
+    if {"A4", "F4"} <= set(arm["posts"]):
+        sentence += (
+            " The post of 13 September (F4) found the index identical after this swap; that of 18 August (A4), "
+            "on another pair of versions, did not."
+        )
     return _finding(part, number, arm, sentence)
 
 
