@@ -52,11 +52,16 @@ def roots(
 def answer(found: Comparison) -> list[str]:
     """Return what was found, in plain sentences: first the whole, then each pass."""
     sides = " and ".join(
-        f"{side['arm']['environment']} (torch {side['torch']['version']})" for side in (found.a, found.b)
+        f"{side['arm']['environment']} (torch {side['torch']['version']}, {side['torch']['cpu_capability']} kernels)"
+        for side in (found.a, found.b)
     )
-    capability = sorted({str(side["torch"]["cpu_capability"]) for side in (found.a, found.b)})
-    where = f"{found.a['arm']['precision']}, {found.a['arm']['device']}, {' and '.join(capability)} kernels"
-    sentences = [f"{sides}, {where}: {VERDICTS[found.verdict]}."]
+    arm = found.a["arm"]
+    sentences = [f"{sides}, {arm['precision']} on {arm['device']}: {VERDICTS[found.verdict]}."]
+    if found.a["torch"]["cpu_capability"] != found.b["torch"]["cpu_capability"]:
+        sentences.append(
+            "The two chose kernels of different instruction sets, which alone can be the reason. With"
+            " ATEN_CPU_CAPABILITY=avx2 both use the same; ONEDNN_MAX_CPU_ISA=AVX2 does that for oneDNN's kernels."
+        )
     return sentences + [_pass_sentence(entry) for entry in found.passes]
 
 
@@ -69,7 +74,7 @@ def _pass_sentence(entry: PassComparison) -> str:
     if entry.moved:
         parts.append(f"{len(entry.moved):,} run in another order")
     if entry.out_of_reach_b:
-        parts.append(f"{entry.out_of_reach_b:,} come after a difference and cannot be judged by their own")
+        parts.append(f"{entry.out_of_reach_b:,} read what a difference changed, and cannot be judged by hashes")
     return f"- {entry.description}: {'; '.join(parts)}."
 
 
