@@ -28,7 +28,7 @@ _TORCH_VALUES = (
 class Storages:
     """Numbers for the memory behind tensors, no number used twice.
 
-    A weak reference to each storage is held. It does not keep the memory, only the address of the storage's own
+    A weak reference to each living storage is held. It does not keep the memory, only the address of the storage's own
     record: without it a new storage could take the address of a freed one, and data would seem to flow between them.
     """
 
@@ -44,6 +44,9 @@ class Storages:
         reference = StorageWeakRef(storage)
         known = self._known.get(reference.cdata)
         if known is None:
+            # References to freed storages are dropped at once: the small records they keep would lie between large
+            # blocks of the heap, which then grows from layer to layer.
+            self._known = {address: pair for address, pair in self._known.items() if not pair[1].expired()}
             self._known[reference.cdata] = known = (self._next, reference)
             self._next += 1
         return known[0]

@@ -121,6 +121,18 @@ def test_a_view_writes_to_nothing_and_shares_its_memory(traces):
         assert view.outputs[0].storage == view.inputs[0].storage
 
 
+def test_no_storage_has_the_number_of_one_that_was_freed(traces):
+    """New memory often takes the address of freed memory; data must not seem to flow from the one to the other."""
+    seen: set[int] = set()
+    for operation in stream(traces("nothing"), "net"):
+        read = {tensor.storage for tensor in operation.inputs}
+        new = {tensor.storage for tensor in operation.outputs} - read
+        assert not new & seen
+        assert new <= set(operation.written)
+        seen |= read | new
+    assert len(seen) > 20
+
+
 def test_inference_mode_is_recorded_too(traces):
     trace = traces("inference")
     assert trace.passes["net"].output.sha256 == traces("nothing").passes["net"].output.sha256
@@ -157,6 +169,7 @@ def test_both_versions_are_compared_and_every_operation_is_accounted_for(roots, 
         assert entry["matched"] + listed + entry["out_of_reach_b"] == entry["operations_b"] > 300
         assert bool(entry["roots"]) == (entry["verdict"] == "root")
         assert entry["roots"] or entry["same_output"]
+        assert any(root["reaches_output"] for root in entry["roots"]) != entry["same_output"]
         for root in entry["roots"]:
             assert [t["sha256"] for t in root["inputs_a"]] == [t["sha256"] for t in root["inputs_b"]]
             assert root["outputs_a"] != root["outputs_b"]
