@@ -24,14 +24,17 @@ def home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(home: Path) -> Run:
-    """Run a program as `reportlib run` does: the host's programs first, the project's kernels known."""
+def run() -> Run:
+    """Run a program as `reportlib run` does: the host's programs first, the project's kernels known.
+
+    It does not ask for `home`, which some files replace by an empty one of their own.
+    """
 
     def start(*command: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**host_variables(home), **extra},
+            env={**host_variables(project_home()), **extra},
             capture_output=True,
             text=True,
             timeout=1200,
