@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 
-import reportlib
 from reportlib import checkpoints, collections
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
@@ -24,6 +23,7 @@ from reportlib.errors import CollectionError, StudyError
 from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project, parameter_names, refuse_unknown
 from reportlib.store import canonical_json, digest, digest_file
 from reportlib.study import Arm, Study
+from reportlib.workflow.code import code_digest
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
 #: What a capture's bytes depend on, and what a report's.
@@ -165,7 +165,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "page": planner.relative(study.folder / "index.html"),
         "capture_notebook": str(CAPTURE_NOTEBOOK),
         "compare_notebook": str(COMPARE_NOTEBOOK),
-        "report_digest": digest((_code(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()),
+        "report_digest": digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()),
     }
     path = folder / "plan.json"
     _write(path, json.dumps(plan, indent=1))
@@ -241,7 +241,7 @@ class _Planner:
             "environment": self.environments[arm.environment],
             "collection": self.inputs.collection.sha256,
             "checkpoint": self.inputs.checkpoint.sha256,
-            "code": _code(_CAPTURE_CODE) + digest_file(self.root / CAPTURE_NOTEBOOK),
+            "code": code_digest(_CAPTURE_CODE) + digest_file(self.root / CAPTURE_NOTEBOOK),
             "donors": [self.capture(donor).name for donor in self.donors(arm)],
         }
         key = digest(canonical_json(content).encode())[:16]
@@ -260,17 +260,6 @@ def _environment_digest(spec: EnvironmentSpec, home: Path) -> str:
         return digest(canonical_json([record.python, dict(record.packages), dict(record.conda_packages)]).encode())
     lock = digest_file(spec.lock_path) if spec.lock_path.exists() else ""
     return digest((spec.digest + lock).encode())
-
-
-def _code(names: tuple[str, ...]) -> str:
-    """Hash the package's source files under `names`."""
-    package = Path(reportlib.__file__).parent
-    files: list[Path] = []
-    for name in names:
-        path = package / name
-        files += [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file() and f.suffix != ".pyc"]
-    lines = [f"{file.relative_to(package)} {digest_file(file)}" for file in sorted(files)]
-    return digest("\n".join(lines).encode())
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from filelock import FileLock
 
-import reportlib
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.collections.reading import PASSAGES, read_passages
 from reportlib.environments.kernels import process_environment
@@ -19,6 +18,7 @@ from reportlib.errors import CaptureError, CheckpointError, StoreError
 from reportlib.store import canonical_json, digest, digest_file
 from reportlib.study import VARIABLES
 from reportlib.trace.format import Trace
+from reportlib.workflow.code import code_digest
 
 #: What a trace's content depends on. `reportlib.trace` takes its inputs and precisions from `reportlib.capture`.
 _TRACE_CODE = ("trace", "capture", "collections/reading.py", "store.py")
@@ -119,20 +119,12 @@ def _address(record: EnvironmentRecord, order: TraceOrder, inputs: PreparedInput
         "environment": [record.backend, record.python, dict(record.packages), dict(record.conda_packages)],
         "order": [order.precision, order.passages, order.device, order.threads],
         "inputs": inputs.digest(),
-        "code": _code(),
+        "code": code_digest(_TRACE_CODE),
         "variables": {name: environ[name] for name in VARIABLES if name in environ},
         "machine": [cpu_name(), instruction_sets()],
     }
     key = digest(canonical_json(content).encode())[:16]
     return home / "traces" / f"{record.name}-{order.precision}-{key}"
-
-
-def _code() -> str:
-    package = Path(reportlib.__file__).parent
-    files = [file for name in _TRACE_CODE for file in ([package / name] if name.endswith(".py") else [])]
-    files += [file for name in _TRACE_CODE for file in (package / name).rglob("*.py")]
-    lines = [f"{file.relative_to(package)} {digest_file(file)}" for file in sorted(files)]
-    return digest("\n".join(lines).encode())
 
 
 def _find_or_record(

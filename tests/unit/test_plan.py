@@ -120,7 +120,7 @@ def test_a_study_outside_a_project_is_refused(tmp_path):
 
 def test_code_of_the_capture_is_part_of_its_address(project, monkeypatch):
     before = captures(planned(project))
-    monkeypatch.setattr(plan, "_code", lambda names: "other" if "capture" in names else "same")
+    monkeypatch.setattr(plan, "code_digest", lambda names: "other" if "capture" in names else "same")
     assert all(captures(planned(project))[name] != before[name] for name in before)
 
 
