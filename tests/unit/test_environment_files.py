@@ -193,7 +193,9 @@ def test_a_lock_for_another_platform_is_refused(tmp_path: Path, monkeypatch: pyt
         read_lock(load_spec("torch9", tmp_path))
 
 
-# -- the two files that come with the project -------------------------------------------------------
+# -- the files that come with the project -----------------------------------------------------------
+
+TORCH = {"torch201": "2.0.1", "torch210": "2.1.0", "torch222": "2.2.2", "torch271": "2.7.1", "torch280": "2.8.0"}
 
 
 def brought_by_torch(name: str) -> bool:
@@ -201,10 +203,14 @@ def brought_by_torch(name: str) -> bool:
     return name.startswith("nvidia-") or name in ("torch", "triton", "cmake", "lit", "wheel")
 
 
-@pytest.mark.parametrize(("name", "torch"), [("torch201", "2.0.1"), ("torch210", "2.1.0")])
-def test_the_projects_files_are_exact_and_their_locks_fit(name: str, torch: str) -> None:
+def test_every_environment_file_of_the_project_is_looked_at_here() -> None:
+    assert spec_names(REPOSITORY) == sorted(TORCH)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_the_projects_files_are_exact_and_their_locks_fit(name: str) -> None:
     spec = load_spec(name, REPOSITORY)
-    assert spec.pins["torch"] == torch
+    assert spec.pins["torch"] == TORCH[name]
     assert len(spec.pins) == len(spec.pip)
     assert all("=" in text for text in spec.conda)
     lock = read_lock(spec)
@@ -212,18 +218,29 @@ def test_the_projects_files_are_exact_and_their_locks_fit(name: str, torch: str)
     assert "sentence-transformers" not in lock.pins
 
 
-def test_the_projects_environments_differ_in_torch_and_in_what_torch_brings_only() -> None:
-    first, second = (load_spec(name, REPOSITORY) for name in ("torch201", "torch210"))
-    assert set(first.pip) ^ set(second.pip) == {"torch==2.0.1", "torch==2.1.0"}
+@pytest.mark.parametrize("name", [name for name in TORCH if name != "torch201"])
+def test_the_projects_environments_differ_in_torch_and_in_what_torch_brings_only(name: str) -> None:
+    """Whatever else differed would be a rival explanation of every difference that a study finds."""
+    first, second = load_spec("torch201", REPOSITORY), load_spec(name, REPOSITORY)
+    assert set(first.pip) ^ set(second.pip) == {"torch==2.0.1", f"torch=={TORCH[name]}"}
     differing = {conda_name(text) for text in set(first.conda) ^ set(second.conda)}
     assert differing == {"cuda-nvcc", "cuda-libraries-dev"}
+    assert set(first.channels) ^ set(second.channels) == {first.channels[0], second.channels[0]}
     pins = [read_lock(spec).pins for spec in (first, second)]
     common = [{k: v for k, v in found.items() if not brought_by_torch(k)} for found in pins]
     assert common[0] == common[1]
     assert len(common[0]) > 80
 
 
-@pytest.mark.parametrize("name", ["torch201", "torch210"])
+@pytest.mark.parametrize("name", TORCH)
+def test_the_cuda_compiler_is_of_the_version_that_torch_brings(name: str) -> None:
+    spec = load_spec(name, REPOSITORY)
+    runtime = next(v for k, v in read_lock(spec).pins.items() if k.startswith("nvidia-cuda-runtime-"))
+    nvcc = next(text.partition("=")[2] for text in spec.conda if conda_name(text) == "cuda-nvcc")
+    assert nvcc.split(".")[:2] == runtime.split(".")[:2]
+
+
+@pytest.mark.parametrize("name", TORCH)
 def test_conda_env_create_can_read_the_projects_files(name: str) -> None:
     content = yaml.safe_load((REPOSITORY / f"environment-{name}.yml").read_text())
     assert set(content) == {"name", "channels", "dependencies"}
