@@ -21,7 +21,7 @@ from typing import Any
 from reportlib.errors import StoreError
 from reportlib.store import MANIFEST, digest_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TRACE_FILE = "trace.jsonl"
 
 
@@ -66,7 +66,11 @@ class Operation:
     name, overload : str
         As the dispatcher knows it: ``aten::add``, ``Tensor``; the default overload is empty.
     module : str
-        Dotted name of the innermost module whose ``forward`` was running; empty outside of all.
+        Dotted name of the innermost module whose ``forward`` was running, or of colbert-ai's function in an index
+        pass; empty outside of all.
+    source : str
+        The innermost line of Python that is neither torch's nor reportlib's: ``transformers/activations.py:78: return
+        self.act(input)``. Starts with the package's folder.
     arguments : mapping
         By the schema's names, those left out that have the schema's default. Tensors are ``{"tensor": index into
         inputs}``, floats ``{"float": hexadecimal}``, and dtypes, devices, layouts and memory formats say what they are.
@@ -84,6 +88,7 @@ class Operation:
     name: str
     overload: str
     module: str
+    source: str
     arguments: Mapping[str, Any]
     inputs: tuple[TensorRecord, ...]
     result: Any
@@ -108,12 +113,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class RecordedPass:
-    """One recorded forward pass.
+    """One recorded pass.
 
     Attributes
     ----------
     slug, description : str
         Name of its folder, and what it is in words.
+    kind : str
+        ``forward``, or ``index``: colbert-ai's indexing of given embeddings.
     given : mapping of str to str
         sha256 of each tensor that went in, by name.
     output : TensorRecord
@@ -132,6 +139,7 @@ class RecordedPass:
 
     slug: str
     description: str
+    kind: str
     given: Mapping[str, str]
     output: TensorRecord
     output_untraced: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from reportlib.errors import CaptureError
 from reportlib.store import digest_file
 from reportlib.trace.format import Operation, RecordedPass
 from reportlib.trace.operations import UNWRITTEN, Canonical, Storages, describe, mutated_tensors
+from reportlib.trace.passes import Pass
+from reportlib.trace.source import source_line
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc]
@@ -44,25 +46,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.count = 0
         self.storages = Storages()
 
-    def watch(self, model: torch.nn.Module, stack: ExitStack) -> None:
-        """Know which module of `model` is running, until `stack` is closed."""
-        for name, module in model.named_modules():
-            stack.callback(module.register_forward_pre_hook(self._enter(name)).remove)
-            stack.callback(module.register_forward_hook(self._leave).remove)
-
-    def _enter(self, name: str) -> Callable[..., None]:
-        def enter(_module: torch.nn.Module, _args: Any) -> None:
-            self.modules.append(name)
-
-        return enter
-
-    def _leave(self, _module: torch.nn.Module, _args: Any, _output: Any) -> None:
-        self.modules.pop()
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs, schema = kwargs or {}, func._schema
+        kwargs, schema, source = kwargs or {}, func._schema, source_line()
         given: list[torch.Tensor] = []
         arguments = Canonical(given).arguments(schema, args, kwargs)
         inputs = tuple(describe(tensor, self.storages) for tensor in given)
@@ -83,6 +70,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             name=schema.name,
             overload=schema.overload_name,
             module=self.modules[-1] if self.modules else "",
+            source=source,
             arguments=arguments,
             inputs=inputs,
             result=result,
@@ -94,29 +82,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         return returned
 
 
-def record(
-    call: Callable[[], torch.Tensor],
-    model: torch.nn.Module,
-    file: Path,
-    *,
-    slug: str,
-    description: str,
-    given: Mapping[str, torch.Tensor],
-) -> RecordedPass:
-    """Run `call` twice, first without and then with a recorder, and write its operations to `file`.
+def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
+    """Run a pass twice, first without and then with a recorder, and write its operations to `file`.
 
     Parameters
     ----------
-    call : callable
-        Runs the pass and returns its output. It must enter ``no_grad`` and autocast itself.
+    entry : Pass
+        What to run.
     model : torch.nn.Module
-        In evaluation mode. Names of its modules go into the trace.
+        The model that it runs.
     file : Path
         JSON lines; written as the operations run.
-    slug, description : str
-        For the manifest.
-    given : mapping of str to torch.Tensor
-        What the pass reads beside the model's weights.
 
     Returns
     -------
@@ -130,19 +106,20 @@ def record(
     """
     if any(module.training for module in model.modules()):
         raise CaptureError("the model is in training mode, where dropout is random", "call model.eval() first")
-    hashes = {name: tensor_digest(tensor) for name, tensor in given.items()}
+    hashes = {name: tensor_digest(tensor) for name, tensor in entry.given.items()}
     started = time.perf_counter()
-    untraced = tensor_digest(call())
-    seconds_untraced, peak_untraced = time.perf_counter() - started, _peak_bytes()
+    untraced = tensor_digest(entry.call())
+    seconds_untraced, peak_untraced = time.perf_counter() - started, peak_bytes()
     started = time.perf_counter()
     with file.open("w", encoding="utf-8") as lines, ExitStack() as stack:
         recorder = Recorder(lambda operation: _write(lines, operation))
-        recorder.watch(model, stack)
+        entry.watch(recorder.modules, stack)
         with recorder:
-            output = call()
+            output = entry.call()
     return RecordedPass(
-        slug=slug,
-        description=description,
+        slug=entry.slug,
+        description=entry.description,
+        kind=entry.kind,
         given=hashes,
         output=describe(output, recorder.storages),
         output_untraced=untraced,
@@ -151,7 +128,7 @@ def record(
         seconds_untraced=round(seconds_untraced, 4),
         seconds_traced=round(time.perf_counter() - started, 4),
         peak_bytes_untraced=peak_untraced,
-        peak_bytes_traced=_peak_bytes(),
+        peak_bytes_traced=peak_bytes(),
     )
 
 
@@ -159,6 +136,7 @@ def _write(lines: Any, operation: Operation) -> None:
     lines.write(operation.to_json() + "\n")
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the greatest resident memory that this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -140,7 +140,7 @@ def _find_or_record(
     options = {"environment": record.name, "checkpoint": inputs.checkpoint, "collection": inputs.collection,
                "output": folder, "precision": order.precision, "passages": order.passages, "device": order.device,
                "threads": order.threads}  # fmt: skip
-    command = [str(record.python_program), "-m", "reportlib.trace"]
+    command = [str(record.python_program), "-m", "reportlib.trace", "record"]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
     variables = process_environment(record, home, threads=order.threads)
     tail: list[str] = []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reportlib.trace.format import TraceWriter
+from reportlib.trace.passes import Pass, watch_modules
 from reportlib.trace.recorder import record
 
 LAYERS = 3
@@ -102,8 +104,8 @@ def trace(folder: Path, net: Net, plant: Plant, call_mode: Any = torch.no_grad) 
 
     with TraceWriter(folder) as writer, plant:
         net.eval()
-        entry = record(call, net, writer.file("net"), slug="net", description="net", given={"x": x})
-        writer.add(entry)
+        entry = Pass("net", "net", "forward", {"x": x}, call, partial(watch_modules, net))
+        writer.add(record(entry, net, writer.file("net")))
         writer.describe(arm={}, torch={"version": torch.__version__, "cpu_capability": ""}, inputs={})
 
 

@@ -61,7 +61,7 @@ class Machine:
         tensors = {f"in{index}": {"tensor": index} for index in range(len(inputs))}
         outputs, position = (output.record(),), len(self.operations)
         self.operations.append(
-            Operation(position, f"aten::{name}", "", self.module, {**tensors, **arguments}, before, {"tensor": 0},
+            Operation(position, f"aten::{name}", "", self.module, "", {**tensors, **arguments}, before, {"tensor": 0},
                       outputs, written)
         )  # fmt: skip
         return output
@@ -122,7 +122,7 @@ class Network:
 def entry(operations: list[Operation], output: TensorRecord, **changed: Any) -> RecordedPass:
     """A manifest's entry for a recorded pass."""
     known: dict[str, Any] = {
-        "slug": "planted", "description": "planted", "given": {"token_ids": "0"}, "output": output,
+        "slug": "planted", "description": "planted", "kind": "forward", "given": {"token_ids": "0"}, "output": output,
         "output_untraced": output.sha256, "operations": len(operations), "sha256": "", "seconds_untraced": 1.0,
         "seconds_traced": 2.0, "peak_bytes_untraced": 1, "peak_bytes_traced": 2,
     }  # fmt: skip
