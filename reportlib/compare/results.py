@@ -124,11 +124,26 @@ def describe(found: TensorComparison) -> str:
     if found.a.dtype != found.b.dtype:
         return (
             f"The dtypes differ: {found.a.dtype} in A, {found.b.dtype} in B. "
-            f"{found.different:,} of {found.elements:,} values differ{_by_at_most(found)}."
+            f"{_differ(found.different, found.elements, 'value')}{_by_at_most(found)}."
         )
     if found.default is None:
         return _integers(found)
     return _floats(found)
+
+
+def _differ(part: int | None, whole: int | None, noun: str) -> str:
+    """Return ``The one value differs``, ``All 96 values differ``, ``1 of 96 values differs``."""
+    part, whole = part or 0, whole or 0
+    verb = "differs" if part == 1 else "differ"
+    if part == whole > 0:
+        return f"The one {noun} differs" if whole == 1 else f"All {whole:,} {noun}s differ"
+    return f"{part:,} of {whole:,} {noun}{'s' * (whole != 1)} {verb}"
+
+
+def _times(factor: float) -> str:
+    """Return a factor as a reader says it: ``11.4``, ``4,390``; powers of ten only from a million on."""
+    rounded = float(f"{factor:.3g}")
+    return f"{rounded:,.0f}" if 100 <= rounded < 1e6 else f"{rounded:.3g}"
 
 
 def _typed(side: Side) -> str:
@@ -146,7 +161,7 @@ def _nans(found: TensorComparison) -> str:
 
 
 def _integers(found: TensorComparison) -> str:
-    text = f"{found.different:,} of {found.elements:,} elements differ"
+    text = _differ(found.different, found.elements, "element")
     if found.same_set == "whole":
         return f"{text}; both sides hold the same numbers in another order."
     if found.same_set == "per group":
@@ -158,9 +173,9 @@ def _integers(found: TensorComparison) -> str:
 
 def _floats(found: TensorComparison) -> str:
     if found.different == 0:
-        text = f"{found.different_bits:,} of {found.elements:,} elements differ in their bytes"
-        return f"{text}, no value does."
-    text = f"{found.different:,} of {found.elements:,} values differ{_by_at_most(found)}"
+        whose = "its" if found.different_bits == 1 else "their"
+        return f"{_differ(found.different_bits, found.elements, 'element')} in {whose} bytes, no value does."
+    text = f"{_differ(found.different, found.elements, 'value')}{_by_at_most(found)}"
     if found.max_ulp and found.max_ulp <= TELLING_ULP:
         text += f" ({found.max_ulp:,} ULP)"
     if found.tolerance:
@@ -169,5 +184,5 @@ def _floats(found: TensorComparison) -> str:
         return f"{text}; no tolerance passes." + _nans(found)
     return (
         f"{text}; neither tolerance passes: it would take atol = {found.smallest_atol:.3g} with "
-        f"rtol = 0, or {found.bnb_factor or 0:.3g} times the bnb tolerance."
+        f"rtol = 0, or {_times(found.bnb_factor or 0)} times the bnb tolerance."
     )

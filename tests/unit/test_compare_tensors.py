@@ -210,6 +210,27 @@ def test_one_ulp_in_one_place_is_found_and_measured(dtype: str) -> None:
     assert found.tolerance == {"float16": "bnb"}.get(dtype, "default")
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ([1.0], [1.5], "The one value differs, by 0.5 at most"),
+        ([1.0, 2.0], [1.5, 2.5], "All 2 values differ, by 0.5 at most"),
+        ([1.0, 2.0], [1.0, 2.5], "1 of 2 values differs, by 0.5 at most"),
+        ([1.0, 2.0, 3.0], [1.0, 2.5, 3.5], "2 of 3 values differ, by 0.5 at most"),
+        ([0.0], [-0.0], "The one element differs in its bytes, no value does."),
+    ],
+)
+def test_a_sentence_counts_as_a_person_would(a: list[float], b: list[float], said: str) -> None:
+    assert describe(compare(np.array(a, np.float32), np.array(b, np.float32))).startswith(said)
+
+
+def test_a_factor_is_no_power_of_ten_where_a_person_would_write_it_out() -> None:
+    found = compare(np.array([1.0], np.float32), np.array([1.1], np.float32))
+    assert found.bnb_factor is not None
+    assert found.bnb_factor > 1000
+    assert f"or {float(f'{found.bnb_factor:.3g}'):,.0f} times the bnb tolerance" in describe(found)
+
+
 def test_negative_zero_is_other_bytes_and_the_same_value() -> None:
     a, b = np.zeros(10, np.float32), np.zeros(10, np.float32)
     b[4] = -0.0
