@@ -79,11 +79,11 @@ class Loaded:
         return {"name": self.request.arm, **{name: settings[name] for name in _ARM}}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which passes run, and how."""
+def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add the options that say which passes run, and how; `required` is whether there must be inputs."""
     parser.add_argument("--environment", default="environment", help="name of the arm's environment")
-    parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--collection", required=True)
+    parser.add_argument("--checkpoint", required=required, default="")
+    parser.add_argument("--collection", required=required, default="")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--passages", type=int, default=32, help="how many make the batch")
