@@ -62,12 +62,20 @@ class StoreError(ReportlibError):
     """A capture folder that is incomplete, damaged or of another schema."""
 
 
+class IndexFileError(ReportlibError):
+    """A ColBERT index folder, or a file in it, that is missing, damaged or not of a kind that is read."""
+
+
 class DiskSpaceError(ReportlibError):
     """Not enough room on a disk for what is about to be written."""
 
 
 class ComparisonError(ReportlibError):
     """Captures that cannot be set side by side."""
+
+
+class RequirementError(ReportlibError):
+    """A requirement of a gate that cannot be understood."""
 
 
 class RunError(ReportlibError):

@@ -1,0 +1,185 @@
+"""The files of a ColBERT index folder, as colbert-ai 0.2 writes them.
+
+::
+
+    metadata.json      the settings and sizes, written last     plan.json       the settings, written first
+    N.codes.pt         centroid ids, int32                      N.residuals.pt  packed residuals, uint8
+    doclens.N.json     token embeddings per passage             N.metadata.json sizes of chunk N
+    centroids.pt   avg_residual.pt   buckets.pt (cutoffs, weights)
+    ivf.pid.pt         (passage ids per centroid, how many)     ivf.pt          the same of token ids: older indexes
+
+Where both are there, ``ivf.pid.pt`` is the one that colbert-ai searches with, and the one read here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reportlib.errors import IndexFileError
+from reportlib.indexes.archive import open_regular
+from reportlib.indexes.torchfile import StoredTensor, tensors_of
+
+#: Chunks that an index may say it has: a hundred times what the largest known ones do.
+MOST_CHUNKS = 100_000
+#: Bytes of a JSON file: a chunk has some 25,000 passages, a few bytes each.
+MOST_JSON = 1 << 28
+_CHUNK_FILE = re.compile(r"(\d{1,6})\.(codes|residuals)\.pt")
+#: Files of layouts that are not read, and what they are.
+_OTHER_LAYOUTS = (
+    ("*.residuals.bn", "colbert-ai's development layout of 2021 (residuals in .bn files)"),
+    ("ivfpq.*.faiss", "ColBERT v1's layout (a faiss index beside uncompressed embeddings)"),
+    ("ivf*.faiss", "ColBERT v1's layout (a faiss index beside uncompressed embeddings)"),
+    ("*.voyager", "PyLate's layout (a voyager index)"),
+)
+
+
+@dataclass(frozen=True)
+class IndexFolder:
+    """A ColBERT index on disk. Make one with `IndexFolder.open`; its files are read when they are asked for.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    metadata : mapping
+        The content of ``metadata.json``.
+    chunks : int
+        How many chunks ``metadata.json`` says there are.
+    ivf_file : str
+        ``ivf.pid.pt`` or ``ivf.pt``.
+    notes : tuple of str
+        What is unusual, and harmless.
+    """
+
+    path: Path
+    metadata: Mapping[str, Any]
+    chunks: int
+    ivf_file: str
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path) -> IndexFolder:
+        """Open the index folder `path`.
+
+        Raises
+        ------
+        IndexFileError
+            When it is no finished index of colbert-ai 0.2; the message says what it is instead, where that is known.
+        """
+        if not path.is_dir():
+            raise IndexFileError(f"{path} is no folder", "give the folder that holds an index's metadata.json")
+        if not (path / "metadata.json").is_file():
+            raise _no_index(path)
+        metadata = read_json(path / "metadata.json")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("config"), dict):
+            raise IndexFileError(f"{path / 'metadata.json'} is not what colbert-ai writes")
+        present = {int(m[1]) for p in path.iterdir() if (m := _CHUNK_FILE.fullmatch(p.name))}
+        chunks = metadata.get("num_chunks", len(present))
+        if type(chunks) is not int or not 0 < chunks <= MOST_CHUNKS:
+            raise IndexFileError(f"{path / 'metadata.json'} says that there are {str(chunks)[:20]} chunks")
+        ivf_file = "ivf.pt" if (path / "ivf.pt").exists() and not (path / "ivf.pid.pt").exists() else "ivf.pid.pt"
+        extra = sorted(n for n in present if n >= chunks)
+        left = f"files of {len(extra)} chunks more than metadata.json counts, left from another run; not compared"
+        return cls(path, metadata, chunks, ivf_file, (left,) if extra else ())
+
+    def setting(self, name: str) -> Any:
+        """Return a setting of the index (``dim``, ``nbits``), or None."""
+        return self.metadata["config"].get(name)
+
+    def files(self, name: str) -> tuple[str, ...]:
+        """Return the names of the files that hold the artifact `name`, in order."""
+        if name in ("codes", "residuals"):
+            return tuple(f"{chunk}.{name}.pt" for chunk in range(self.chunks))
+        if name == "doclens":
+            return tuple(f"doclens.{chunk}.json" for chunk in range(self.chunks))
+        if name in ("ivf", "ivf_lengths"):
+            return (self.ivf_file,)
+        return ("buckets.pt",) if name.startswith("bucket_") else (f"{name}.pt",)
+
+    def tensors(self, name: str) -> tuple[StoredTensor, ...]:
+        """Return the final artifact `name`: one tensor for each of its files.
+
+        Raises
+        ------
+        IndexFileError
+            When a file is missing, damaged or holds something else; of several, the message names the first.
+        """
+        names = self.files(name)
+        absent = [file for file in names if not (self.path / file).exists() and not (self.path / file).is_symlink()]
+        if absent:
+            raise _absent(self.path, names, absent)
+        place, number = {"ivf": (0, 2), "ivf_lengths": (1, 2), "bucket_cutoffs": (0, 2), "bucket_weights": (1, 2)}.get(
+            name, (0, 1)
+        )
+        return tuple(tensors_of(self.path / file, number)[place] for file in names)
+
+    def doclens(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Return how many token embeddings each passage has, int64, chunk by chunk.
+
+        Raises
+        ------
+        IndexFileError
+            When a file is missing, or is not a list of whole numbers.
+        """
+        names = self.files("doclens")
+        absent = [file for file in names if not (self.path / file).exists()]
+        if absent:
+            raise _absent(self.path, names, absent)
+        return tuple(_numbers(self.path / file) for file in names)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file of an index.
+
+    Raises
+    ------
+    IndexFileError
+        When it cannot be read, is larger than `MOST_JSON`, or is no JSON.
+    """
+    with open_regular(path) as handle:
+        data = handle.read(MOST_JSON + 1)
+    if len(data) > MOST_JSON:
+        raise IndexFileError(f"{path} has more than {MOST_JSON:,} bytes")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IndexFileError(f"{path} is damaged: {error}", "copy it again, or index again") from error
+
+
+def _numbers(path: Path) -> npt.NDArray[np.int64]:
+    values = read_json(path)
+    if not isinstance(values, list) or not all(type(v) is int and 0 <= v < 2**31 for v in values):
+        raise IndexFileError(f"{path} is damaged: it is not a list of numbers of token embeddings")
+    return np.array(values, np.int64)
+
+
+def _absent(path: Path, names: tuple[str, ...], absent: list[str]) -> IndexFileError:
+    if len(names) == 1:
+        return IndexFileError(f"{path} has no {absent[0]}", "copy the whole index again, or index again")
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    return IndexFileError(
+        f"{path} has no {absent[0]}{more}; its metadata.json says that there are {len(names):,} chunks",
+        "copy the whole index again, or index again",
+    )
+
+
+def _no_index(path: Path) -> IndexFileError:
+    """Return what a folder without ``metadata.json`` is."""
+    if (path / "manifest.json").is_file() and (path / "index").is_dir():
+        return IndexFileError(f"{path} is a capture", f"give the index folder in it: {path / 'index'}")
+    for pattern, what in _OTHER_LAYOUTS:
+        if next(path.glob(pattern), None) is not None:
+            return IndexFileError(f"{path} has {what}, which is not read", "index again with colbert-ai 0.2")
+    if (path / "plan.json").is_file():
+        return IndexFileError(
+            f"{path} is an index that was not finished: it has a plan.json and no metadata.json", "index again"
+        )
+    return IndexFileError(f"{path} is no ColBERT index: it has no metadata.json", "give the folder that holds one")

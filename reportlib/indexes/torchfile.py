@@ -1,0 +1,212 @@
+"""Files that ``torch.save`` wrote, read with numpy alone: tensors are mapped, nothing is run.
+
+Looked at first, and why they are not used: `ptloader` 0.3.0 loads such files as numpy arrays, but copies every
+tensor into memory, checks neither a view's bounds nor an archive's sizes, knows no bfloat16 and needs numpy 2;
+`tinygrad` can load them, as a part of a whole framework; `fickling`, `picklescan` and `modelscan` judge a pickle
+without reading its tensors; torch's own ``weights_only`` needs torch.
+
+Read: the zip format, torch's default since 1.6 and so what every colbert-ai 0.2 wrote. Refused by name: the
+format from before (colbert-ai never asks for it), compressed records, big-endian files, TorchScript, and
+every type but plain tensors (no parameters, sparse, quantized or complex tensors).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from reportlib.errors import IndexFileError
+from reportlib.indexes.archive import Record, open_regular, read_records, read_small
+from reportlib.indexes.pickles import TensorReference, read_pickle
+from reportlib.store import CARRIERS, Tensor
+
+#: A tensor that does not lie in one piece is copied when it is read, up to this many bytes.
+MOST_COPIED = 1 << 28
+#: Bytes of a storage that are summed at a time.
+_STEP = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file: what it is, and where its bytes lie. Nothing is read before `open`.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    record : Record
+        Of the tensor's storage, whose bytes may be more than the tensor's.
+    dtype : str
+        A key of `reportlib.store.CARRIERS`.
+    shape : tuple of int
+        Length of each axis.
+    strides : tuple of int
+        In elements.
+    offset : int
+        Of the first element in the storage, in elements.
+    device : str
+        Where the tensor lay when it was saved: ``cpu``, ``cuda:0``. It changes nothing about the bytes.
+    """
+
+    path: Path
+    record: Record
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    device: str
+
+    @property
+    def size(self) -> int:
+        """How many elements the tensor has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the tensor has."""
+        return self.size * CARRIERS[self.dtype].itemsize
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether the elements lie one after another in C order."""
+        step = 1
+        for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if length > 1 and stride != step:
+                return False
+            step *= length
+        return True
+
+    def open(self, *, check: bool = True) -> Tensor:
+        """Map the tensor, having read its storage once and checked the CRC-32.
+
+        Parameters
+        ----------
+        check : bool
+            False where this file was checked before.
+
+        Returns
+        -------
+        Tensor
+            In C order; a read-only memory map, except where it does not lie in one piece (then a copy) or is empty.
+
+        Raises
+        ------
+        IndexFileError
+            When the bytes are not those that were saved, or a copy would be larger than `MOST_COPIED`.
+        """
+        storage = self._storage()
+        if check:
+            self._check(storage)
+        carrier = CARRIERS[self.dtype]
+        if self.size == 0:
+            return Tensor(np.empty(self.shape, carrier), self.dtype)
+        elements = storage.view(carrier)
+        if self.in_one_piece:
+            return Tensor(elements[self.offset : self.offset + self.size].reshape(self.shape), self.dtype)
+        if self.nbytes > MOST_COPIED:
+            raise IndexFileError(
+                f"{self.path}: a tensor of {self.nbytes:,} bytes does not lie in one piece",
+                "load it with a torch that you trust it to, and save its .contiguous()",
+            )
+        strides = tuple(step * carrier.itemsize for step in self.strides)
+        view = np.lib.stride_tricks.as_strided(elements[self.offset :], self.shape, strides, writeable=False)
+        return Tensor(np.ascontiguousarray(view), self.dtype)
+
+    def _storage(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        if self.record.size == 0:
+            return np.empty(0, np.uint8)
+        try:
+            with open_regular(self.path) as handle:
+                mapped = np.memmap(handle, np.uint8, "r", self.record.offset, (self.record.size,))
+        except (OSError, ValueError) as error:
+            raise IndexFileError(f"{self.path} can no longer be read: {error}") from error
+        # Slicing numpy's memmap class costs several times what slicing an array does.
+        return np.asarray(mapped)
+
+    def _check(self, storage: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        total = 0
+        for start in range(0, storage.size, _STEP):
+            total = zlib.crc32(storage[start : start + _STEP].data, total)
+        if total != self.record.crc:
+            raise IndexFileError(
+                f"{self.path} is damaged: the CRC-32 of its record {self.record.name!r} does not match",
+                "copy it again, or index again (torch's set_crc32_options(False) also leaves such files)",
+            )
+
+
+def load(path: Path) -> Any:
+    """Return what ``torch.save`` wrote to `path`, with `StoredTensor` in place of tensors.
+
+    Only the archive's directory and its pickle are read, some hundreds of bytes; `StoredTensor.open` reads the rest.
+
+    Returns
+    -------
+    StoredTensor, tuple, list, int, float, str, bool or None
+        Containers hold the same.
+
+    Raises
+    ------
+    IndexFileError
+        When it is no such file, is damaged, or holds anything else; the message names what.
+    """
+    with open_regular(path) as handle:
+        records = read_records(handle, path)
+        _check_byteorder(handle, records, path)
+        content = read_pickle(read_small(handle, records["data.pkl"], path), str(path))
+    return _resolved(content, path, records)
+
+
+def tensors_of(path: Path, number: int) -> tuple[StoredTensor, ...]:
+    """Return the `number` tensors that a file holds: one by itself, or several in a tuple or list.
+
+    Raises
+    ------
+    IndexFileError
+        When it cannot be read or holds something else.
+    """
+    content = load(path)
+    found = tuple(content) if isinstance(content, (tuple, list)) else (content,)
+    if len(found) != number or not all(isinstance(item, StoredTensor) for item in found):
+        wanted = "one tensor" if number == 1 else f"{number} tensors"
+        raise IndexFileError(f"{path} does not hold {wanted}, as this file of an index does")
+    return found
+
+
+def _check_byteorder(handle: BinaryIO, records: dict[str, Record], path: Path) -> None:
+    # torch 2.0 and older write no such record; they ran on little-endian machines, as all do that have wheels.
+    if "byteorder" in records and read_small(handle, records["byteorder"], path) != b"little":
+        raise IndexFileError(f"{path} was saved on a big-endian machine, and is not read")
+
+
+def _resolved(value: Any, path: Path, records: dict[str, Record]) -> Any:
+    if isinstance(value, TensorReference):
+        return _stored(value, path, records)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_resolved(item, path, records) for item in value)
+    return value
+
+
+def _stored(tensor: TensorReference, path: Path, records: dict[str, Record]) -> StoredTensor:
+    """Return a tensor whose every element is known to lie in its storage."""
+    storage = tensor.storage
+    record = records.get(f"data/{storage.key}")
+    if record is None:
+        raise IndexFileError(f"{path} is damaged: it has no record 'data/{storage.key}' for a tensor")
+    if storage.elements * CARRIERS[storage.dtype].itemsize != record.size:
+        raise IndexFileError(
+            f"{path} is damaged: it declares {storage.elements:,} elements of {storage.dtype} in {record.size:,} bytes"
+        )
+    size = math.prod(tensor.shape)
+    reach = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.strides, strict=True))
+    # Strides of 0 would let a few bytes stand for any number of elements.
+    if size and (tensor.offset + reach >= storage.elements or size > storage.elements):
+        raise IndexFileError(
+            f"{path} is refused: it declares a tensor of shape {list(tensor.shape)}, strides {list(tensor.strides)} "
+            f"and offset {tensor.offset:,} on a storage of {storage.elements:,} elements"
+        )
+    return StoredTensor(path, record, storage.dtype, tensor.shape, tensor.strides, tensor.offset, storage.device)
