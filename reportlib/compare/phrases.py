@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_IRREGULAR = {"query": "queries", "further query": "further queries"}
+_IRREGULAR = {"query": "queries", "further query": "further queries", "pass": "passes"}
 
 
 def count(number: int, noun: str) -> str:
@@ -42,3 +42,16 @@ def precision(name: str, device: str) -> str:
     if name != "autocast":
         return name
     return "float16 autocast" if device == "cuda" else "bfloat16 autocast"
+
+
+def factor(ratio: float | None) -> float | None:
+    """Return how many times the smaller of two errors goes into the larger; None where one of them is zero."""
+    return max(ratio, 1 / ratio) if ratio else None
+
+
+def times(number: float | None) -> str:
+    """Return a factor as a reader says it: ``1.3``, ``24``, ``1,200``; empty for none."""
+    if number is None:
+        return ""
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}" if rounded >= 1 else f"{rounded:.2g}"

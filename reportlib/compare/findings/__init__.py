@@ -1,7 +1,8 @@
 """The sentences of a report's first screen, each drawn from the measurements that it points to.
 
-A sentence claims what was measured and no more: a cause only where a swap shows it, an effect only
-where a search does. Nothing here reads a capture; the rest of the report is all there is to go by.
+A sentence claims what was measured and no more: a cause only where a swap or a replay shows it and
+the controls hold, an effect only where a search does. Nothing here reads a capture; the rest of the report is
+all there is to go by.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reportlib.compare.findings import index, order, search, swaps
+from reportlib.compare.findings import causes, index, order, search, swaps
 from reportlib.compare.findings.facts import Facts, Finding, facts
 from reportlib.compare.phrases import count, listing
 
@@ -54,6 +55,11 @@ def _all(report: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _precision(part: Facts) -> Iterator[Finding]:
     yield index.final(part)
+    if part.inconclusive:
+        yield from causes.inconclusive(part)
+        return
+    yield from causes.controls(part)
+    yield from causes.causes(part)
     yield from index.post_agreement(part)
     yield from index.bert(part)
     yield from index.first(part)

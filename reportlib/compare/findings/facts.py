@@ -62,6 +62,8 @@ class Facts:
         The precision for a reader.
     reorders_from : int or None
         The smallest probed size at which a sort of int64 keys (what codes are) gives another order.
+    environments : tuple of str
+        The names of A's and B's environment.
     """
 
     data: Mapping[str, Any]
@@ -71,6 +73,16 @@ class Facts:
     b: str
     label: str
     reorders_from: int | None = None
+    environments: tuple[str, str] = ("", "")
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether a control failed, so that nothing may be concluded; False where none was run."""
+        return self.data.get("conclusive") is False
+
+    def name(self, environment: str) -> str:
+        """Return what to call one of the two environments."""
+        return dict(zip(self.environments, (self.a, self.b), strict=True)).get(environment, environment)
 
     @property
     def title(self) -> str:
@@ -106,6 +118,7 @@ def facts(report: Mapping[str, Any], number: int) -> Sequence[Facts]:
             b,
             phrases.precision(data["precision"], report["study"]["device"]),
             _reorders_from(pair["sort_probes"]),
+            (pair["a"], pair["b"]),
         )
         for place, data in enumerate(pair["precisions"])
     ]

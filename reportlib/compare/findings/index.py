@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reportlib.compare.findings import words
 from reportlib.compare.findings.facts import Facts, Finding
 from reportlib.compare.phrases import code, count, listing, versions
 from reportlib.compare.results import VERDICTS
@@ -45,7 +46,8 @@ def _tally(part: Facts, unlike: list[Mapping[str, Any]]) -> str:
     total, number = len(part.final), len(unlike)
     start = f"all {total}" if number == total else f"{number} of {total}"
     verb = "differs" if number == 1 else "differ"
-    return f"{start} final artifacts {verb} between {part.a} and {part.b}: {'; '.join(groups)}"
+    noise = ", which may be noise as a control failed" if part.inconclusive else ""
+    return f"{start} final artifacts {verb} between {part.a} and {part.b}{noise}: {'; '.join(groups)}"
 
 
 def _by(records: list[Mapping[str, Any]], verdict: str) -> str:
@@ -75,7 +77,7 @@ def _intermediate(part: Facts) -> str:
 def post_agreement(part: Facts) -> Iterator[Finding]:
     """Say how many rows of the post's tables have the same result here, under autocast."""
     rows = [r for r in part.data["artifacts"] if r["post"] and r["post"]["agrees"] is not None]
-    if not rows or part.data["precision"] != "autocast":
+    if not rows or part.data["precision"] != "autocast" or part.inconclusive:
         return
     unlike = [r["artifact"] for r in rows if not r["post"]["agrees"]]
     sentence = (
@@ -159,17 +161,39 @@ def first(part: Facts) -> Iterator[Finding]:
 
 
 def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
-    """Say when the two torches report other CPU kernels, a cause that is possible and not shown."""
+    """Say when the two torches report other CPU kernels: a possible cause, shown only where a switch shows it."""
     pair = report["pairs"][number]
     known = report["platform"]["capability"]
     a, b = known.get(pair["a"]), known.get(pair["b"])
     if not a or not b or a == b:
         return
-    names = versions(report["environments"], pair["a"], pair["b"])
+    sides = versions(report["environments"], pair["a"], pair["b"])
     place = "On this machine" if report["platform"]["one_machine"] else "On their machines"
-    sentence = (
-        f"{place} {names[0]} reports {a} kernels and {names[1]} {b} kernels; "
-        "whether that is a reason, this study does not show."
-    )
-    evidence = ("/platform/capability", f"/pairs/{number}/environment_differences")
-    yield Finding(f"{pair['b']}/capability", "why", sentence, evidence)
+    shown = [n for n, precision in enumerate(pair["precisions"]) if _caps(precision)]
+    evidence = ["/platform/capability", f"/pairs/{number}/environment_differences"]
+    if shown:
+        settled = listing(sorted({name for n in shown for name in _caps(pair["precisions"][n])}))
+        reason = f"that is a reason: with the same kernels {settled} gives the same bytes on both sides"
+        evidence += [f"/pairs/{number}/precisions/{n}/operations/causes" for n in shown]
+    else:
+        reason = "whether that is a reason, this study does not show"
+    sentence = f"{place} {sides[0]} reports {a} kernels and {sides[1]} {b} kernels; {reason}."
+    yield Finding(f"{pair['b']}/capability", "why", sentence, tuple(evidence))
+
+
+def _caps(precision: Mapping[str, Any]) -> list[str]:
+    """Return the causes that vanish in B once torch's own kernels are held to A's instruction set."""
+    operations = precision.get("operations")
+    if operations is None or precision.get("conclusive") is False:
+        return []
+    lines = {each["name"]: str(each["line"]) for each in operations.get("switches") or []}
+    return [
+        name
+        for name, cause in zip(words.names(operations["causes"]), operations["causes"], strict=True)
+        if any(
+            (tried["environment"], tried["gives"]) == ("b", "a")
+            and lines.get(tried["switch"], "").startswith("export ATEN_CPU_CAPABILITY=")
+            and "\n" not in lines[tried["switch"]].strip()
+            for tried in cause["switches"]
+        )
+    ]

@@ -53,8 +53,9 @@ def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> F
     """Say what this study cannot say about retrieval quality."""
     pair = report["pairs"][number]
     known = [p for p in parts if p.data["rankings"] and p.data["rankings"]["queries"]]
+    sure = not any(p.inconclusive for p in parts)
     evidence = tuple(f"{p.at}/rankings" for p in parts)
-    if known and len(known) == len(parts) and all(_complete(p.data["rankings"]) for p in known):
+    if sure and known and len(known) == len(parts) and all(_complete(p.data["rankings"]) for p in known):
         sentence = (
             "Every ranking that was made is the same on both sides, so any measure of retrieval "
             "quality that looks at these passages and their order is the same too."
