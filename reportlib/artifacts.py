@@ -92,8 +92,52 @@ CAPTURE_POINTS: tuple[CapturePoint, ...] = (
     _point("rankings", "search", "value", "Best passages of each query with their scores"),
 )
 
-#: The points whose value an arm can take from another arm's capture instead of computing it (a swap).
-SWAPPABLE = ("local_sample_embs", "embs", "centroids")
+
+@dataclass(frozen=True)
+class SwapPoint:
+    """A place where an arm can take values from another arm's capture instead of computing them.
+
+    Attributes
+    ----------
+    name : str
+        As a study names it.
+    artifacts : tuple of str
+        The artifacts that take the place of computed values, all together.
+    computed_from : tuple of str
+        The swap points that it is computed from.
+    """
+
+    name: str
+    artifacts: tuple[str, ...]
+    computed_from: tuple[str, ...] = ()
+
+
+#: Every swap point in pipeline order, by name.
+SWAP_POINTS: dict[str, SwapPoint] = {
+    each.name: each
+    for each in (
+        SwapPoint("local_sample_embs", ("local_sample_embs",)),
+        SwapPoint("sample", ("sample", "sample_heldout"), ("local_sample_embs",)),
+        SwapPoint("kmeans_centroids", ("kmeans_centroids",), ("sample",)),
+        SwapPoint("centroids", ("centroids",), ("kmeans_centroids",)),
+        SwapPoint("buckets", ("bucket_cutoffs", "bucket_weights", "avg_residual"), ("sample", "centroids")),
+        SwapPoint("embs", ("embs",)),
+        SwapPoint("codes", ("compress_codes",), ("centroids", "embs")),
+        SwapPoint("residuals", ("index/residuals",), ("codes", "centroids", "embs", "buckets")),
+        SwapPoint("sort_indices", ("sorted_codes", "sort_indices"), ("codes",)),
+        SwapPoint("ivf", ("ivf", "ivf_lengths"), ("sort_indices",)),
+    )
+}
+SWAPPABLE = tuple(SWAP_POINTS)
+
+
+def downstream(name: str) -> frozenset[str]:
+    """Return the swap points that are computed from the swap point `name`, at once or through others."""
+    found: set[str] = set()
+    for each in SWAP_POINTS.values():  # in pipeline order: what a point is computed from came before it
+        if not found.union({name}).isdisjoint(each.computed_from):
+            found.add(each.name)
+    return frozenset(found)
 
 
 def point(artifact: str) -> CapturePoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,8 @@ _Record = TypeVar("_Record")
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "autocast")
+DIRECTIONS = ("a into b", "b into a")
+CONTROLS = ("repeat", "observer")
 #: Environment variables that change how torch, BLAS or OpenMP compute: recorded in every capture, and the only
 #: ones that a study may set.
 VARIABLES = (
@@ -96,23 +98,56 @@ class ColbertSettings:
 
 @dataclass(frozen=True)
 class SwapSpec:
-    """Which values of A are put into B: the ``[swaps]`` table.
+    """Which values of one environment are put into the other: the ``[swaps]`` table.
+
+    The default sets are every swap point alone, and those points together that cut the pipeline: what everything
+    behind them is computed from, at four depths (the embeddings; the sample and the embeddings; the trained codec and
+    the embeddings; the trained codec, the codes and the residuals), with the pairs between them.
 
     Attributes
     ----------
     points : tuple of tuple of str
-        Each inner tuple is one arm; every name in it is replaced.
+        Each inner tuple is one arm; every swap point in it is replaced.
     precisions : tuple of str
         In which precisions.
+    directions : tuple of str
+        Of `DIRECTIONS`: A's values into B, B's into A.
     """
 
     points: tuple[tuple[str, ...], ...] = (
-        ("local_sample_embs",),
-        ("embs",),
+        *((name,) for name in SWAPPABLE),
         ("local_sample_embs", "embs"),
-        ("centroids",),
+        ("sample", "embs"),
+        ("centroids", "embs"),
+        ("centroids", "buckets"),
+        ("buckets", "embs"),
+        ("centroids", "buckets", "embs"),
+        ("codes", "residuals"),
+        ("centroids", "buckets", "codes", "residuals"),
     )
     precisions: tuple[str, ...] = PRECISIONS
+    directions: tuple[str, ...] = DIRECTIONS
+
+
+@dataclass(frozen=True)
+class ControlSpec:
+    """What tells noise from difference: the ``[controls]`` table.
+
+    Attributes
+    ----------
+    repeat : bool
+        Capture each plain arm again, in a fresh process.
+    observer : bool
+        Index once more without instruments.
+    """
+
+    repeat: bool = True
+    observer: bool = True
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of `CONTROLS` that are asked for."""
+        return tuple(kind for kind in CONTROLS if getattr(self, kind))
 
 
 @dataclass(frozen=True)
@@ -134,7 +169,11 @@ class Arm:
     passages : int
         How many passages from the start of the collection; 0 for all.
     swap : tuple of str
-        Capture points taken from the study's first environment; empty for a plain arm.
+        Swap points whose values come from another environment; empty for a plain arm.
+    donor : str
+        That environment.
+    control : str
+        One of `CONTROLS`; empty for an arm that is none.
     """
 
     environment: str
@@ -142,12 +181,26 @@ class Arm:
     device: str
     passages: int
     swap: tuple[str, ...] = ()
+    donor: str = ""
+    control: str = ""
 
     @property
     def name(self) -> str:
-        """The arm's name: ``torch201-autocast``, ``torch210-autocast-swap-embs``."""
+        """The arm's name: ``a-autocast``, ``a-autocast-repeat``, ``b-autocast-swap-embs-from-a``."""
         plain = f"{self.environment}-{self.precision}"
-        return f"{plain}-swap-{'+'.join(self.swap)}" if self.swap else plain
+        if self.swap:
+            return f"{plain}-swap-{'+'.join(self.swap)}-from-{self.donor}"
+        return f"{plain}-{self.control}" if self.control else plain
+
+    @property
+    def plain(self) -> Arm:
+        """The same arm without a swap, and no control."""
+        return replace(self, swap=(), donor="", control="")
+
+    @property
+    def given(self) -> Arm:
+        """The plain arm that a swapped one takes values from."""
+        return replace(self.plain, environment=self.donor)
 
 
 @dataclass(frozen=True)
@@ -180,6 +233,7 @@ class Study:
     colbert: ColbertSettings = field(default_factory=ColbertSettings)
     passages: Mapping[str, int] = field(default_factory=lambda: {"float32": 0, "autocast": 64})
     texts: tuple[str, ...] = ("a", "test input")
+    controls: ControlSpec = field(default_factory=ControlSpec)
     swaps: SwapSpec = field(default_factory=SwapSpec)
     search: SearchSpec = field(default_factory=SearchSpec)
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -195,19 +249,26 @@ class Study:
         return self.path.parent
 
     def arms(self) -> tuple[Arm, ...]:
-        """Return every arm, plain ones before the swapped ones that need their captures."""
+        """Return every arm: plain ones, their controls, and the swapped ones that need the plain ones' captures."""
         plain = [
             Arm(environment, precision, self.device, count)
             for precision, count in self.passages.items()
             for environment in self.environments
         ]
-        swapped = [
-            Arm(environment, precision, self.device, self.passages[precision], points)
+        controls = [replace(arm, control=kind) for arm in plain for kind in self.controls.kinds]
+        return (*plain, *controls, *(arm for series in self.series() for arm in series))
+
+    def series(self) -> list[list[Arm]]:
+        """Return the swapped arms in series, each of one environment, precision and direction: one process makes it."""
+        first = self.environments[0]
+        return [
+            [Arm(into, precision, self.device, self.passages[precision], p, donor) for p in self.swaps.points]
             for precision in self.swaps.precisions
-            for environment in self.environments[1:]
-            for points in self.swaps.points
+            for other in self.environments[1:]
+            for direction in self.swaps.directions
+            for into, donor in [(other, first) if direction == DIRECTIONS[0] else (first, other)]
+            if self.swaps.points
         ]
-        return (*plain, *swapped)
 
 
 def load(path: Path, *, device: str | None = None) -> Study:
@@ -258,7 +319,7 @@ class _Reader:
         self.known(table, set(known), where)
         for key, value in table.items():
             default = known[key]
-            fits = isinstance(value, type(default)) and not isinstance(value, bool)
+            fits = isinstance(value, type(default)) and isinstance(value, bool) is isinstance(default, bool)
             if not fits and not (isinstance(default, float) and isinstance(value, int)):
                 raise self.fail(f"{where}.{key}", f"must be of type {type(default).__name__}")
             if isinstance(value, int) and value < 0:
@@ -284,7 +345,7 @@ class _Reader:
         self.known(
             content,
             {"title", "environments", "device", "threads", "collection", "checkpoint", "colbert", "precision",
-             "layers", "swaps", "search", "variables"},
+             "layers", "controls", "swaps", "search", "variables"},
             "",
         )  # fmt: skip
         title, device = content.get("title"), content.get("device", "cpu")
@@ -310,6 +371,7 @@ class _Reader:
             colbert=self.record(ColbertSettings, content.get("colbert", {}), "colbert"),
             passages=passages,
             texts=self.names(content.get("layers", {}).get("texts", ["a", "test input"]), "layers.texts"),
+            controls=self.record(ControlSpec, content.get("controls", {}), "controls"),
             swaps=self.swaps(content.get("swaps", {}), tuple(passages)),
             search=self.record(SearchSpec, content.get("search", {}), "search"),
             variables=self.variables(content.get("variables", {})),
@@ -338,11 +400,19 @@ class _Reader:
         return counts
 
     def swaps(self, table: Mapping[str, Any], precisions: tuple[str, ...]) -> SwapSpec:
-        self.known(table, {"points", "precisions"}, "swaps")
+        self.known(table, {"points", "precisions", "directions"}, "swaps")
         chosen = self.names(table.get("precisions", list(precisions)), "swaps.precisions", precisions)
+        directions = self.names(table.get("directions", list(DIRECTIONS)), "swaps.directions", DIRECTIONS)
         points = table.get("points")
         if points is None:
-            return SwapSpec(precisions=chosen)
+            return SwapSpec(precisions=chosen, directions=directions)
         if not isinstance(points, list):
-            raise self.fail("swaps.points", "must be a list of lists of capture points")
-        return SwapSpec(tuple(self.names(p, "swaps.points", SWAPPABLE) for p in points), chosen)
+            raise self.fail("swaps.points", "must be a list of lists of swap points")
+        sets = [self.names(p, "swaps.points", SWAPPABLE) for p in points]
+        if not all(sets):
+            raise self.fail("swaps.points", "has an empty list", "name at least one swap point in each")
+        # In pipeline order, so that a set has one name however it is written.
+        ordered = tuple(tuple(sorted(each, key=SWAPPABLE.index)) for each in sets)
+        if len(set(ordered)) != len(ordered):
+            raise self.fail("swaps.points", "names a set twice")
+        return SwapSpec(ordered, chosen, directions)

@@ -76,6 +76,8 @@ def _check_settings(study: Study, arm: Arm, capture: Capture) -> None:
         "device": study.device,
         "passages": arm.passages,
         "threads": study.threads,
+        "donor": arm.donor,
+        "control": arm.control,
         **asdict(study.colbert),
     }
     said = {**capture.arm, **capture.arm.get("colbert", {})}

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
 from reportlib.compare import origins, posts
 from reportlib.compare.checks import check, input_hash, missing_arms
+from reportlib.compare.controls import compare_control, conclusive
 from reportlib.compare.findings import findings
 from reportlib.compare.layers import compare_layers, compare_weights
 from reportlib.compare.order import compare_order
 from reportlib.compare.pipeline import compare_artifacts, first_difference, summary
 from reportlib.compare.rankings import compare_rankings
 from reportlib.compare.sorting import compare_probes
-from reportlib.compare.swaps import compare_swap
+from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
-from reportlib.study import Arm, CheckpointSpec, CollectionSpec, Study
+from reportlib.study import DIRECTIONS, Arm, CheckpointSpec, CollectionSpec, Study
 
 Record = dict[str, Any]
 SCHEMA_VERSION = 1
@@ -115,6 +116,7 @@ def _study(study: Study, captures: Mapping[str, Capture]) -> Record:
             "dim": _dim(first),
         },
         "colbert": asdict(study.colbert),
+        "variables": dict(study.variables),
         "precisions": [{"name": p, "passages": n} for p, n in indexed.items()],
     }
 
@@ -168,54 +170,78 @@ def _checkpoint(spec: CheckpointSpec) -> str:
 def _pair(study: Study, captures: Mapping[str, Capture], other: str) -> Record:
     first = study.environments[0]
     left, right = (_any_of(study, captures, name) for name in (first, other))
+    plain = [_plain(study, precision, first, other) for precision in study.passages]
     return {
         "a": first,
         "b": other,
         "environment_differences": origins.differences(left, right) if left and right else [],
         "precisions": [
-            _precision(study, captures, precision, plain_a, plain_b)
-            for precision in study.passages
-            if (plain_a := captures.get(_plain(study, first, precision)))
-            and (plain_b := captures.get(_plain(study, other, precision)))
+            _precision(study, captures, *arms) for arms in plain if all(arm.name in captures for arm in arms)
         ],
         "sort_probes": _probes(study, captures, first, other),
     }
 
 
-def _plain(study: Study, environment: str, precision: str) -> str:
-    return Arm(environment, precision, study.device, study.passages[precision]).name
+def _plain(study: Study, precision: str, *environments: str) -> tuple[Arm, ...]:
+    return tuple(Arm(name, precision, study.device, study.passages[precision]) for name in environments)
 
 
-def _precision(study: Study, captures: Mapping[str, Capture], precision: str, a: Capture, b: Capture) -> Record:
+def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm) -> Record:
+    a, b = captures[first.name], captures[other.name]
     versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
     artifacts = compare_artifacts(a, b, with_post=posts.applies(*versions))
     layers = compare_layers(a, b)
     doclens = [n for name in a.group("doclens") for n in a.value(name)]
     has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts
-    environment = next(arm.environment for arm in study.arms() if captures.get(arm.name) is b)
+    controls = _controls(study, captures, first, other)
     return {
-        "precision": precision,
+        "precision": first.precision,
         "passages": len(doclens) or None,
         "embeddings": sum(doclens) or None,
+        "controls": controls,
+        "conclusive": conclusive(2 * len(study.controls.kinds), controls),
         "artifacts": artifacts,
-        "summary": summary(artifacts),
+        "summary": (counts := summary(artifacts)),
         "first_difference": first_difference(artifacts, layers),
         "layers": layers,
         "weights": compare_weights(a, b),
         "order": compare_order(a, b),
-        "swaps": [
-            compare_swap(a, captures[arm.name], artifacts, arm.name, arm.swap)
-            for arm in study.arms()
-            if arm.swap and (arm.environment, arm.precision) == (environment, precision) and arm.name in captures
-        ],
+        "swaps": (swaps := _swaps(study, captures, first, other, artifacts)),
+        "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
         "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
     }
+
+
+def _all_identical(counts: Mapping[str, int]) -> bool:
+    return 0 < counts["identical"] == counts["total"]
+
+
+def _controls(study: Study, captures: Mapping[str, Capture], *plain: Arm) -> list[Record]:
+    return [
+        compare_control(arm, captures[arm.plain.name], captures[arm.name])
+        for arm in study.arms()
+        if arm.control and arm.plain in plain and arm.name in captures
+    ]
+
+
+def _swaps(
+    study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm, artifacts: Sequence[Record]
+) -> list[Record]:
+    before = {record["artifact"]: record["verdict"] for record in artifacts}
+    # A into B stands first, whatever order the study gives the directions.
+    ways = [(DIRECTIONS[0], first, other), (DIRECTIONS[1], other, first)]
+    return [
+        compare_swap(arm, direction, captures[given.name], captures[arm.name], before)
+        for direction, given, into in ways
+        for arm in study.arms()
+        if arm.swap and (arm.given, arm.plain) == (given, into) and arm.name in captures
+    ]
 
 
 def _probes(study: Study, captures: Mapping[str, Capture], first: str, other: str) -> Record | None:
     """Compare the sort probes of the first precision in which both environments have them."""
     for precision in study.passages:
-        names = [_plain(study, environment, precision) for environment in (first, other)]
+        names = [arm.name for arm in _plain(study, precision, first, other)]
         sides = [captures.get(name) for name in names]
         if all(side is not None and "sort_probes" in side.artifacts for side in sides):
             lists = [side.value("sort_probes") for side in sides if side is not None]

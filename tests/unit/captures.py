@@ -11,9 +11,11 @@ import numpy as np
 
 from reportlib.artifacts import point
 from reportlib.store import Capture, CaptureWriter, digest
-from reportlib.study import Arm, Study
+from reportlib.study import Arm, Study, SwapSpec
 
 PASSAGES, DIM, CENTROIDS = 40, 8, 16
+#: Swapped sets of the made-up study, in both directions.
+SWAPS = (("local_sample_embs",), ("embs",), ("local_sample_embs", "embs"), ("centroids",))
 Values = dict[str, Any]
 #: Changes the values of an arm before they are written.
 Plant = Callable[[Arm, Values], None]
@@ -224,6 +226,8 @@ def write(folder: Path, arm: Arm, values: Values, settings: Settings | None = No
             "device": arm.device,
             "passages": arm.passages,
             "swap": list(arm.swap),
+            "donor": arm.donor,
+            "control": arm.control,
         }
         writer.describe(described, provenance(arm, settings))
     return Capture.open(folder / arm.name)
@@ -238,7 +242,7 @@ def _stage(name: str) -> str:
 
 def study_of(folder: Path, **changes: Any) -> Study:
     """A study of torch201 and torch210 in `folder`."""
-    kept = {"title": "A made-up study", "environments": ("torch201", "torch210")} | changes
+    kept = {"title": "A made-up study", "environments": ("torch201", "torch210"), "swaps": SwapSpec(SWAPS)} | changes
     return Study(path=folder / "made-up" / "study.toml", **kept)
 
 
@@ -268,8 +272,21 @@ def captures(
         values["sort_probes"] = probes(arm.environment, chosen)
         if plant is not None:
             plant(arm, values)
+        values = {name: value for name, value in values.items() if _taken(arm, name)}
         found[arm.name] = write(folder, arm, values, chosen)
     return found
+
+
+def _taken(arm: Arm, name: str) -> bool:
+    """Whether this kind of arm captures `name`, as the real ones do."""
+    if arm.control == "observer":
+        return name.startswith("index/")
+    if arm.control == "repeat":
+        return name not in {"rankings", "sort_probes"}
+    unswapped = ("layers/", "compress_centroids", "compress_residuals")
+    names = {"rankings", "sort_probes", "weights", "layer_inputs", "token_ids", "attention_mask", "tokenized_hashes",
+             "batches", "batch_hashes", "D", "sample_pids", "num_passages"}  # fmt: skip
+    return not (arm.swap and (name in names or name.startswith(unswapped)))
 
 
 def plant_stable_sort(arm: Arm, values: Values) -> None:
@@ -279,26 +296,33 @@ def plant_stable_sort(arm: Arm, values: Values) -> None:
 
 
 def plant_other_embeddings(arm: Arm, values: Values) -> None:
-    """torch210's BERT differs under autocast, and all behind it unless both swaps are made."""
+    """torch210's BERT differs under autocast, and all behind it; a swap brings the donor's values."""
     plant_stable_sort(arm, values)
-    if arm.environment != "torch210" or arm.precision != "autocast":
+    if arm.precision != "autocast":
         return
-    for name in values:
-        if name.startswith("layers/") and not name.endswith("embeddings"):
-            values[name] = Typed(values[name].array ^ np.uint16(1), "bfloat16")
-    values["batches"] = values["batches"] * np.float32(1.01)
-    values["D"] = values["D"] * np.float32(1.01)
+    own = arm.environment == "torch210"
+    if own:
+        for name in values:
+            if name.startswith("layers/") and not name.endswith("embeddings"):
+                values[name] = Typed(values[name].array ^ np.uint16(1), "bfloat16")
+        values["batches"] = values["batches"] * np.float32(1.01)
+        values["D"] = values["D"] * np.float32(1.01)
     embs = np.concatenate([values["embs/0"], values["embs/1"]])
-    if "local_sample_embs" not in arm.swap:
+
+    def differs(point: str) -> bool:
+        """Whether the value at `point` is torch210's."""
+        return own != (point in arm.swap)
+
+    if differs("local_sample_embs"):
         values["local_sample_embs"] = nudged(values["local_sample_embs"])
         values["sample"] = nudged(values["sample"])
         values["sample_heldout"] = nudged(values["sample_heldout"])
-        if "centroids" not in arm.swap:
-            values["kmeans_centroids"] = values["kmeans_centroids"][::-1].copy()
-            values["centroids"] = values["centroids"][::-1].copy()
-    if "embs" not in arm.swap:
+    if differs("centroids") if "centroids" in arm.swap else differs("local_sample_embs"):
+        values["kmeans_centroids"] = values["kmeans_centroids"][::-1].copy()
+        values["centroids"] = values["centroids"][::-1].copy()
+    if differs("embs"):
         embs = nudged(embs)
-    derive(values, embs, np.array(values["doclens"]), stable=True)
+    derive(values, embs, np.array(values["doclens"]), stable=own)
 
 
 def nudged(values: np.ndarray) -> np.ndarray:

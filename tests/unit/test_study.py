@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reportlib.artifacts import SWAPPABLE
 from reportlib.errors import StudyError
 from reportlib.study import Arm, load
 
@@ -22,9 +23,39 @@ def test_the_default_study_is_valid_and_has_these_arms():
     assert found.slug == "torch-2.0.1-vs-2.1.0"
     names = [arm.name for arm in found.arms()]
     assert names[:4] == ["torch201-float32", "torch210-float32", "torch201-autocast", "torch210-autocast"]
-    assert "torch210-autocast-swap-local_sample_embs+embs" in names
-    assert not any(name.startswith("torch201") and "swap" in name for name in names)
-    assert len(names) == len(set(names)) == 12
+    assert "torch201-float32-repeat" in names
+    assert "torch210-autocast-observer" in names
+    assert "torch210-autocast-swap-local_sample_embs+embs-from-torch201" in names
+    assert "torch201-autocast-swap-local_sample_embs+embs-from-torch210" in names
+    assert len(names) == len(set(names))
+
+
+def test_the_default_sets_have_every_swap_point_alone(tmp_path):
+    points = study(tmp_path).swaps.points
+    assert [each[0] for each in points if len(each) == 1] == list(SWAPPABLE)
+    assert len(set(map(frozenset, points))) == len(points)
+    assert all(list(each) == sorted(each, key=SWAPPABLE.index) for each in points)
+
+
+def test_controls_are_on_unless_a_study_says_otherwise(tmp_path):
+    kinds = {arm.control for arm in study(tmp_path).arms()}
+    assert kinds == {"", "repeat", "observer"}
+    kinds = {arm.control for arm in study(tmp_path, MINIMAL + "[controls]\nobserver = false").arms()}
+    assert kinds == {"", "repeat"}
+
+
+def test_every_series_is_of_one_environment_and_one_donor(tmp_path):
+    found = study(tmp_path, MINIMAL + '[swaps]\npoints = [["embs", "centroids"], ["ivf"]]').series()
+    assert [(s[0].environment, s[0].donor, s[0].precision) for s in found] == [
+        ("b", "a", "float32"), ("a", "b", "float32"), ("b", "a", "autocast"), ("a", "b", "autocast"),
+    ]  # fmt: skip
+    assert [arm.swap for arm in found[0]] == [("centroids", "embs"), ("ivf",)], "in pipeline order"
+
+
+def test_a_study_may_ask_for_one_direction(tmp_path):
+    text = MINIMAL + '[precision.float32]\n[swaps]\npoints = [["embs"]]\ndirections = ["b into a"]'
+    assert [arm.name for series in study(tmp_path, text).series() for arm in series] == ["a-float32-swap-embs-from-b"]
+    assert study(tmp_path, MINIMAL + "[swaps]\npoints = []").series() == []
 
 
 def test_a_minimal_study_takes_defaults(tmp_path):
@@ -39,7 +70,9 @@ def test_with_three_environments_the_first_is_a_for_both_others(tmp_path):
         'title = "t"\nenvironments = ["a", "b", "c"]\n[swaps]\npoints = [["embs"]]\nprecisions = ["float32"]',
     )
     swapped = [arm for arm in found.arms() if arm.swap]
-    assert swapped == [Arm(e, "float32", "cpu", 0, ("embs",)) for e in ("b", "c")]
+    ways = [("b", "a"), ("a", "b"), ("c", "a"), ("a", "c")]
+    assert swapped == [Arm(into, "float32", "cpu", 0, ("embs",), donor) for into, donor in ways]
+    assert len({arm.name for arm in swapped}) == len(ways)
 
 
 def test_the_device_can_be_given(tmp_path):
@@ -63,7 +96,12 @@ def test_the_device_can_be_given(tmp_path):
         (MINIMAL + "[colbert]\nnbits = -1", "negative"),
         (MINIMAL + "[precision.float16]\npassages = 3", "float16"),
         (MINIMAL + "[precision.float32]\npassages = -3", "whole number"),
-        (MINIMAL + '[swaps]\npoints = [["residuals"]]', "residuals"),
+        (MINIMAL + '[swaps]\npoints = [["rankings"]]', "rankings"),
+        (MINIMAL + "[swaps]\npoints = [[]]", "empty list"),
+        (MINIMAL + '[swaps]\npoints = [["embs", "codes"], ["codes", "embs"]]', "a set twice"),
+        (MINIMAL + '[swaps]\ndirections = ["b to a"]', "b to a"),
+        (MINIMAL + "[controls]\nrepeat = 1", "type bool"),
+        (MINIMAL + "[controls]\nrepeats = true", r"controls\.repeats"),
         (MINIMAL + '[swaps]\npoints = ["embs"]', "list of strings"),
         (MINIMAL + '[precision.float32]\n[swaps]\nprecisions = ["autocast"]', "autocast"),
         (MINIMAL + '[collection]\npath = "x"\nfolder = "y"', r"collection\.folder"),
