@@ -75,6 +75,8 @@ class Canonical:
         if isinstance(value, torch.Tensor):
             self.tensors.append(value)
             return {"tensor": len(self.tensors) - 1}
+        if "Storage" in type(value).__name__:
+            return self.value(_bytes_of(value))
         if value is None or isinstance(value, (bool, int, str)):
             return value
         if isinstance(value, float):
@@ -102,6 +104,12 @@ class Canonical:
             if not (argument.has_default_value() and canonical == Canonical([]).value(argument.default_value)):
                 found[argument.name] = canonical
         return found
+
+
+def _bytes_of(storage: Any) -> torch.Tensor:
+    """Return raw memory as a tensor of bytes: `torch.load` hands it to ``aten::set_``."""
+    untyped = storage.untyped() if hasattr(storage, "untyped") else storage
+    return torch.empty(0, dtype=torch.uint8, device=untyped.device).set_(untyped)
 
 
 def mutated_tensors(schema: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:

@@ -6,6 +6,7 @@ A forward pass is colbert-ai's own ``Checkpoint.doc``: BERT, the projection, the
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,8 +35,8 @@ class Pass:
         Name of its folder, and what it is in words.
     kind : str
         ``forward`` or ``index``.
-    given : mapping of str to torch.Tensor
-        What it reads beside the model's weights, by name.
+    given : mapping of str to str
+        sha256 of what it reads beside the model's weights, by name.
     call : callable
         Runs it and returns its output. It enters ``no_grad``, autocast and random seeds itself.
     watch : callable
@@ -46,7 +47,7 @@ class Pass:
     slug: str
     description: str
     kind: str
-    given: Mapping[str, Any]
+    given: Mapping[str, str]
     call: Callable[[], Any]
     watch: Callable[[list[str], ExitStack], None]
 
@@ -88,14 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> 
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--passages", type=int, default=32, help="how many make the batch")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--texts", type=json.loads, default=["a", "test input"], help="single inputs, as a JSON list")
+    parser.add_argument("--doc-maxlen", type=int, default=256)
     parser.add_argument("--index", type=Path, metavar="CAPTURE", help="also index this capture's embeddings")
     parser.add_argument("--only", nargs="+", metavar="PASS", help="run these alone: text0, text1, batch, index")
 
 
 def request_of(arguments: argparse.Namespace) -> CaptureRequest:
     """Return the arm that the options of `add_arguments` describe."""
-    names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads")
-    return CaptureRequest(**{name: getattr(arguments, name) for name in names})
+    names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads", "doc_maxlen")
+    return CaptureRequest(texts=tuple(arguments.texts), **{name: getattr(arguments, name) for name in names})
 
 
 @contextmanager
@@ -166,6 +169,7 @@ def _checkpoint(request: CaptureRequest) -> Any:
 
 def _forward_passes(request: CaptureRequest, checkpoint: Any, batch: list[str]) -> list[Pass]:
     from reportlib.capture.layers import layer_inputs
+    from reportlib.capture.tensors import tensor_digest
 
     found = []
     for given in layer_inputs(request.texts, batch):
@@ -175,7 +179,7 @@ def _forward_passes(request: CaptureRequest, checkpoint: Any, batch: list[str]) 
                 slug=given.slug,
                 description=given.description,
                 kind="forward",
-                given={"token_ids": ids, "attention_mask": mask},
+                given={"token_ids": tensor_digest(ids), "attention_mask": tensor_digest(mask)},
                 call=partial(_encode, checkpoint, ids, mask),
                 watch=partial(watch_modules, checkpoint.model),
             )

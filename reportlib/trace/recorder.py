@@ -106,7 +106,6 @@ def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
     """
     if any(module.training for module in model.modules()):
         raise CaptureError("the model is in training mode, where dropout is random", "call model.eval() first")
-    hashes = {name: tensor_digest(tensor) for name, tensor in entry.given.items()}
     started = time.perf_counter()
     untraced = tensor_digest(entry.call())
     seconds_untraced, peak_untraced = time.perf_counter() - started, peak_bytes()
@@ -120,7 +119,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
         slug=entry.slug,
         description=entry.description,
         kind=entry.kind,
-        given=hashes,
+        given=dict(entry.given),
         output=describe(output, recorder.storages),
         output_untraced=untraced,
         operations=recorder.count,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import StoreError
-from reportlib.trace.operations import Canonical, mutated_tensors
+from reportlib.trace.calling import call, find
 
 CASE, INPUTS = "case.json", "inputs.safetensors"
 
@@ -70,58 +70,29 @@ def strided(tensor: torch.Tensor, strides: Sequence[int]) -> torch.Tensor:
     return memory.copy_(kept).expand(tensor.shape)
 
 
-def operation(name: str, overload: str) -> Any:
-    """Return what `torch.ops` has under an operation's name.
+def run_case(case: Mapping[str, Any], inputs: Sequence[torch.Tensor]) -> Outcome:
+    """Run a case's operation on `inputs`, which an operation in place changes.
 
     Raises
     ------
-    AttributeError
-        When this torch has no such operation.
+    NotReplayedError
+        When this torch has no such operation, or it fails.
     """
-    namespace, _, short = name.partition("::")
-    return getattr(getattr(getattr(torch.ops, namespace), short), overload or "default")
-
-
-def value(written: Any, inputs: Sequence[torch.Tensor]) -> Any:
-    """Return the argument that `reportlib.trace.operations.Canonical` wrote down."""
-    if isinstance(written, list):
-        return [value(part, inputs) for part in written]
-    if not isinstance(written, dict):
-        return written
-    ((kind, content),) = written.items()
-    if kind == "tensor":
-        return inputs[content]
-    if kind == "float":
-        return float.fromhex(content)
-    if kind == "complex":
-        return complex(*map(float.fromhex, content))
-    if kind == "device":
-        return torch.device(content)
-    return getattr(torch, content)  # a dtype, layout or memory format
-
-
-def run_case(case: Mapping[str, Any], inputs: Sequence[torch.Tensor]) -> Outcome:
-    """Run a case's operation on `inputs`, which an operation in place changes."""
-    call = operation(case["name"], case["overload"])
-    schema = call._schema
-    named = {name: value(written, inputs) for name, written in case["arguments"].items()}
-    positional: list[Any] = []
-    for argument in schema.arguments:
-        if argument.name not in named or getattr(argument, "kwarg_only", False):
-            break
-        positional.append(named.pop(argument.name))
-    changed = mutated_tensors(schema, positional, named)
-    with torch.no_grad():
-        returned = call(*positional, **named)
-    out: list[torch.Tensor] = []
-    result = Canonical(out).value(returned)
-    extra = [tensor for tensor in changed if not any(tensor is other for other in out)]
+    done = call(find(case["name"], case["overload"]), case["arguments"], inputs)
+    returned = _tensors(done.result)
     place = {id(tensor): index for index, tensor in enumerate(inputs)}
     return Outcome(
-        outputs=tuple(map(_describe, [*out, *extra])),
-        result=result,
-        written=tuple(place[id(tensor)] for tensor in extra),
+        outputs=tuple(map(_describe, done.outputs)),
+        result=done.result,
+        written=tuple(place[id(tensor)] for tensor in done.outputs[returned:]),
     )
+
+
+def _tensors(result: Any) -> int:
+    """Return how many tensors a result names."""
+    if isinstance(result, list):
+        return sum(map(_tensors, result))
+    return int(isinstance(result, dict) and "tensor" in result)
 
 
 def _describe(tensor: torch.Tensor) -> dict[str, Any]:

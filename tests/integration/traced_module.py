@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.format import TraceWriter
 from reportlib.trace.passes import Pass, watch_modules
 from reportlib.trace.recorder import record
@@ -104,7 +105,7 @@ def trace(folder: Path, net: Net, plant: Plant, call_mode: Any = torch.no_grad) 
 
     with TraceWriter(folder) as writer, plant:
         net.eval()
-        entry = Pass("net", "net", "forward", {"x": x}, call, partial(watch_modules, net))
+        entry = Pass("net", "net", "forward", {"x": tensor_digest(x)}, call, partial(watch_modules, net))
         writer.add(record(entry, net, writer.file("net")))
         writer.describe(arm={}, torch={"version": torch.__version__, "cpu_capability": ""}, inputs={})
 
