@@ -1,0 +1,224 @@
+"""``layer_norm`` and norms of vectors, along contiguous rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from reportlib.compare.roots.cases import Case
+from reportlib.compare.roots.mechanisms.arithmetic import Array, Float32, MultiplyAdd, fma, multiply_then_add
+from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, last_axis_rows, only_output
+from reportlib.compare.roots.mechanisms.reductions import (
+    add_square,
+    add_square_fused,
+    halves,
+    lanes_then_rest,
+    left_to_right,
+    one_after_another,
+)
+
+#: Returns mean and variance, (rows,) each, of (rows, n).
+Moments = Callable[[Array], tuple[Array, Array]]
+#: Steps that ATen's Welford algorithm takes before it merges.
+_CHUNK = 16
+#: How many values, mean and sum of squared distances.
+_Part = tuple[int, Array, Array]
+
+
+def vector_norm(case: Case) -> Problem | None:
+    """Return the ways to compute the Euclidean norm of float32 rows."""
+    outputs, given = only_output(case), case.tensor("self")
+    if outputs is None or given is None or case.operation not in ("linalg_vector_norm", "norm"):
+        return None
+    order = case.value("ord", 2) if case.operation == "linalg_vector_norm" else case.value("p", 2)
+    axes = case.value("dim")
+    if order not in (None, 2) or {given.dtype, outputs[0].dtype} != {"float32"} or not isinstance(axes, list):
+        return None
+    if len(axes) != 1:
+        return None
+    a, b = ((tensor.values.reshape(-1),) for tensor in outputs)
+    return Problem((last_axis_rows(given.values, axes[0]),), a, b, tuple(_vector_norms()))
+
+
+def _vector_norms() -> Iterator[Explanation]:
+    for width, (fused, step), (word, fold) in itertools.product(
+        (8, 16, 4),
+        (("fused multiply-adds", add_square_fused), ("squares rounded before they are added", add_square)),
+        (("one after another", left_to_right), ("as a tree", halves)),
+    ):
+        short = "fused" if step is add_square_fused else "not fused"
+        yield Explanation(
+            f"{width} lanes, {short}, added {word}",
+            f"{fused} in {width} float32 lanes, the lanes added {word}, then the square root",
+            partial(_root, partial(lanes_then_rest, width=width, step=step, fold=fold)),
+        )
+    for name, step in (("fused", add_square_fused), ("not fused", add_square)):
+        yield Explanation(
+            f"one after another, {name}",
+            f"the squares added one after another in float32, {name}, then the square root",
+            partial(_root, partial(one_after_another, step=step)),
+        )
+    yield Explanation(
+        "float64, rounded once",
+        "the float64 result, rounded once to float32",
+        lambda rows: (np.sqrt((rows.astype(np.float64) ** 2).sum(axis=1)).astype(np.float32),),
+    )
+
+
+def _root(total: Callable[[Array], Array], rows: Array) -> tuple[Array, ...]:
+    with np.errstate(all="ignore"):
+        return (np.sqrt(total(rows)).astype(np.float32),)
+
+
+def layer_norm(case: Case) -> Problem | None:
+    """Return the ways to compute ``native_layer_norm`` (with mean and reciprocal deviation) or ``layer_norm``."""
+    given = case.tensor("input")
+    if given is None or case.operation not in ("native_layer_norm", "layer_norm") or len(case.a) != len(case.b):
+        return None
+    if any(tensor.dtype != "float32" for tensor in (*case.inputs, *case.a, *case.b)):
+        return None
+    n = int(np.prod(case.value("normalized_shape"), dtype=np.int64))
+    weight, bias = case.tensor("weight"), case.tensor("bias")
+    rows = given.values.reshape(-1, n)
+    if [tensor.values.size for tensor in case.a] not in ([rows.size, len(rows), len(rows)], [rows.size]):
+        return None
+    outputs = [
+        tuple(tensor.values.reshape(len(rows), -1) for tensor in side) for side in (case.a, case.b)
+    ]
+    scale = weight.values.reshape(-1) if weight is not None else np.ones(n, dtype=np.float32)
+    shift = bias.values.reshape(-1) if bias is not None else np.zeros(n, dtype=np.float32)
+    parameters = (scale, shift, np.float32(case.value("eps", 1e-5)), len(case.a))
+    return Problem((rows,), outputs[0], outputs[1], tuple(_layer_norms(parameters)))
+
+
+_Parameters = tuple[Array, Array, np.float32, int]
+
+
+def _layer_norms(parameters: _Parameters) -> Iterator[Explanation]:
+    for (moments_name, moments_words, moments), last, fused in itertools.product(
+        _moments(), (_scaled_first, _centred_first), (True, False)
+    ):
+        form = "x times scale plus shift" if last is _scaled_first else "x minus mean, times scale"
+        add = "fused multiply-adds" if fused else "products rounded before they are added"
+        yield Explanation(
+            f"{moments_name}; {form}, {'fused' if fused else 'not fused'}",
+            f"{moments_words}; then {form} (the reciprocal deviation), with {add}",
+            partial(_layer_norm, moments, last, fma if fused else multiply_then_add, parameters),
+        )
+
+
+def _moments() -> Iterator[tuple[str, str, Moments]]:
+    for width, fused, merged in itertools.product((8, 16, 4), (True, False), (True, False)):
+        steps, merges = ("fused" if flag else "not fused" for flag in (fused, merged))
+        yield (
+            f"Welford in {width} lanes, {steps}, merges {merges}",
+            f"mean and variance by Welford's algorithm in {width} float32 lanes and chunks of {_CHUNK}, {steps},"
+            f" merged {merges}",
+            partial(welford, width=width, fused=fused, merged=merged),
+        )
+    yield "moments in float64", "mean and variance in float64, rounded to float32", _float64_moments
+
+
+def _layer_norm(
+    moments: Moments,
+    last: Callable[[MultiplyAdd, Array, Array, Array, Array, Array], Array],
+    multiply_add: MultiplyAdd,
+    parameters: _Parameters,
+    rows: Array,
+) -> tuple[Array, ...]:
+    weight, bias, eps, count = parameters
+    with np.errstate(all="ignore"):
+        mean, variance = (part[:, None] for part in moments(rows))
+        deviation = np.float32(1) / np.sqrt(variance + eps)
+        return (last(multiply_add, rows, mean, deviation, weight, bias), mean, deviation)[:count]
+
+
+def _scaled_first(multiply_add: MultiplyAdd, x: Array, mean: Array, scale: Array, weight: Array, bias: Array) -> Array:
+    return multiply_add(multiply_add(x, scale, -scale * mean), weight, bias)
+
+
+def _centred_first(multiply_add: MultiplyAdd, x: Array, mean: Array, scale: Array, weight: Array, bias: Array) -> Array:
+    return multiply_add((x - mean) * scale, weight, bias)
+
+
+def _float64_moments(rows: Array) -> tuple[Array, Array]:
+    wide = rows.astype(np.float64)
+    return wide.mean(axis=1).astype(np.float32), wide.var(axis=1).astype(np.float32)
+
+
+def welford(rows: Array, width: int, fused: bool, merged: bool) -> tuple[Float32, Float32]:
+    """Return mean and variance of float32 rows (r, n) as ATen computes them, (r,) each.
+
+    `width` lanes run Welford's algorithm over chunks of 16 vectors. Chunks are merged pairwise, then lanes one after
+    another, then what did not fill a vector.
+    Source: pytorch, aten/src/ATen/native/cpu/moments_utils.h (``RowwiseMomentsImpl``).
+
+    Parameters
+    ----------
+    fused, merged : bool
+        Whether a compiler fused the multiplications and additions of the steps, and those of the merges.
+    """
+    count, n = rows.shape
+    vectors = n // width
+    chunks = -(-vectors // _CHUNK)
+    depth = max((chunks - 1).bit_length(), 1)
+    zero = np.zeros((count, width), dtype=np.float32)
+    stack: list[_Part] = [(0, zero, zero)] * depth
+    merge = partial(_merge, fma if fused else multiply_then_add, merged)
+    for chunk in range(chunks):
+        start = chunk * _CHUNK
+        lanes = rows[:, start * width : min(start + _CHUNK, vectors) * width].reshape(count, -1, width)
+        stack[0] = merge(_chunk_moments(lanes, fused), stack[0])
+        level, mask = 1, chunk + 1
+        while level < depth and mask % 2 == 0:
+            stack[level] = merge(stack[level - 1], stack[level])
+            stack[level - 1] = (0, zero, zero)
+            level, mask = level + 1, mask // 2
+    whole = stack[0]
+    for part in stack[1:]:
+        whole = merge(part, whole)
+    total = _rest_moments(rows[:, vectors * width :], fused)
+    for lane in range(width):
+        total = merge((vectors, whole[1][:, lane], whole[2][:, lane]), total)
+    return np.asarray(total[1]), np.asarray(total[2] / np.float32(n))
+
+
+def _chunk_moments(values: Array, fused: bool) -> _Part:
+    """Run Welford's algorithm over axis 1 of (rows, steps, lanes)."""
+    multiply_add = fma if fused else multiply_then_add
+    mean = np.zeros((values.shape[0], values.shape[2]), dtype=np.float32)
+    squares = mean
+    for step in range(values.shape[1]):
+        x = values[:, step]
+        distance = x - mean
+        mean = multiply_add(distance, np.float32(1) / np.float32(step + 1), mean)
+        squares = multiply_add(distance, x - mean, squares)
+    return values.shape[1], mean, squares
+
+
+def _rest_moments(values: Array, fused: bool) -> _Part:
+    """Run it over the columns that did not fill a vector; here the compiler divides."""
+    multiply_add = fma if fused else multiply_then_add
+    mean = np.zeros(len(values), dtype=np.float32)
+    squares = mean
+    for column in range(values.shape[1]):
+        x = values[:, column]
+        distance = x - mean
+        mean = mean + distance / np.float32(column + 1)
+        squares = multiply_add(distance, x - mean, squares)
+    return values.shape[1], mean, squares
+
+
+def _merge(multiply_add: MultiplyAdd, fused: bool, added: _Part, into: _Part) -> _Part:
+    number = into[0] + added[0]
+    if number == 0:
+        return into
+    share = np.float32(added[0]) / np.float32(number)
+    distance = added[1] - into[1]
+    mean = multiply_add(share, distance, into[1])
+    last = fma if fused else multiply_then_add
+    squares = into[2] + last(distance * distance * share, np.float32(into[0]), added[2])
+    return number, mean, np.asarray(squares)
