@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from os import environ
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.collections.reading import PASSAGES, read_passages
-from reportlib.environments.kernels import process_environment
 from reportlib.environments.record import EnvironmentRecord, load_record
-from reportlib.errors import CaptureError, CheckpointError, StoreError
-from reportlib.store import canonical_json, digest, digest_file
+from reportlib.errors import CheckpointError, StoreError
+from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import VARIABLES
 from reportlib.trace.format import Trace
 from reportlib.workflow.code import code_digest
+from reportlib.workflow.processes import Call, Progress, run
 
 #: What a trace's content depends on. `reportlib.trace` takes its inputs and precisions from `reportlib.capture`.
-_TRACE_CODE = ("trace", "capture", "collections/reading.py", "store.py")
-
-Progress = Callable[[str], None]
+TRACE_CODE = ("trace", "capture", "collections/reading.py", "store.py")
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,54 @@ class TraceOrder:
         ``cpu`` or ``cuda``.
     threads : int
         For every library that has threads.
+    texts : tuple of str
+        Single inputs, each a pass of its own.
+    doc_maxlen : int
+        colbert-ai's setting of that name.
+    variables : mapping of str to str
+        Environment variables of `reportlib.study.VARIABLES`, over this process's own.
+    capture : Path, optional
+        A plain arm whose embeddings are indexed as one more pass.
     """
 
     precision: str = "float32"
     passages: int = 32
     device: str = "cpu"
     threads: int = 2
+    texts: tuple[str, ...] = ("a", "test input")
+    doc_maxlen: int = 256
+    variables: Mapping[str, str] = field(default_factory=dict)
+    capture: Path | None = None
+
+    def call(self, record: EnvironmentRecord, inputs: PreparedInputs, verb: str, what: str, **options: Any) -> Call:
+        """Return a verb of `reportlib.trace` on these passes, ready to be run."""
+        given = {"environment": record.name, "checkpoint": inputs.checkpoint, "collection": inputs.collection,
+                 "precision": self.precision, "passages": self.passages, "device": self.device,
+                 "threads": self.threads, "texts": json.dumps(list(self.texts)), "doc-maxlen": self.doc_maxlen,
+                 "index": self.capture}  # fmt: skip
+        return Call(record, verb, {**given, **options}, self.threads, self.variables, what)
+
+    def content(self) -> dict[str, Any]:
+        """Return what of it determines a trace.
+
+        Raises
+        ------
+        StoreError
+            When the capture cannot be read.
+        """
+        return {
+            "order": [self.precision, self.passages, self.device, self.threads, list(self.texts), self.doc_maxlen],
+            "variables": {**{name: environ[name] for name in VARIABLES if name in environ}, **self.variables},
+            "index": None if self.capture is None else _manifest_digest(self.capture),
+        }
+
+
+def _manifest_digest(capture: Path) -> str:
+    """Hash a capture's manifest, which names the hash of each of its artifacts."""
+    manifest = capture / MANIFEST
+    if not manifest.is_file():
+        raise StoreError(f"{capture} holds no capture (no {MANIFEST})", "capture the arm first")
+    return digest_file(manifest)
 
 
 @dataclass(frozen=True)
@@ -76,7 +117,9 @@ class PreparedInputs:
         return digest(canonical_json([[file.name, digest_file(file)] for file in files if file.is_file()]).encode())
 
 
-def trace_pair(a: str, b: str, order: TraceOrder, home: Path, progress: Progress) -> tuple[Trace, Trace]:
+def trace_pair(
+    a: str, b: str, order: TraceOrder, home: Path, progress: Progress, inputs: PreparedInputs | None = None
+) -> tuple[Trace, Trace]:
     """Record both environments, unless that was done with all the same.
 
     Parameters
@@ -89,6 +132,8 @@ def trace_pair(a: str, b: str, order: TraceOrder, home: Path, progress: Progress
         Folder for environments, inputs and traces.
     progress : callable
         Gets each line of progress.
+    inputs : PreparedInputs, optional
+        Those prepared last by default.
 
     Raises
     ------
@@ -96,14 +141,14 @@ def trace_pair(a: str, b: str, order: TraceOrder, home: Path, progress: Progress
         When an environment is not made.
     CollectionError, CheckpointError
         When an input is missing or has too few passages.
+    StoreError
+        When the order's capture is none.
     CaptureError
         When a recording fails, with what it said.
     """
     records = load_record(a, home), load_record(b, home)
-    inputs = PreparedInputs.find(home, order.passages)
-    first, second = (_address(record, order, inputs, home) for record in records)
-    if first == second:
-        second = first.with_name(f"{first.name}-again")
+    inputs = inputs or PreparedInputs.find(home, order.passages)
+    first, second = trace_addresses(records, order, inputs, home)
     folder = home / "traces"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -113,17 +158,23 @@ def trace_pair(a: str, b: str, order: TraceOrder, home: Path, progress: Progress
         )
 
 
-def _address(record: EnvironmentRecord, order: TraceOrder, inputs: PreparedInputs, home: Path) -> Path:
-    """Return a folder named after everything that determines a trace: what ran, on what, and on which machine."""
-    content = {
-        "environment": [record.backend, record.python, dict(record.packages), dict(record.conda_packages)],
-        "order": [order.precision, order.passages, order.device, order.threads],
+def trace_addresses(
+    records: tuple[EnvironmentRecord, EnvironmentRecord], order: TraceOrder, inputs: PreparedInputs, home: Path
+) -> tuple[Path, Path]:
+    """Return two folders, each named after everything that determines a trace: what ran, on what, on which machine."""
+    shared = {
+        **order.content(),
         "inputs": inputs.digest(),
-        "code": code_digest(_TRACE_CODE),
-        "variables": {name: environ[name] for name in VARIABLES if name in environ},
+        "code": code_digest(TRACE_CODE),
         "machine": [cpu_name(), instruction_sets()],
     }
-    key = digest(canonical_json(content).encode())[:16]
+    first, second = (_address(record, shared, order, home) for record in records)
+    return first, second.with_name(f"{second.name}-again") if first == second else second
+
+
+def _address(record: EnvironmentRecord, shared: Mapping[str, Any], order: TraceOrder, home: Path) -> Path:
+    environment = [record.backend, record.python, dict(record.packages), dict(record.conda_packages)]
+    key = digest(canonical_json({**shared, "environment": environment}).encode())[:16]
     return home / "traces" / f"{record.name}-{order.precision}-{key}"
 
 
@@ -137,20 +188,5 @@ def _find_or_record(
             raise StoreError(error.what, f"remove {folder} and run again") from error
         progress(f"{record.name}: found the trace {folder.name}")
         return trace
-    options = {"environment": record.name, "checkpoint": inputs.checkpoint, "collection": inputs.collection,
-               "output": folder, "precision": order.precision, "passages": order.passages, "device": order.device,
-               "threads": order.threads}  # fmt: skip
-    command = [str(record.python_program), "-m", "reportlib.trace", "record"]
-    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    variables = process_environment(record, home, threads=order.threads)
-    tail: list[str] = []
-    nowhere, pipe = subprocess.DEVNULL, subprocess.PIPE
-    with subprocess.Popen(command, env=variables, stdout=nowhere, stderr=pipe, text=True) as process:
-        for line in process.stderr or ():
-            tail = [*tail[-20:], line.rstrip()]
-            if line.startswith(f"{record.name}-"):
-                progress(line.rstrip())
-    if process.returncode:
-        said = "\n".join(tail)
-        raise CaptureError(f"recording in the environment {record.name} failed:\n{said}")
+    run(order.call(record, inputs, "record", "recording", output=folder), home, progress)
     return Trace.open(folder)
