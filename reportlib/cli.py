@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reportlib.compare_command import register as register_compare
 from reportlib.errors import ReportlibError
 from reportlib.roots_command import register as register_roots
 from reportlib.store import project_home
@@ -222,6 +223,7 @@ register_environment_commands(app)
 register_doctor(app)
 register_workflow(app)
 register_roots(app)
+register_compare(app)
 
 
 def main() -> None:

@@ -149,9 +149,13 @@ def read_json(path: Path) -> Any:
     if len(data) > MOST_JSON:
         raise IndexFileError(f"{path} has more than {MOST_JSON:,} bytes")
     try:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise IndexFileError(f"{path} is damaged: {error}", "copy it again, or index again") from error
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _numbers(path: Path) -> npt.NDArray[np.int64]:

@@ -1,0 +1,220 @@
+"""`reportlib compare`: two ColBERT index folders that already exist, side by side, and a gate on what differs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from reportlib.compare.indexes import compare_indexes
+from reportlib.errors import IndexFileError
+from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
+from reportlib.gate.formats import junit, sarif_text
+
+_Record = Mapping[str, Any]
+#: Seconds before progress is shown, and between lines of it where there is no terminal.
+PATIENCE, PAUSE = 2.0, 30.0
+#: What a comparison without requirements exits with, as `diff` does.
+EXIT_CODES = {"identical": 0, "different": 1, "inconclusive": 2}
+_STYLES = {"identical": "green", "close": "yellow", "same set": "yellow", None: "bold red"}
+
+
+def compare(
+    index_a: Annotated[Path, typer.Argument(metavar="INDEX_A", help="A ColBERT index folder.")],
+    index_b: Annotated[Path, typer.Argument(metavar="INDEX_B", help="Another.")],
+    require: Annotated[
+        str | None,
+        typer.Option(help='A gate: "ivf identical, codes differing < 1%, centroids close bnb".', show_default=False),
+    ] = None,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the gate's judgements as JUnit XML.")
+    ] = None,
+    sarif_file: Annotated[
+        Path | None, typer.Option("--sarif", metavar="FILE", help="Write the gate's judgements as SARIF.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+) -> None:
+    """Compare two ColBERT indexes on disk, final artifact by final artifact.
+
+    Exits with 0 when all are identical, 1 when any differs, 2 when it could not tell: a file is missing or damaged.
+    With --require: 0 when every requirement holds, 1 when one does not, 2 when it is inconclusive.
+    """
+    if require is None and (junit_file or sarif_file):
+        raise typer.BadParameter("there is nothing to write without --require", param_hint="--junit / --sarif")
+    requirements = parse(require) if require is not None else ()
+    with _Meter() as meter:
+        found = compare_indexes(index_a, index_b, meter.show)
+    judgements = judge(requirements, found)
+    code = exit_code(judgements, found) if requirements else EXIT_CODES[found["verdict"]]
+    _write(junit_file, lambda: junit(judgements))
+    _write(sarif_file, lambda: sarif_text(judgements, found, code))
+    if as_json:
+        gate = [_judged(each) for each in judgements] if requirements else None
+        sys.stdout.write(json.dumps({**found, "requirements": gate, "exit_code": code}, indent=1) + "\n")
+    else:
+        _print(found, judgements)
+    raise typer.Exit(code)
+
+
+def _write(path: Path | None, text: Callable[[], str]) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        raise IndexFileError(
+            f"{path} cannot be written: {error.strerror}", "give a path in a folder that exists"
+        ) from error
+
+
+def _judged(judgement: Judgement) -> dict[str, str]:
+    return {
+        "requirement": judgement.requirement.text,
+        "outcome": judgement.outcome,
+        "reason": judgement.reason,
+        "artifact": judgement.artifact,
+    }
+
+
+def answer(found: _Record) -> str:
+    """Return what a comparison says of two indexes, in one sentence."""
+    summary = found["summary"]
+    total, same = summary["total"], summary["identical"]
+    if found["verdict"] == "identical":
+        return f"All {total} artifacts are identical."
+    if found["verdict"] == "different":
+        return f"The indexes differ: {same} of {total} artifacts are identical."
+    unread = f"{summary['unread']} of {total} artifacts could not be compared" if summary["unread"] else ""
+    broken = f"{len(found['problems'])} contradictions between files" if found["problems"] else ""
+    rest = total - same - summary["unread"]
+    others = f"; of the others {same} are identical and {rest} are not" if unread else ""
+    return f"It could not be told: {' and '.join(part for part in (unread, broken) if part)}{others}."
+
+
+def gate_lines(found: _Record, judgements: Sequence[Judgement]) -> list[str]:
+    """Return a line for each requirement that does not hold or cannot be told; one line where all hold."""
+    lines = [f"Requirement {each.text}." for each in judgements if each.outcome != HOLDS]
+    if lines:
+        return lines
+    if found["verdict"] == "inconclusive":
+        return ["No requirement is known to fail, but the comparison is inconclusive."]
+    return [f"All {len(judgements)} requirements hold." if len(judgements) > 1 else "The requirement holds."]
+
+
+def _print(found: _Record, judgements: Sequence[Judgement]) -> None:
+    console = Console(highlight=False)
+    for side in ("a", "b"):
+        console.print(f"{side.upper()}: {escape(found[side]['path'])}", soft_wrap=True)
+    console.print(_sides(found))
+    console.print(_artifacts(found))
+    for record in found["artifacts"]:
+        if record["verdict"] not in ("identical", None):
+            console.print(f"{record['name']}: {escape(record['text'])}", soft_wrap=True)
+    if found["settings"]:
+        console.print(_settings(found))
+    for line in _warnings(found):
+        console.print(escape(line), soft_wrap=True)
+    console.print(escape(answer(found)), style="bold", soft_wrap=True)
+    for line in gate_lines(found, judgements) if judgements else ():
+        console.print(escape(line), soft_wrap=True)
+
+
+def _sides(found: _Record) -> Table:
+    table = Table("", "chunks", "passages", "embeddings", "centroids", "dim", "nbits", "saved on", box=None)
+    for side in ("a", "b"):
+        known = found[side]
+        numbers = [known[k] for k in ("chunks", "passages", "embeddings", "centroids", "dim", "nbits")]
+        cells = ["?" if n is None else f"{n:,}" for n in numbers]
+        table.add_row(side.upper(), *cells, escape(", ".join(json.dumps(d)[1:-1] for d in known["devices"])))
+    return table
+
+
+def _artifacts(found: _Record) -> Table:
+    table = Table("artifact", "verdict", "A", "B", "differing")
+    for record in found["artifacts"]:
+        verdict = record["verdict"] or "not compared"
+        cells = (record["name"], verdict, _typed(record["a"]), _typed(record["b"]), _differing(record))
+        table.add_row(*map(escape, cells), style=_STYLES.get(record["verdict"], "red"))
+    return table
+
+
+def _typed(side: _Record | None) -> str:
+    return "" if side is None else f"{side['dtype']} {'×'.join(map(str, side['shape'])) or 'scalar'}"
+
+
+def _differing(record: _Record) -> str:
+    if not record["elements"] or record["different"] is None:
+        return ""
+    return f"{record['different'] / record['elements']:.3%}" if record["different"] else "0"
+
+
+def _settings(found: _Record) -> Table | str:
+    """Return the settings that differ; of those that only say where and when, how many."""
+    places = sum(each["place"] for each in found["settings"])
+    table = Table("setting", "A", "B", title="Settings that differ (metadata.json)")
+    for each in found["settings"]:
+        if not each["place"]:
+            # JSON's escapes keep what a file says from reaching the terminal as commands.
+            cells = (json.dumps(each["name"])[1:-1], json.dumps(each["a"]), json.dumps(each["b"]))
+            table.add_row(*map(escape, cells))
+    if table.row_count:
+        return table
+    return f"No setting differs, but for {places} that say where and when an index was made."
+
+
+def _warnings(found: _Record) -> list[str]:
+    lines = []
+    for side in ("a", "b"):
+        lines += [f"Note on {side.upper()}: {note}." for note in found[side]["notes"]]
+    for problem in (*(p for r in found["artifacts"] for p in r["problems"]), *found["problems"]):
+        lines.append(f"{problem['side'].upper()}: {problem['what']}.")
+        if problem["mend"]:
+            lines.append(f"  To mend it: {problem['mend']}")
+    return list(dict.fromkeys(lines))
+
+
+class _Meter:
+    """Shows how far a comparison is, once it has taken `PATIENCE` seconds."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Take note that `done` of `total` bytes have been read."""
+        now = time.monotonic()
+        if now - self._start < PATIENCE:
+            return
+        if not self._console.is_terminal:
+            if self._last == self._start or now - self._last >= PAUSE:
+                self._last = now
+                self._console.print(f"{done / 1e9:.1f} of {total / 1e9:.1f} GB compared", style="dim")
+            return
+        if self._bar is None:
+            columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.add_task("compare", total=total)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("compare")(compare)

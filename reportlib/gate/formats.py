@@ -1,0 +1,87 @@
+"""Judgements as JUnit and SARIF files, which continuous integration shows beside a change.
+
+JUnit is written by `junitparser`. For SARIF no well-kept library was found (`sarif-om` is of 2019; `sarif-pydantic`
+has not been released for a year), so the few parts of SARIF 2.1.0 that a gate needs are written here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+
+import reportlib
+from reportlib.gate.judge import FAILS, HOLDS, Judgement
+
+_SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+
+def junit(judgements: Sequence[Judgement]) -> str:
+    """Return JUnit XML: a requirement is a test case; inconclusive is an error, not a failure."""
+    suite = TestSuite("reportlib compare")
+    for judgement in judgements:
+        case = TestCase(judgement.requirement.text, classname="reportlib.compare")
+        if judgement.outcome != HOLDS:
+            kind = Failure if judgement.outcome == FAILS else Error
+            case.result = [kind(_printable(judgement.text), judgement.outcome)]
+        suite.add_testcase(case)
+    document = JUnitXml("reportlib")
+    document.add_testsuite(suite)
+    document.update_statistics()
+    text: str = document.tostring().decode("utf-8")
+    return text
+
+
+def _printable(text: str) -> str:
+    """Return text without the control characters that XML cannot hold, which a file's name may have."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def sarif(judgements: Sequence[Judgement], comparison: Mapping[str, Any], code: int) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log: one result for each requirement that does not hold or cannot be told.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        All of them; each is a rule.
+    comparison : mapping
+        What they were judged on.
+    code : int
+        The exit code.
+    """
+    rules = [
+        {"id": f"requirement-{number}", "shortDescription": {"text": j.requirement.text}}
+        for number, j in enumerate(judgements, 1)
+    ]
+    driver = {"name": "reportlib", "version": reportlib.__version__, "rules": rules}
+    run = {
+        "tool": {"driver": driver},
+        "invocations": [{"executionSuccessful": code != 2, "exitCode": code}],
+        "results": [
+            _result(number, judgement, comparison["a"]["path"])
+            for number, judgement in enumerate(judgements)
+            if judgement.outcome != HOLDS
+        ],
+    }
+    return {"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _result(number: int, judgement: Judgement, index: str) -> dict[str, Any]:
+    path = Path(index) / (judgement.file or "metadata.json")
+    uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    return {
+        "ruleId": f"requirement-{number + 1}",
+        "ruleIndex": number,
+        "level": "error" if judgement.outcome == FAILS else "warning",
+        "message": {"text": judgement.text},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}}}],
+    }
+
+
+def sarif_text(judgements: Sequence[Judgement], comparison: Mapping[str, Any], code: int) -> str:
+    """Return `sarif` as the text of a file."""
+    return json.dumps(sarif(judgements, comparison, code), indent=1) + "\n"
