@@ -129,7 +129,9 @@ def call_in_float64(
         return None, "it rounds to a dtype and computes nothing"
     if not any(tensor.is_floating_point() for tensor in tensors):
         return None, "it reads no floating-point numbers"
-    doubles = [tensor.double() if tensor.is_floating_point() else tensor.clone() for tensor in tensors]
+    doubles = [
+        tensor.to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True) for tensor in tensors
+    ]
     try:
         outcome = call(func, {name: _double(name, value) for name, value in arguments.items()}, doubles)
     except NotReplayedError as error:
@@ -139,6 +141,24 @@ def call_in_float64(
     if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in outcome.outputs):
         return None, "it returns another dtype than float64 even then"
     return outcome.outputs, None
+
+
+def copies_of_written(
+    func: Any, arguments: Mapping[str, Any], tensors: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Return `tensors` with those that the operation writes to copied, strides and all."""
+    written: set[int] = set()
+    for argument in func._schema.arguments:
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = arguments.get(argument.name)
+            parts = value if isinstance(value, list) else [value]
+            written |= {part["tensor"] for part in parts if isinstance(part, dict) and "tensor" in part}
+    return [_copy(tensor) if index in written else tensor for index, tensor in enumerate(tensors)]
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    memory = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+    return memory.copy_(tensor)
 
 
 @contextmanager

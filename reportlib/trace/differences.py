@@ -1,0 +1,107 @@
+"""Measure how two results of an operation differ, and how far each is from float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from reportlib.floats import FORMATS, ulp_distance
+from reportlib.trace.results import Difference, Error, Truth
+from reportlib.trace.values import Layout, carrier
+
+Tensors = Sequence[torch.Tensor]
+
+
+def difference(a: Tensors, b: Tensors) -> Difference:
+    """Compare the outputs of an operation, byte by byte.
+
+    Parameters
+    ----------
+    a, b : sequence of torch.Tensor
+        What was returned and written. NaNs of equal bytes are equal, 0.0 and -0.0 are not.
+    """
+    elements = sum(tensor.numel() for tensor in a)
+    if len(a) != len(b) or any(not _alike(x, y) for x, y in zip(a, b, strict=True)):
+        return Difference(elements, elements, None, None, None)
+    parts = [_pair(x, y) for x, y in zip(a, b, strict=True)]
+    ulps = [part[3] for part in parts if part[3] is not None]
+    return Difference(
+        elements=elements,
+        different=sum(part[0] for part in parts),
+        max_abs=max((part[1] for part in parts), default=0.0),
+        rms=float(np.sqrt(sum(part[2] for part in parts) / max(elements, 1))),
+        max_ulp=max(ulps) if ulps else None,
+    )
+
+
+def same_place(a: Sequence[Layout], b: Tensors) -> bool:
+    """Whether views lie in their memory alike: dtype, shape, strides and offset."""
+    return list(a) == [Layout.of(tensor) for tensor in b]
+
+
+def displaced(a: Sequence[Layout], b: Tensors) -> Difference:
+    """Compare views by where they lie; values play no part."""
+    elements = sum(layout.elements for layout in a)
+    return Difference(elements, 0 if same_place(a, b) else elements, 0.0, 0.0, None)
+
+
+def truth(a: Tensors, b: Tensors, exact: Tensors) -> Truth | None:
+    """Return the errors of both results against the float64 one, over floating-point outputs.
+
+    Returns
+    -------
+    Truth or None
+        None when the shapes differ.
+    """
+    places = [index for index, tensor in enumerate(exact) if tensor.is_floating_point()]
+    if len(a) != len(exact) or len(b) != len(exact):
+        return None
+    if any(not a[i].shape == b[i].shape == exact[i].shape for i in places):
+        return None
+    return Truth(*(_error([side[i] for i in places], [exact[i] for i in places]) for side in (a, b)))
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape
+
+
+def _pair(a: torch.Tensor, b: torch.Tensor) -> tuple[int, float, float, int | None]:
+    """Return the number of different elements, greatest distance, sum of squares, and greatest distance in ULP."""
+    left, right = (carrier(side.detach().contiguous()) for side in (a, b))
+    dtype = str(a.dtype).removeprefix("torch.")
+    known = dtype in FORMATS
+    if torch.equal(left, right):
+        return 0, 0.0, 0.0, 0 if known else None
+    unequal = left != right
+    left, right = left[unequal], right[unequal]
+    if a.dtype == torch.complex128:
+        values = [side.view(torch.float64) for side in (left, right)]
+    else:
+        values = [_doubles(side.view(a.dtype)) for side in (left, right)]
+    finite = torch.isfinite(values[0]) & torch.isfinite(values[1])
+    distance = (values[0][finite] - values[1][finite]).abs()
+    largest = float(distance.max()) if distance.numel() else 0.0
+    ulps = None
+    if known:
+        bits = [side[finite].numpy().view(FORMATS[dtype].bits) for side in (left, right)]
+        ulps = int(ulp_distance(bits[0], bits[1], dtype).max(initial=0))
+    return int(unequal.sum()), largest, float((distance * distance).sum()), ulps
+
+
+def _doubles(values: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(values).double() if values.is_complex() else values.double()
+
+
+def _error(found: Tensors, exact: Tensors) -> Error:
+    largest = squares = 0.0
+    count = 0
+    for tensor, right in zip(found, exact, strict=True):
+        apart = tensor.detach().double() - right
+        apart = apart[torch.isfinite(apart)].abs()
+        if apart.numel():
+            largest = max(largest, float(apart.max()))
+            squares += float((apart * apart).sum())
+        count += apart.numel()
+    return Error(largest, float(np.sqrt(squares / max(count, 1))))

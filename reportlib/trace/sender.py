@@ -1,0 +1,160 @@
+"""Write the operations of a pass with the values of their inputs and outputs as frames, while they run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from reportlib.capture.tensors import tensor_digest
+from reportlib.trace.calling import why_not
+from reportlib.trace.frames import FrameWriter
+from reportlib.trace.lockstep import Slots
+from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors
+from reportlib.trace.passes import Pass
+from reportlib.trace.recorder import peak_bytes
+from reportlib.trace.source import source_line
+from reportlib.trace.values import Layout, is_dense, to_bytes
+
+#: These may return a view or a copy; their values have to be sent.
+_MAYBE_COPIES = frozenset(
+    f"aten::{name}" for name in ("contiguous", "flatten", "ravel", "reshape", "reshape_as", "resolve_conj",
+                                 "resolve_neg", "to", "type_as", "_autocast_to_full_precision",
+                                 "_autocast_to_reduced_precision")
+)  # fmt: skip
+
+
+def is_view(func: Any) -> bool:
+    """Whether an operation only says where in the memory of its inputs its outputs lie."""
+    schema = func._schema
+    if schema.name in _MAYBE_COPIES or not schema.returns:
+        return False
+    return all(part.alias_info is not None and not part.alias_info.is_write for part in schema.returns)
+
+
+class Counter(TorchDispatchMode):  # type: ignore[misc]
+    """Counts the operations of a pass and looks at nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modules: list[str] = []
+        self.slots = Slots()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.slots.next(self.modules[-1] if self.modules else "", func._schema.name, func._schema.overload_name)
+        return func(*args, **(kwargs or {}))
+
+
+class Counted:
+    """A pass that was run once under a `Counter`.
+
+    Attributes
+    ----------
+    slots : Slots
+        Its operations.
+    output : str
+        sha256 of its output.
+    seconds : float
+        That it took.
+    peak_bytes : int
+        Greatest resident memory until then.
+    """
+
+    def __init__(self, entry: Pass) -> None:
+        started = time.perf_counter()
+        with ExitStack() as stack:
+            counter = Counter()
+            entry.watch(counter.modules, stack)
+            with counter:
+                output = entry.call()
+        self.seconds = time.perf_counter() - started
+        self.slots, self.output, self.peak_bytes = counter.slots, tensor_digest(output), peak_bytes()
+
+
+class Sender(TorchDispatchMode):  # type: ignore[misc]
+    """Writes two frames for every operation: what it reads, before it runs, and what it gave.
+
+    Beside the call's own tensors there is at most one contiguous copy of one tensor in memory.
+
+    Parameters
+    ----------
+    writer : FrameWriter
+        Blocks while the other side is busy.
+    """
+
+    def __init__(self, writer: FrameWriter) -> None:
+        super().__init__()
+        self.writer = writer
+        self.modules: list[str] = []
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, schema, source = kwargs or {}, func._schema, source_line()
+        given: list[torch.Tensor] = []
+        arguments = Canonical(given).arguments(schema, args, kwargs)
+        changed = mutated_tensors(schema, args, kwargs)
+        why, view = why_not(func), is_view(func)
+        if why is None and not all(map(is_dense, given)):
+            why = "reads a tensor that is not dense"
+        described = {
+            "position": self.count,
+            "name": schema.name,
+            "overload": schema.overload_name,
+            "module": self.modules[-1] if self.modules else "",
+            "source": source,
+            "arguments": arguments,
+            "view": view,
+            "why_not": why,
+        }
+        self.count += 1
+        self._tensors("operation", {"operation": described}, given, values=why is None and not view)
+
+        returned = func(*args, **kwargs)
+
+        out: list[torch.Tensor] = []
+        result = Canonical(out).value(returned)
+        out += [tensor for tensor in changed if not any(tensor is other for other in out)]
+        self._tensors("result", {"result": result}, out, values=not view and schema.name not in UNWRITTEN)
+        return returned
+
+    def _tensors(self, kind: str, header: dict[str, Any], tensors: list[torch.Tensor], *, values: bool) -> None:
+        dense = all(map(is_dense, tensors))
+        layouts = [Layout.of(tensor) for tensor in tensors] if dense else []
+        values = values and dense
+        self.writer.write(
+            kind,
+            {**header, "tensors": [layout.to_json() for layout in layouts], "values": values},
+            sum(layout.nbytes for layout in layouts) if values else 0,
+            map(to_bytes, tensors) if values else (),
+        )
+
+
+def send(entry: Pass, writer: FrameWriter) -> int:
+    """Run a pass twice, first to count its operations and then to send them; return how many there were."""
+    counted = Counted(entry)
+    writer.write(
+        "pass",
+        {"slug": entry.slug, "description": entry.description, "pass_kind": entry.kind, "given": dict(entry.given),
+         "slots": counted.slots.to_json()},
+    )  # fmt: skip
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        sender = Sender(writer)
+        entry.watch(sender.modules, stack)
+        with sender:
+            output = entry.call()
+    digest = tensor_digest(output)
+    writer.write(
+        "pass end",
+        {"output": digest, "undisturbed": digest == counted.output, "operations": sender.count,
+         "seconds": round(time.perf_counter() - started, 4), "peak_bytes": peak_bytes()},
+    )  # fmt: skip
+    writer.flush()
+    return sender.count
