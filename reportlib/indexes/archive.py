@@ -68,9 +68,10 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         reason = "is a link that leads nowhere" if path.is_symlink() and not path.exists() else error.strerror
         raise IndexFileError(f"{path}: {reason}", "copy the whole index again") from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise IndexFileError(f"{path} is no regular file")
     with os.fdopen(number, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise IndexFileError(f"{path} is no regular file")
         yield handle
 
 
