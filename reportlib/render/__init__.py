@@ -4,28 +4,38 @@ Every function that takes the report returns an `Html`, which JupyterLab shows t
 """
 
 from reportlib.render.artifacts import final_artifacts, intermediate_artifacts, pipeline
+from reportlib.render.controls import controls
+from reportlib.render.growth import costs, differences, layers_truth
 from reportlib.render.html import Html
 from reportlib.render.layers import bert_layers
 from reportlib.render.opening import findings, first_screen
+from reportlib.render.operations import root_operations
 from reportlib.render.order import sort_order, sort_probes
 from reportlib.render.origins import environment_differences, provenance, reproduce
 from reportlib.render.publish import publish
+from reportlib.render.rivals import rivals
 from reportlib.render.search import rankings
 from reportlib.render.swaps import swaps
 
 __all__ = [
     "Html",
     "bert_layers",
+    "controls",
+    "costs",
+    "differences",
     "environment_differences",
     "final_artifacts",
     "findings",
     "first_screen",
     "intermediate_artifacts",
+    "layers_truth",
     "pipeline",
     "provenance",
     "publish",
     "rankings",
     "reproduce",
+    "rivals",
+    "root_operations",
     "sort_order",
     "sort_probes",
     "swaps",

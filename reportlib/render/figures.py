@@ -178,22 +178,6 @@ def _powers(axes: Axes, floor: float) -> None:
     )
 
 
-def paint_swaps(layout: Layout, part: Part) -> Figure:
-    """Draw the verdict of every artifact after each swap, the plain arm first."""
-    swaps = part.precision["swaps"]
-    names: list[str] = []
-    for swap in swaps:
-        names += [a["artifact"] for a in swap["artifacts"] if a["artifact"] not in names]
-    order = [c["artifact"] for c in part.precision["artifacts"] if c["artifact"] in names]
-    plain = {c["artifact"]: c["verdict"] for c in part.precision["artifacts"]}
-    lines: list[list[str | None]] = [[plain[name] for name in order]]
-    for swap in swaps:
-        found = {a["artifact"]: a["verdict"] for a in swap["artifacts"]}
-        lines.append([found.get(name) for name in order])
-    rows = ["no swap", *("+".join(swap["points"]) for swap in swaps)]
-    return tiles(layout, [name.replace("index/", "index: ") for name in order], rows, lines)
-
-
 def paint_permutation(layout: Layout, part: Part) -> Figure:
     """Draw the token ids of one centroid in the order that each side lists them."""
     figure = part.precision["order"]["figure"]

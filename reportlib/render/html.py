@@ -133,6 +133,13 @@ def link(url: str, text: str) -> Markup:
     return Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(url, text)
 
 
+def local_link(path: str, text: str) -> Markup:
+    """Return a link to a folder beside the page, or only the escaped text when `path` could lead elsewhere."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)*", path, re.ASCII):
+        return Markup("{}").format(text)
+    return Markup('<a href="{}/">{}</a>').format(path, text)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.

@@ -115,6 +115,12 @@ def answer(holds: bool | None, yes: str, no: str, unknown: str = formats.ABSENT,
     return fragment("badge", kind=kind, sign=sign, text={True: yes, False: no, None: unknown}[holds])
 
 
+def label(text: str) -> Html:
+    """Draw how sure a mechanism is: *proven*, *candidate* or *unknown*."""
+    kind, sign = {"proven": ("identical", "✓"), "candidate": ("close", "≈")}.get(text, ("missing", "?"))
+    return fragment("badge", kind=kind, sign=sign, text=text)
+
+
 def counts(summary: Mapping[str, int]) -> Html:
     """Draw how many artifacts have each verdict, best first; verdicts that none has are left out."""
     return join([badge(v, f"{formats.count(summary[v])} {v}") for v in SIGNS if summary.get(v)])

@@ -12,6 +12,8 @@ from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
 from reportlib.render.labels import arithmetic, counts, heading, parts, telling_variables, torch
 
+#: Findings whose sentences stand on the first screen as they are, in the order in which they do.
+_WHOLE = ("inconclusive", "cause", "undo", "controls")
 QUESTIONS = (("what", "What changed?"), ("why", "Why?"), ("matter", "Does it matter?"))
 
 
@@ -42,7 +44,9 @@ def first_screen(report: Mapping[str, Any]) -> Html:
 
 
 def _sentences(report: Mapping[str, Any], question: str) -> list[str]:
-    leading = [_opening_sentence(f["sentence"]) for f in _leading(report, question)]
+    leading = [
+        f["sentence"] if _kind(f) in _WHOLE else _opening_sentence(f["sentence"]) for f in _leading(report, question)
+    ]
     return _merged(leading) or ["No measurement of this study answers that."]
 
 
@@ -65,32 +69,53 @@ def _merged(sentences: Sequence[str]) -> list[str]:
     ]
 
 
+def _kind(finding: Mapping[str, Any]) -> str:
+    return str(finding["id"]).rpartition("/")[2]
+
+
 def _leading(report: Mapping[str, Any], question: str) -> list[Mapping[str, Any]]:
     """Return the few findings that answer a question at once, in the report's order.
 
     Of each precision: what became of the final artifacts; what makes them differ or, where they do not,
-    what differs on the way; and what search makes of it. Of each pair: whether the two sides use other CPU
-    kernels, without which no reason can be judged. Where none of these was found, the first finding.
+    what differs on the way; and what search makes of it. Where operations were recorded, the reasons are the
+    operations that differ by themselves, what would undo that, and the controls that it rests on; where a control
+    failed, that. Otherwise the swaps, and of each pair whether the two sides use other CPU kernels, without which
+    no reason can be judged. Where none of these was found, the first finding.
     """
     asked = [f for f in report["findings"] if f["question"] == question]
-    kinds = {"what": ("final", "nothing"), "matter": ("rankings", "quality")}
+    kinds = {"what": ("final", "nothing"), "matter": ("inconclusive-search", "rankings", "quality")}
     if question != "why":
-        chosen = [f for f in asked if f["id"].rpartition("/")[2] in kinds[question]]
+        chosen = [f for f in asked if _kind(f) in kinds[question]]
     else:
         wanted = {
             f"{pair['b']}/{p['precision']}/{name}"
             for pair in report["pairs"]
             for p in pair["precisions"]
             for name in _reasons(p)
-        } | {f"{pair['b']}/capability" for pair in report["pairs"]}
-        chosen = [f for f in asked if f["id"] in wanted]
+        } | {f"{pair['b']}/capability" for pair in report["pairs"] if not _explained(pair)}
+        chosen = sorted((f for f in asked if f["id"] in wanted), key=_rank)
     return chosen or asked[:1]
 
 
+def _explained(pair: Mapping[str, Any]) -> bool:
+    """Whether the pair's findings on operations, or on a failed control, say more of the reason than its kernels."""
+    return any(p.get("operations") or p.get("conclusive") is False for p in pair["precisions"])
+
+
+def _rank(finding: Mapping[str, Any]) -> int:
+    """Return a finding's place: failed controls first, then causes, what undoes them, what all that rests on."""
+    kind = _kind(finding)
+    return _WHOLE.index(kind) if kind in _WHOLE else 1
+
+
 def _reasons(precision: Mapping[str, Any]) -> list[str]:
+    if precision.get("conclusive") is False:
+        return ["inconclusive"]
+    if precision.get("operations"):
+        return ["cause", "undo", "controls"]
     final = precision["summary"]["final"]
     if final.get("identical", 0) < final["total"]:
-        enough = [f"swap-{'+'.join(s['points'])}" for s in precision["swaps"] if s["all_final_identical"]]
+        enough = [f"swap-{'+'.join(points)}" for each in precision["swap_summary"][:1] for points in each["sufficient"]]
         return ["bert", *enough[:1]]
     if precision["first_difference"] is None:
         return ["first"]

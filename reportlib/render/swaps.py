@@ -1,4 +1,4 @@
-"""The swaps: which of A's values, put into B, make B's index A's."""
+"""The swaps: which of one side's values, put into the other, make its index the same."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from markupsafe import Markup
 
 from reportlib.render import formats
-from reportlib.render.figures import paint_swaps
+from reportlib.render.controls import inconclusive
+from reportlib.render.figures_swaps import Way, paint_swaps
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
 from reportlib.render.labels import Part, badge, heading, identical, parts
 from reportlib.render.svg import figure
 
 
 def swaps(report: Mapping[str, Any]) -> Html:
-    """Say, draw and list what each swap makes identical again.
+    """Say, draw and list what each swap makes identical, in both directions.
 
     Parameters
     ----------
@@ -28,24 +29,33 @@ def swaps(report: Mapping[str, Any]) -> Html:
     """
     pieces: list[Html] = []
     for part in parts(report):
-        if not part.precision["swaps"]:
+        ways = _ways(part)
+        if not ways:
             continue
-        sentences = [_sentence(part, swap) for swap in part.precision["swaps"]]
-        pieces += [
-            heading(part.title, f"swaps-{part.slug}"),
-            fragment("sentences", sentences=[_plain(part), *sentences]),
-            figure(
-                f"swaps-{part.slug}",
-                lambda layout, part=part: paint_swaps(layout, part),  # type: ignore[misc]
-                title="Verdict of every artifact against A, without and with each swap",
-                description=" ".join([_plain(part), *sentences]),
-                caption=f"Every artifact of {part.b} against {part.a}'s, without a swap and with the named values of "
-                f"{part.a} put in. Blank: computed before the first of these, so as without a swap.",
-            ),
-            fold("The same as a table", _matrix(part)),
-            _left(part),
-        ]
+        pieces += [heading(part.title, f"swaps-{part.slug}"), inconclusive(part)]
+        pieces.append(fragment("sentences", sentences=_sentences(report, part)))
+        for way in ways:
+            pieces += _drawn(part, way)
     return join(pieces) if pieces else fragment("note", text="This study has no swaps.")
+
+
+def _ways(part: Part) -> list[Way]:
+    sides = {part.pair["a"]: part.a, part.pair["b"]: part.b}
+    found: dict[str, Way] = {}
+    for swap in part.precision["swaps"]:
+        given, into = (sides.get(swap[key], swap[key]) for key in ("from", "into"))
+        way = found.setdefault(swap["direction"], Way(swap["direction"], given, into, ()))
+        found[swap["direction"]] = Way(way.direction, given, into, (*way.swaps, swap))
+    return list(found.values())
+
+
+def _sentences(report: Mapping[str, Any], part: Part) -> list[str]:
+    """Return what the swaps show together, in the findings' own words; less where a control failed."""
+    said = [_plain(part)]
+    key = f"{part.pair['b']}/{part.precision['precision']}"
+    told = {f["id"]: f["sentence"] for f in report["findings"]}
+    wanted = ("swap-sets", "swap-back-sets", "posts-swap")
+    return said + [told[name] for each in wanted if (name := f"{key}/{each}") in told]
 
 
 def _plain(part: Part) -> str:
@@ -53,11 +63,30 @@ def _plain(part: Part) -> str:
     return f"Without a swap, {identical(summary.get('identical', 0), summary['total'])}."
 
 
-def _sentence(part: Part, swap: Mapping[str, Any]) -> str:
-    replaced = formats.listing(swap["points"])
+def _drawn(part: Part, way: Way) -> list[Html]:
+    slug = f"swaps-{part.slug}{'' if way.forward else '-back'}"
+    told = [_sentence(way, swap) for swap in way.swaps]
+    count = formats.plural(len(told), "swap")
+    return [
+        figure(
+            slug,
+            lambda layout: paint_swaps(layout, part, way),
+            title=f"What becomes identical with {way.given}'s values in {way.into}",
+            description=" ".join([_plain(part), *told]).replace("`", ""),
+            caption=f"{way.given}'s values put into {way.into}: one row for each set (on a phone, one column), and "
+            "every artifact in the order of the pipeline. Blank: computed before, so as without the swap.",
+        ),
+        fold(f"{count} of {way.given} into {way.into}, in words", fragment("sentences", sentences=told)),
+        fold(f"{way.given} into {way.into}, as a table", _matrix(part, way)),
+        _left(way),
+    ]
+
+
+def _sentence(way: Way, swap: Mapping[str, Any]) -> str:
+    replaced = formats.listing([f"`{name}`" for name in swap["points"]])
     posts = f" (the posts' {formats.listing(swap['posts'])})" if swap["posts"] else ""
     same = identical(swap["final_identical"], swap["final_total"])
-    said = f"With {replaced} of {part.a} in {part.b}, {same}{posts}."
+    said = f"With {replaced} of {way.given} in {way.into}, {same}{posts}."
     if not swap["not_identical"]:
         return f"{said} So is every artifact along the way."
     if swap["all_final_identical"]:
@@ -65,32 +94,24 @@ def _sentence(part: Part, swap: Mapping[str, Any]) -> str:
     return said
 
 
-def _matrix(part: Part) -> Html:
-    chosen = part.precision["swaps"]
-    plain = {c["artifact"]: c for c in part.precision["artifacts"] if c["final"]}
-    columns = (
-        Column("Final artifact"),
-        Column("No swap"),
-        *(Column(" + ".join(s["points"])) for s in chosen),
-    )
-    rows = []
-    for name, comparison in plain.items():
-        cells: list[Any] = [
-            Markup("<code>{}</code>").format(comparison["name"]),
-            badge(comparison["verdict"]),
-        ]
-        for swap in chosen:
-            found = next((a for a in swap["artifacts"] if a["artifact"] == name), None)
-            cells.append(badge(found["verdict"]) if found else formats.ABSENT)
-        rows.append(Row(tuple(cells)))
-    return table(f"Final artifacts of {part.b} against {part.a}, by what was swapped in", columns, rows)
+def _matrix(part: Part, way: Way) -> Html:
+    """Draw the final artifacts of each swap: one row for each, so that many swaps need no wider page."""
+    finals = [c for c in part.precision["artifacts"] if c["final"]]
+    columns = (Column("Swapped in"), *(Column(c["artifact"].removeprefix("index/")) for c in finals))
+    rows = [Row(("nothing", *(badge(c["verdict"]) for c in finals)))]
+    for swap in way.swaps:
+        found = {a["artifact"]: a["verdict"] for a in swap["artifacts"]}
+        cells = [badge(found[c["artifact"]]) if c["artifact"] in found else formats.ABSENT for c in finals]
+        rows.append(Row((" + ".join(swap["points"]), *cells)))
+    return table(f"Final artifacts of {way.into} against {way.given}'s, by what was swapped in", columns, rows)
 
 
-def _left(part: Part) -> Html:
+def _left(way: Way) -> Html:
     rows = [
         Row((" + ".join(swap["points"]), Markup("<code>{}</code>").format(a["artifact"]), badge(a["verdict"]),
-             _flag(a["default"]), _flag(a["bnb"]), badge(a["plain_verdict"])))
-        for swap in part.precision["swaps"]
+             _flag(a["default"]), _flag(a["bnb"]), badge(a["plain_verdict"]) if a["plain_verdict"] else formats.ABSENT))
+        for swap in way.swaps
+        if swap["all_final_identical"]
         for a in swap["artifacts"]
         if a["verdict"] != "identical"
     ]  # fmt: skip
@@ -100,8 +121,8 @@ def _left(part: Part) -> Html:
         Column("Swapped in"), Column("Artifact"), Column("Verdict"), Column("Default"), Column("bnb"),
         Column("Without the swap"),
     )  # fmt: skip
-    inner = table("Artifacts that are not identical in spite of a swap", columns, rows)
-    return fold(f"What stays not identical ({formats.plural(len(rows), 'artifact')} over all swaps)", inner)
+    inner = table("Artifacts that are not identical although the index is", columns, rows)
+    return fold(f"What still differs along the way where the index is identical ({formats.count(len(rows))})", inner)
 
 
 def _flag(value: bool | None) -> str:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import render_operations
 
 from reportlib import render
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
+from reportlib.compare.findings import findings
 
 COMPARE = Path(__file__).parents[2] / "notebooks" / "compare.ipynb"
 
@@ -172,33 +174,6 @@ def order(holds: bool = True) -> dict[str, Any]:
     }
 
 
-def swaps(points: list[tuple[str, ...]], comparisons: list[dict[str, Any]], healed: bool) -> list[dict[str, Any]]:
-    found = []
-    for names in points:
-        verdict = "identical" if healed and ("local_sample_embs" in names) else "different"
-        rows = [
-            {k: c[k] for k in ("name", "artifact", "final", "kind", "tolerance", "default", "bnb")}
-            | {"replaced": c["name"] in names, "verdict": verdict, "plain_verdict": c["verdict"]}
-            for c in comparisons
-            if c["stage"] not in {"tokenize", "encode"}
-        ]
-        final = [r for r in rows if r["final"]]
-        same = [r for r in final if r["verdict"] == "identical"]
-        found.append(
-            {
-                "arm": f"torch210-autocast-swap-{'+'.join(names)}",
-                "points": list(names),
-                "artifacts": rows,
-                "final_total": len(final),
-                "final_identical": len(same),
-                "all_final_identical": len(same) == len(final),
-                "not_identical": [r["artifact"] for r in rows if r["verdict"] != "identical"],
-                "posts": ["F4"],
-            }
-        )
-    return found
-
-
 def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "float32") -> dict[str, Any]:
     different = any(v not in {"identical", "same set"} for v in verdicts.values())
     points = [p for p in CAPTURE_POINTS if p.name != "layers"]
@@ -210,10 +185,13 @@ def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "f
         ("intermediate", [a for a in artifacts if not a["final"]]),
     ):
         summary[part] = {v: sum(a["verdict"] == v for a in rows) for v in VERDICTS} | {"total": len(rows)}
+    made = render_operations.swaps(artifacts)
     return {
         "precision": name,
         "passages": passages,
         "embeddings": 34_133,
+        "controls": render_operations.controls(name),
+        "conclusive": True,
         "artifacts": artifacts,
         "summary": summary,
         "first_difference": None
@@ -222,11 +200,9 @@ def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "f
         "layers": layers(different),
         "weights": {"total": 103, "different": 0, "missing": [], "names": [], "identical": True},
         "order": order(not different),
-        "swaps": swaps(
-            [("local_sample_embs",), ("embs",), ("local_sample_embs", "embs"), ("centroids",)],
-            artifacts,
-            True,
-        ),
+        "swaps": made,
+        "swap_summary": render_operations.swap_summary(made, summary["final"]["identical"] == summary["final"]["total"]),
+        "operations": render_operations.autocast() if name == "autocast" else render_operations.float32(),
         "rankings": {
             "k": 10,
             "queries": 120,
@@ -322,6 +298,7 @@ def _report(title: str, precisions: list[dict[str, Any]], findings: list[tuple[s
                 "dim": 96,
             },
             "colbert": {"nbits": 4, "doc_maxlen": 256, "kmeans_niters": 20, "index_bsize": 32},
+            "variables": {},
             "precisions": [{"name": p["precision"], "passages": p["passages"]} for p in precisions],
         },
         "platform": {
@@ -379,8 +356,8 @@ SEARCH_SAME = (
 
 
 def sort_only() -> dict[str, Any]:
-    """In float32 all is identical except the order that the sort gives."""
-    return _report(
+    """In float32 all is identical except the order that the sort gives; no controls, no operations."""
+    report = _report(
         "Comparing colbert-ai artifacts between PyTorch 2.0.1 and 2.1.0",
         [precision("float32", 800, {"sort_indices": "same set"})],
         [
@@ -389,14 +366,20 @@ def sort_only() -> dict[str, Any]:
             ("float32/rankings", "matter", SEARCH_SAME, "I2"),
         ],
     )
+    report["pairs"][0]["precisions"][0] |= {"controls": [], "conclusive": None, "operations": None}
+    return report
+
+
+def _unlike() -> dict[str, str]:
+    floats = {p.artifact: "close" for p in CAPTURE_POINTS if p.name in {"avg_residual", "bucket_weights"}}
+    same = {p.artifact: "identical" for p in CAPTURE_POINTS if p.stage in {"tokenize"} or p.name == "doclens"}
+    same |= {"sample_pids": "identical", "num_passages": "identical"}
+    return {"*": "different", "ivf": "shape mismatch", "index/ivf": "shape mismatch", **floats, **same}
 
 
 def everything_differs() -> dict[str, Any]:
     """Two precisions; under autocast everything differs and ivf has another shape."""
-    floats = {p.artifact: "close" for p in CAPTURE_POINTS if p.name in {"avg_residual", "bucket_weights"}}
-    same = {p.artifact: "identical" for p in CAPTURE_POINTS if p.stage in {"tokenize"} or p.name == "doclens"}
-    same |= {"sample_pids": "identical", "num_passages": "identical"}
-    other = {"*": "different", "ivf": "shape mismatch", "index/ivf": "shape mismatch", **floats, **same}
+    other = _unlike()
     under = "Under bfloat16 autocast, "
     final = under + (
         "all 8 final artifacts differ between PyTorch 2.0.1 and PyTorch 2.1.0: `avg_residual` and `bucket_weights` "
@@ -432,6 +415,25 @@ def everything_differs() -> dict[str, Any]:
     return report
 
 
+def explained() -> dict[str, Any]:
+    """Everything differs, and the findings are those that the report itself gives rise to."""
+    report = everything_differs()
+    # BERT differs in both precisions, as the made-up operations have it.
+    report["pairs"][0]["precisions"][0] = precision("float32", 800, _unlike(), "float32")
+    report["platform"]["capability"]["torch210"] = "AVX512"
+    report["findings"] = findings(report)
+    return report
+
+
+def inconclusive() -> dict[str, Any]:
+    """The same, but the second precision's controls failed."""
+    report = explained()
+    part = report["pairs"][0]["precisions"][1]
+    part |= {"controls": render_operations.controls("autocast", ("torch210-autocast-repeat",)), "conclusive": False}
+    report["findings"] = findings(report)
+    return report
+
+
 def hostile() -> dict[str, Any]:
     """Every text that a stranger could have chosen carries markup."""
     report = everything_differs()
@@ -452,7 +454,30 @@ def hostile() -> dict[str, Any]:
         part["weights"]["names"] = [HOSTILE]
         part["rankings"]["changed"] = [{"qid": HOSTILE, "only_a": [1], "only_b": [2], "first_rank": 1}]
         part["order"]["steps"][0]["claim"] = HOSTILE
+        _hostile_operations(part)
     return report
+
+
+def _hostile_operations(part: dict[str, Any]) -> None:
+    """Put markup where a roots.json, a trace or a control could hold a stranger's text."""
+    for control in part["controls"]:
+        control |= {"not_identical": [HOSTILE], "environment": HOSTILE, "passed": False}
+    for swap in part["swaps"]:
+        swap["from"] = HOSTILE
+    data = part["operations"]
+    for each in data["passes"]:
+        each["description"] = HOSTILE
+        each["replay"]["not_replayed"] = [{"name": HOSTILE, "why": HOSTILE, "count": 1}]
+    for cause in data["causes"]:
+        cause |= {"id": HOSTILE, "name": HOSTILE, "overload": HOSTILE, "dtypes": [HOSTILE], "why_no_truth": HOSTILE}
+        cause["first"] |= {"module": HOSTILE, "source": HOSTILE}
+        cause["mechanism"] |= {"sentence": HOSTILE, "a": {"name": HOSTILE, "description": HOSTILE}}
+        cause["mechanism"]["tried"] = [{"name": HOSTILE, "description": HOSTILE, "equal_a": 1, "equal_b": 2, "elements": 3}]
+        cause["upstream"] = {"url": "javascript:alert(1)", "title": HOSTILE, "text": HOSTILE, "status": "named"}
+        cause["reproduction"] = {"folder": "../../etc", "bytes": 1, "ran": {"a": HOSTILE, "b": None}}
+    data["switches"] = [{"name": "aten-avx2", "line": HOSTILE, "description": HOSTILE}]
+    data["layers_truth"] = [row | {"pass": HOSTILE} for row in data["layers_truth"]]
+    data |= {"undo": None, "why_no_undo": HOSTILE}
 
 
 def executed(report: dict[str, Any]) -> nbformat.NotebookNode:
