@@ -137,6 +137,7 @@ def _root(a: Operation, b: Operation, reached: Reach) -> RootOperation:
         same_strides=[x.strides for x in a.inputs] == [x.strides for x in b.inputs],
         tainted=reached.operations,
         reaches_output=reached.output,
+        source=b.source,
     )
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reportlib.compare.roots.cases import CASE_FILE, INPUTS_FILE
 from reportlib.errors import StoreError
+from reportlib.trace.cases import CASE_FILE, INPUTS_FILE
 
 SCRIPT, EXPECTED, README = "reproduce.py", "expected.json", "README.md"
 #: Larger inputs are not written: nobody attaches them to an issue.

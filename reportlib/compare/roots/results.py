@@ -47,6 +47,8 @@ class RootOperation:
         which A never has, from memory that the root, or an operation so reached, wrote to or returned a view of.
     reaches_output : bool
         Whether it reaches the output of the pass in that way.
+    source : str
+        The line of Python that called it in B.
     """
 
     position_a: int
@@ -64,6 +66,7 @@ class RootOperation:
     same_strides: bool
     tainted: int
     reaches_output: bool
+    source: str = ""
 
     @property
     def full_name(self) -> str:
