@@ -137,7 +137,7 @@ def _numbered(tensors: Mapping[str, Tensor], prefix: str, described: list[Mappin
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     try:
-        entries = safetensors.deserialize(file.read_bytes())
+        entries = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ValueError(f"{file.name}: {error}") from error
     found = {}

@@ -1,7 +1,8 @@
 """Mechanisms: what an operation computed, found by computing it again until the bytes are the same.
 
 Each family is a module with one function that takes a `reportlib.compare.roots.cases.Case` and returns the ways in
-which the operation may have been computed. `search` tries them; `mechanism` says what was found and how far it is known.
+which the operation may have been computed. `search` tries them; `mechanism` says what was found, and how far it is
+known.
 """
 
 from __future__ import annotations

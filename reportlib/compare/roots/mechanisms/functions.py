@@ -52,7 +52,7 @@ def exp_sleef(values: Array) -> Float32:
     rest = fma(n, np.float32(-0.693145751953125), x)
     rest = fma(n, np.float32(-1.428606765330187045e-06), rest)
     series = np.full_like(x, 0.000198527617612853646278381)
-    for coefficient in (0.00139304355252534151, 0.00833336077630519867, 0.0416664853692054749, 0.16666667163372039, 0.5):
+    for coefficient in (0.0013930435525253415, 0.008333360776305199, 0.041666485369205475, 0.16666667163372040, 0.5):
         series = fma(series, rest, np.float32(coefficient))
     mantissa = np.float32(1) + fma(rest * rest, series, rest)
     result = np.ldexp(mantissa, n.astype(np.int32)).astype(np.float32)

@@ -98,9 +98,7 @@ def on_every_case(mechanisms: Sequence[Mechanism]) -> Mechanism:
     )
 
 
-def label(
-    mechanism: Mechanism, switches: Sequence[Mapping[str, Any]], upstream: Mapping[str, Any] | None
-) -> Mechanism:
+def label(mechanism: Mechanism, switches: Sequence[Mapping[str, Any]], upstream: Mapping[str, Any] | None) -> Mechanism:
     """Say how far the mechanism of an operation is known.
 
     *Proven*: one explanation reproduces A's bytes and another B's, on every element; or a single switch gives, in one
@@ -133,9 +131,7 @@ def _crosses(entry: Mapping[str, Any]) -> bool:
     return (entry["environment"], entry["gives"]) in (("a", "b"), ("b", "a"))
 
 
-def _sentence(
-    mechanism: Mechanism, turned: Mapping[str, Any] | None, upstream: Mapping[str, Any] | None
-) -> str:
+def _sentence(mechanism: Mechanism, turned: Mapping[str, Any] | None, upstream: Mapping[str, Any] | None) -> str:
     parts = []
     if mechanism.a and mechanism.b:
         parts.append(
@@ -149,7 +145,7 @@ def _sentence(
         parts.append(f"Nothing tried reproduces {other}; {_closest(mechanism, other)}.")
     elif mechanism.tried:
         parts.append(f"None of {len(mechanism.tried)} explanations reproduces either side.")
-    else:
+    elif not mechanism.cut_short:
         parts.append("There is no explanation to try for this operation.")
     if turned:
         side, other = ("A", "B") if turned["environment"] == "a" else ("B", "A")

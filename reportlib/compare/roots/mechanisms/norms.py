@@ -85,9 +85,7 @@ def layer_norm(case: Case) -> Problem | None:
     rows = given.values.reshape(-1, n)
     if [tensor.values.size for tensor in case.a] not in ([rows.size, len(rows), len(rows)], [rows.size]):
         return None
-    outputs = [
-        tuple(tensor.values.reshape(len(rows), -1) for tensor in side) for side in (case.a, case.b)
-    ]
+    outputs = [tuple(tensor.values.reshape(len(rows), -1) for tensor in side) for side in (case.a, case.b)]
     scale = weight.values.reshape(-1) if weight is not None else np.ones(n, dtype=np.float32)
     shift = bias.values.reshape(-1) if bias is not None else np.zeros(n, dtype=np.float32)
     parameters = (scale, shift, np.float32(case.value("eps", 1e-5)), len(case.a))
@@ -115,8 +113,7 @@ def _moments() -> Iterator[tuple[str, str, Moments]]:
         steps, merges = ("fused" if flag else "not fused" for flag in (fused, merged))
         yield (
             f"Welford in {width} lanes, {steps}, merges {merges}",
-            f"mean and variance by Welford's algorithm in {width} float32 lanes and chunks of {_CHUNK}, {steps},"
-            f" merged {merges}",
+            f"mean and variance by Welford's algorithm in {width} float32 lanes, {steps}, merged {merges}",
             partial(welford, width=width, fused=fused, merged=merged),
         )
     yield "moments in float64", "mean and variance in float64, rounded to float32", _float64_moments

@@ -146,10 +146,8 @@ def _compute(
         if join == "first" and bias is not None:
             start = start + bias
         total = accumulate(left, right, start)
-        if join == "before rounding":
-            total = total + bias
-        elif join == "after rounding":
-            total = to_format(total, dtype) + bias
+        if bias is not None and join != "first":
+            total = (to_format(total, dtype) if join == "after rounding" else total) + bias
         return (to_format(np.asarray(total), dtype),)
 
 

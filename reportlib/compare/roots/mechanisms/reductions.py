@@ -62,7 +62,7 @@ def in_register(values: Array, width: int) -> Array:
     The first vector starts the lanes. A row shorter than a vector is added one after another.
     Source: pytorch, aten/src/ATen/cpu/vec/functional_base.h.
     """
-    rows, n = values.shape
+    n = values.shape[1]
     if n < width:
         return left_to_right(values)
     whole = n - n % width
@@ -93,7 +93,7 @@ def lanes_then_rest(
 
 
 def cascade(values: Array, width: int, unrolled: int = 4) -> Array:
-    """Add up as ATen's ``sum`` of contiguous rows: `unrolled` vectors of `width` lanes, four levels of 16 steps and more.
+    """Add up as ATen's ``sum`` of contiguous rows: `unrolled` vectors of `width` lanes, in four levels.
 
     Source: pytorch, aten/src/ATen/native/cpu/SumKernel.cpp (``cascade_sum``, ``vectorized_inner_sum``).
     """
