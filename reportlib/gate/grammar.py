@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from reportlib.compare.indexes import POINTS
+from reportlib.compare.index_side import POINTS
 from reportlib.errors import RequirementError
 
 #: Artifacts by name, with ``float`` or ``integer``.

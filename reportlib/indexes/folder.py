@@ -87,8 +87,8 @@ class IndexFolder:
             raise IndexFileError(f"{path / 'metadata.json'} says that there are {str(chunks)[:20]} chunks")
         ivf_file = "ivf.pt" if (path / "ivf.pt").exists() and not (path / "ivf.pid.pt").exists() else "ivf.pid.pt"
         extra = sorted(n for n in present if n >= chunks)
-        left = f"files of {len(extra)} chunks more than metadata.json counts, left from another run; not compared"
-        return cls(path, metadata, chunks, ivf_file, (left,) if extra else ())
+        left = [f"chunk {n} is not counted by metadata.json; it is left from another run" for n in extra[:1]]
+        return cls(path, metadata, chunks, ivf_file, tuple(left))
 
     def setting(self, name: str) -> Any:
         """Return a setting of the index (``dim``, ``nbits``), or None."""

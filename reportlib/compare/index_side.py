@@ -1,0 +1,133 @@
+"""One side of a comparison of index folders: its artifacts, what is wrong with it, and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reportlib.artifacts import CAPTURE_POINTS, CapturePoint, point
+from reportlib.compare.chunks import Chunked
+from reportlib.compare.stored import StoredChunks
+from reportlib.errors import IndexFileError
+from reportlib.indexes import IndexFolder
+from reportlib.store import Tensor
+
+Record = dict[str, Any]
+#: Called with how many bytes of both sides have been read, and how many there are.
+Progress = Callable[[int, int], None]
+
+_DOCLENS = replace(point("doclens"), stage="index", kind="integer", final=True, file="doclens.json")
+#: What is compared: ColBERT's final artifacts, and the passages' lengths that they are of.
+POINTS: tuple[CapturePoint, ...] = (_DOCLENS, *(p for p in CAPTURE_POINTS if p.final))
+
+
+@dataclass
+class Meter:
+    """How much has been read."""
+
+    total: int
+    progress: Progress
+    done: int = 0
+
+    def add(self, count: int) -> None:
+        """Take note of `count` bytes more."""
+        self.done = min(self.done + count, self.total)
+        self.progress(self.done, self.total)
+
+
+class Reader:
+    """One side's artifacts, each looked up once; what could not be read stays so."""
+
+    def __init__(self, index: IndexFolder, side: str) -> None:
+        self.index = index
+        self.side = side
+        self.meter = Meter(0, lambda _done, _total: None)
+        self._known: dict[str, Chunked | IndexFileError] = {}
+
+    def artifact(self, name: str) -> Chunked:
+        """Return an artifact, or raise what was found wrong with it, now or before."""
+        if name not in self._known:
+            try:
+                self._known[name] = self._load(name)
+            except IndexFileError as error:
+                self._known[name] = error
+        found = self._known[name]
+        if isinstance(found, IndexFileError):
+            raise found
+        return found
+
+    def damaged(self, name: str, error: IndexFileError) -> None:
+        """Remember that an artifact turned out to be damaged."""
+        self._known[name] = error
+
+    def known(self, name: str) -> Chunked | None:
+        """Return an artifact that could be read, else None."""
+        try:
+            return self.artifact(name)
+        except IndexFileError:
+            return None
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the tensors have that could be found."""
+        found = (self.known(place.name) for place in POINTS)
+        return sum(s.nbytes for chunks in found if isinstance(chunks, StoredChunks) for s in chunks.stored)
+
+    def _read(self, count: int) -> None:
+        self.meter.add(count)
+
+    def _load(self, name: str) -> Chunked:
+        if name != "doclens":
+            return StoredChunks.of_files(name, self.index.tensors(name), self.side, self._read)
+        lists = self.index.doclens()
+        return Chunked(name, self.index.files(name), tuple(Tensor(x, "int64") for x in lists), ("",) * len(lists))
+
+
+def inconsistent(reader: Reader) -> list[Record]:
+    """Return where one side's files contradict one another; what could not be read contradicts nothing."""
+    found: list[str] = []
+    codes, residuals, doclens = (reader.known(n) for n in ("codes", "residuals", "doclens"))
+    if codes and residuals and codes.rows != residuals.rows:
+        found.append("codes and residuals are of different numbers of token embeddings")
+    if codes and doclens:
+        sums = tuple(int(part.array.sum()) for part in doclens.parts)
+        if sums != codes.rows:
+            found.append(f"doclens count {sum(sums):,} token embeddings, codes {sum(codes.rows):,}")
+    counted = reader.index.metadata.get("num_embeddings")
+    if codes and type(counted) is int and counted != sum(codes.rows):
+        found.append(f"metadata.json counts {counted:,} token embeddings, codes {sum(codes.rows):,}")
+    dim, nbits = reader.index.setting("dim"), reader.index.setting("nbits")
+    if residuals and type(dim) is int and type(nbits) is int and residuals.shape[1:] != (dim * nbits // 8,):
+        found.append(f"residuals of shape {list(residuals.shape)} do not have dim {dim} at nbits {nbits}")
+    centroids, lengths = reader.known("centroids"), reader.known("ivf_lengths")
+    if centroids and lengths and centroids.rows != lengths.rows:
+        found.append(f"there are {centroids.rows[0]:,} centroids, and lists for {lengths.rows[0]:,}")
+    what = "its files do not belong together:"
+    return [
+        {"side": reader.side, "what": f"{reader.index.path}: {what} {text}", "mend": "index again"} for text in found
+    ]
+
+
+def described(reader: Reader) -> Record:
+    """Return what is known of one side's index as a whole; None where a file could not be read."""
+    index = reader.index
+    codes, doclens, centroids = (reader.known(n) for n in ("codes", "doclens", "centroids"))
+    stored = [s for c in (codes, centroids) if isinstance(c, StoredChunks) for s in c.stored]
+    return {
+        "path": str(index.path),
+        "chunks": index.chunks,
+        "passages": doclens.size if doclens else None,
+        "embeddings": codes.size if codes else None,
+        "centroids": centroids.rows[0] if centroids else None,
+        "dim": _number(index.setting("dim")),
+        "nbits": _number(index.setting("nbits")),
+        "ivf_file": index.ivf_file,
+        "bytes": reader.nbytes,
+        "devices": sorted({s.device for s in stored}),
+        "notes": list(index.notes),
+    }
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int else None
