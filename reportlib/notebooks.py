@@ -16,6 +16,7 @@ from typing import Any
 from reportlib.errors import NotebookParameterError
 
 CAPTURE_NOTEBOOK = Path("notebooks/capture.ipynb")
+SWAPS_NOTEBOOK = Path("notebooks/swaps.ipynb")
 #: What IPython itself puts into a notebook's namespace.
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 _PLAIN = (str, int, float, bool, list, tuple, dict, type(None))

@@ -21,7 +21,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -141,6 +141,8 @@ class CaptureWriter:
     ----------
     destination : Path
         The capture folder to be. Must not exist.
+    pool : iterable of Capture
+        Finished captures on the same disk: a tensor that one of them has already is linked, not stored again.
 
     Raises
     ------
@@ -150,8 +152,11 @@ class CaptureWriter:
         When the disk fills up while writing.
     """
 
-    def __init__(self, destination: Path) -> None:
+    def __init__(self, destination: Path, pool: Iterable[Capture] = ()) -> None:
         self.destination = destination
+        self._pool = {
+            _content(line): capture.file(name) for capture in pool for name, line in capture.artifacts.items()
+        }
         self.partial = destination.with_name(destination.name + ".partial")
         self._artifacts: dict[str, Artifact] = {}
         self._arm: dict[str, Any] = {}
@@ -231,9 +236,11 @@ class CaptureWriter:
         # ascontiguousarray turns a scalar into one element: keep the shape.
         whole = np.ascontiguousarray(array).reshape(array.shape)
         path = self._path(name, ".safetensors")
-        safetensors.numpy.save_file({"tensor": whole}, path, metadata={"dtype": dtype})
         sha256 = hashlib.sha256(whole.data).hexdigest()
-        self._add(Artifact(name, stage, "tensor", dtype, whole.shape, sha256, whole.nbytes))
+        line = Artifact(name, stage, "tensor", dtype, whole.shape, sha256, whole.nbytes)
+        if not _linked(self._pool.get(_content(line)), path):
+            safetensors.numpy.save_file({"tensor": whole}, path, metadata={"dtype": dtype})
+        self._add(line)
 
     def value(self, name: str, value: Any, stage: str) -> None:
         """Add a plain value: a number, string, list or mapping that JSON can hold."""
@@ -329,7 +336,7 @@ class Capture:
             When it is not there, or its file does not match the manifest.
         """
         artifact = self._find(name, "tensor")
-        path = self._file(name, ".safetensors")
+        path = self.file(name)
         try:
             with safetensors.safe_open(str(path), framework="numpy") as handle:
                 part = handle.get_slice("tensor")
@@ -352,7 +359,7 @@ class Capture:
     def value(self, name: str) -> Any:
         """Return the plain value `name`."""
         self._find(name, "value")
-        path = self._file(name, ".json")
+        path = self.file(name)
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -365,7 +372,7 @@ class Capture:
                 if artifact.kind == "tensor":
                     found = hashlib.sha256(self.tensor(name).array.data).hexdigest()
                 else:
-                    found = digest(self._file(name, ".json").read_bytes())
+                    found = digest(self.file(name).read_bytes())
             except (StoreError, OSError):
                 found = ""
             if found != artifact.sha256:
@@ -379,8 +386,26 @@ class Capture:
             raise StoreError(f"artifact {name!r} of {self.path} is a {artifact.kind}, not a {kind}")
         return artifact
 
-    def _file(self, name: str, suffix: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Return where the artifact `name` lies."""
+        suffix = ".safetensors" if self.artifacts[name].kind == "tensor" else ".json"
         return self.path / "artifacts" / (name + suffix)
+
+
+def _content(line: Artifact) -> tuple[Any, ...]:
+    """Return what makes two artifacts' files the same."""
+    return line.kind, line.dtype, line.shape, line.sha256
+
+
+def _linked(there: Path | None, path: Path) -> bool:
+    """Give the file `there` the further name `path`, if there is one and the disk can do it."""
+    if there is None:
+        return False
+    try:
+        os.link(there, path)
+    except OSError:
+        return False
+    return True
 
 
 def _is_disk_full(error: BaseException) -> bool:

@@ -9,20 +9,28 @@ from __future__ import annotations
 import os
 import sys
 
-from reportlib.capture.request import CaptureRequest
+from reportlib.capture.request import ArmRequest, CaptureRequest, SwapRequest
 from reportlib.errors import CaptureError
 
-__all__ = ["CaptureRequest", "prepare_process"]
+__all__ = ["ArmRequest", "CaptureRequest", "SwapRequest", "prepare_process", "settled_variables"]
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def prepare_process(request: CaptureRequest) -> None:
+def settled_variables(device: str) -> frozenset[str]:
+    """Return the environment variables that `prepare_process` sets itself, whatever they were."""
+    hidden = {"CUDA_VISIBLE_DEVICES"} if device == "cpu" else set()
+    return frozenset({*_THREADS, "TOKENIZERS_PARALLELISM", *hidden})
+
+
+def prepare_process(request: ArmRequest) -> None:
     """Settle, before torch is imported, which device, threads and variables this process has.
 
     Parameters
     ----------
-    request : CaptureRequest
+    request : ArmRequest
         Device ``cpu`` hides every GPU: colbert-ai takes one wherever torch sees it. `threads` is for OpenMP, MKL
-        and OpenBLAS; `reportlib.capture.session.Session` sets torch's and faiss's own.
+        and OpenBLAS; `reportlib.capture.setup.Setup` sets torch's and faiss's own.
 
     Raises
     ------
@@ -31,7 +39,7 @@ def prepare_process(request: CaptureRequest) -> None:
     """
     if "torch" in sys.modules:
         raise CaptureError("torch is imported already in this kernel", "restart the kernel and run all cells")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in _THREADS:
         os.environ[name] = str(request.threads)
     # colbert-ai tokenizes in this process; more threads there only raise warnings after a fork.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,15 +1,16 @@
 """Instruments: take values at colbert-ai's capture points, or put others in their place.
 
 colbert-ai's functions are wrapped while it runs (`unittest.mock.patch.object`), never edited. An instrument only
-looks: it hands on the very object that it saw, unless the arm is a swap. A test holds the index bytes of a run
-with instruments against one without.
+looks: it hands on the very object that it saw, unless the arm is a swap. The control without instruments holds the
+index bytes against a run without them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import ExitStack, nullcontext
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any
 from unittest import mock
 
@@ -24,14 +25,14 @@ from colbert.modeling.tokenization import DocTokenizer
 from colbert.utils.amp import MixedPrecisionManager
 from torch.overrides import TorchFunctionMode
 
-from reportlib.artifacts import point
+from reportlib.artifacts import SWAP_POINTS, point
 from reportlib.capture.progress import Progress
 from reportlib.capture.tensors import from_store, tensor_digest, to_numpy
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
 
-#: What a swapped arm takes from another capture: capture point to the capture that gives it.
-Donors = Mapping[str, Capture]
+#: What a swapped arm takes from captures: swap point to the capture that gives its value.
+Sources = Mapping[str, Capture]
 
 
 def precision_context(precision: str, device: str) -> Callable[..., Any] | None:
@@ -54,20 +55,31 @@ class Instruments:
     ----------
     writer : CaptureWriter
         Gets each artifact as soon as it is there; nothing large is kept in memory.
-    donors : mapping of str to Capture
-        For each capture point to be replaced, the capture that its value comes from. A replaced value is not
-        computed, so a swapped arm does not pay for BERT.
     progress : Progress
         Told about every encoded batch.
     batches : int
         How many batches of passages will be encoded in all, for the progress.
+    sources : mapping of str to Capture
+        For each swap point whose value is not to be computed, the capture that it comes from. A swapped arm has one
+        for both points of embeddings, and so does not pay for BERT.
+    left_out : set of str
+        Capture points that are not taken.
     """
 
-    def __init__(self, writer: CaptureWriter, donors: Donors, progress: Progress, batches: int) -> None:
+    def __init__(
+        self,
+        writer: CaptureWriter,
+        progress: Progress,
+        batches: int,
+        *,
+        sources: Sources = MappingProxyType({}),
+        left_out: Set[str] = frozenset(),
+    ) -> None:
         self.writer = writer
-        self.donors = donors
         self.progress = progress
         self.batches = batches
+        self.sources = sources
+        self.left_out = left_out
         self.done = 0
         self.sampling = False
         self.passages_seen = 0
@@ -75,6 +87,7 @@ class Instruments:
         self.doclens: list[int] = []
         self.hashes: dict[str, list[str]] = {"tokenized": [], "batch": []}
         self._compressing: dict[str, list[torch.Tensor]] | None = None
+        self._replacing: dict[str, list[torch.Tensor] | None] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Instruments:
@@ -119,7 +132,14 @@ class Instruments:
 
         self._stack.enter_context(mock.patch.object(owner, name, wrapped))
 
+    def _given(self, name: str, *artifacts: str) -> list[torch.Tensor] | None:
+        """Return the stored values of the swap point `name`, or None when it is to be computed."""
+        source = self.sources.get(name)
+        return None if source is None else [from_store(source.tensor(artifact)) for artifact in artifacts]
+
     def _tensor(self, name: str, tensor: torch.Tensor) -> None:
+        if name.partition("/")[0] in self.left_out:
+            return
         array, dtype = to_numpy(tensor)
         self.writer.tensor(name, array, point(name).stage, dtype)
 
@@ -168,11 +188,11 @@ class Instruments:
 
     def _encode_passages(self, original: Callable[..., Any], encoder: Any, passages: list[str]) -> Any:
         name = "local_sample_embs" if self.sampling else f"embs/{self.chunk}"
-        donor = self.donors.get(name.split("/", maxsplit=1)[0])
-        if donor is None:
+        given = self._given(name.partition("/")[0], name)
+        if given is None:
             embs, doclens = original(encoder, passages)
         else:
-            embs, doclens = from_store(donor.tensor(name)), self._donated_doclens(donor, len(passages))
+            embs, doclens = given[0], self._given_doclens(len(passages))
         self._tensor(name, embs)
         if self.sampling:
             self._value("num_passages", len(passages))
@@ -182,90 +202,121 @@ class Instruments:
             self.passages_seen += len(passages)
         return embs, doclens
 
-    def _donated_doclens(self, donor: Capture, count: int) -> list[int]:
+    def _given_doclens(self, count: int) -> list[int]:
+        source = self.sources["local_sample_embs" if self.sampling else "embs"]
         if self.sampling:
-            doclens = list(donor.value("sample_doclens"))
+            doclens = list(source.value("sample_doclens"))
         else:
-            doclens = donor.value("doclens")[self.passages_seen : self.passages_seen + count]
+            doclens = source.value("doclens")[self.passages_seen : self.passages_seen + count]
         if len(doclens) != count:
             raise CaptureError(
-                f"the capture {donor.path.name} has embeddings of {len(doclens)} passages, this arm needs {count}",
+                f"the capture {source.path.name} has embeddings of {len(doclens)} passages, this arm needs {count}",
                 "capture both arms with the same collection and number of passages",
             )
         return doclens
 
     def _split_sample(self, original: Callable[..., Any], indexer: Any) -> Any:
-        sample, heldout = original(indexer)
+        sample, heldout = self._given("sample", "sample", "sample_heldout") or original(indexer)
         self._tensor("sample", sample)
         self._tensor("sample_heldout", heldout)
         return sample, heldout
 
     def _kmeans(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self.progress.stage(f"clustering into {args[1]:,} centroids")
-        result = original(*args, **kwargs)
+        given = self._given("kmeans_centroids", "kmeans_centroids")
+        if given is None:
+            self.progress.stage(f"clustering into {args[1]:,} centroids")
+        result = original(*args, **kwargs) if given is None else given[0]
         self._tensor("kmeans_centroids", result)
         return result
 
-    def _centroids(self, original: Callable[..., Any], indexer: Any, sample: Any, shared: Any) -> Any:
-        donor = self.donors.get("centroids")
-        result = original(indexer, sample, shared) if donor is None else from_store(donor.tensor("centroids"))
+    def _centroids(self, original: Callable[..., Any], *args: Any) -> Any:
+        given = self._given("centroids", "centroids")
+        result = original(*args) if given is None else given[0]
         self._tensor("centroids", result)
         return result
 
     def _buckets(self, original: Callable[..., Any], *args: Any) -> Any:
-        cutoffs, weights, avg_residual = original(*args)
-        self._tensor("bucket_cutoffs", cutoffs)
-        self._tensor("bucket_weights", weights)
-        self._tensor("avg_residual", avg_residual)
-        return cutoffs, weights, avg_residual
+        names = SWAP_POINTS["buckets"].artifacts
+        result = self._given("buckets", *names) or original(*args)
+        for name, tensor in zip(names, result, strict=True):
+            self._tensor(name, tensor)
+        return result
 
     def _save_chunk(self, original: Callable[..., Any], saver: Any, chunk: int, *args: Any) -> Any:
-        self.progress.stage(f"compressing chunk {chunk}")
+        if "codes" not in self.sources:
+            self.progress.stage(f"compressing chunk {chunk}")
         result = original(saver, chunk, *args)
         self.chunk = chunk + 1
         return result
 
     def _compress(self, original: Callable[..., Any], codec: Any, embs: torch.Tensor) -> Any:
         # The codec's functions also run while the buckets are fitted: only those inside compress() are parts.
-        self._compressing = {"compress_codes": [], "compress_centroids": [], "compress_residuals": []}
+        self._compressing = {"compress_codes": [], "compress_centroids": [], "compress_residuals": [], "packed": []}
+        self._replacing = {
+            "compress_codes": self._given("codes", f"compress_codes/{self.chunk}"),
+            "packed": self._given("residuals", f"index/residuals/{self.chunk}"),
+        }
         result = original(codec, embs)
         parts, self._compressing = self._compressing, None
         for name, pieces in parts.items():
-            self._tensor(f"{name}/{self.chunk}", torch.cat(pieces))
+            if name != "packed":
+                self._tensor(f"{name}/{self.chunk}", torch.cat(pieces))
         return result
 
     def _part(self, name: str) -> Callable[..., Any]:
         def instrument(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            result = original(*args, **kwargs)
-            if self._compressing is not None:
-                self._compressing[name].append(result.cpu())
-            return result
+            if self._compressing is None:
+                return original(*args, **kwargs)
+            return self._piece(name, original, *args, **kwargs)
 
         return instrument
 
+    def _piece(self, name: str, original: Callable[..., Any], codec: Any, values: torch.Tensor, **kwargs: Any) -> Any:
+        """Compute a batch of a part, or cut it from the given values: colbert-ai compresses a chunk in batches."""
+        assert self._compressing is not None  # noqa: S101  (only called while compressing)
+        pieces, given = self._compressing[name], self._replacing.get(name)
+        if given is None:
+            result = original(codec, values, **kwargs)
+        else:
+            start = sum(map(len, pieces))
+            result = given[0][start : start + len(values)].to(values.device)
+        pieces.append(result.cpu())
+        return result
+
     def _binarize(self, original: Callable[..., Any], codec: Any, residuals: torch.Tensor) -> Any:
-        if self._compressing is not None:
-            self._compressing["compress_residuals"].append(residuals.cpu())
-        return original(codec, residuals)
+        if self._compressing is None:
+            return original(codec, residuals)
+        self._compressing["compress_residuals"].append(residuals.cpu())
+        return self._piece("packed", original, codec, residuals)
 
     def _build_ivf(self, original: Callable[..., Any], indexer: Any) -> Any:
-        self.progress.stage("building the inverted file")
-        with _SortWatcher(self._tensor):
+        if "sort_indices" not in self.sources:
+            self.progress.stage("building the inverted file")
+        with _SortWatcher(self._tensor, self._given("sort_indices", *SWAP_POINTS["sort_indices"].artifacts)):
             return original(indexer)
 
-    def _optimize_ivf(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        ivf, lengths = original(*args, **kwargs)
+    def _optimize_ivf(self, original: Callable[..., Any], indices: Any, lengths: Any, folder: str) -> Any:
+        given = self._given("ivf", *SWAP_POINTS["ivf"].artifacts)
+        if given is None:
+            ivf, lengths = original(indices, lengths, folder)
+        else:
+            ivf, lengths = given
+            torch.save((ivf, lengths), Path(folder, "ivf.pid.pt"))  # as the original does
         self._tensor("ivf", ivf)
         self._tensor("ivf_lengths", lengths)
         return ivf, lengths
 
 
 class _SortWatcher(TorchFunctionMode):  # type: ignore[misc]
-    """Takes what `_build_ivf` sorts: a tensor method called there is in no function that could be wrapped."""
+    """Takes what `_build_ivf` sorts: a tensor method called there is in no function that could be wrapped.
 
-    def __init__(self, take: Callable[[str, torch.Tensor], None]) -> None:
+    With `given` values and indices it hands these on, and what it sorted stays unused.
+    """
+
+    def __init__(self, take: Callable[[str, torch.Tensor], None], given: list[torch.Tensor] | None) -> None:
         super().__init__()
         self.take = take
+        self.given = given
         self.seen = False
 
     def __torch_function__(
@@ -274,6 +325,8 @@ class _SortWatcher(TorchFunctionMode):  # type: ignore[misc]
         result = func(*args, **(kwargs or {}))
         if func is torch.Tensor.sort and not self.seen:
             self.seen = True
+            if self.given is not None:
+                result = torch.return_types.sort(self.given)
             self.take("presort_codes", args[0])
             self.take("sorted_codes", result.values)
             self.take("sort_indices", result.indices)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO, TypeVar
-
-_Item = TypeVar("_Item")
+from typing import TextIO
 
 
 @dataclass
@@ -39,12 +36,6 @@ class Progress:
         """Say how far a stage is, if the last line is old enough."""
         if time.monotonic() - self._last >= self.every:
             self._write(f"{text}: {done:,} of {total:,} ({done / max(total, 1):.0%})")
-
-    def track(self, items: Sequence[_Item] | Iterable[_Item], text: str, total: int) -> Iterator[_Item]:
-        """Yield `items`, reporting each."""
-        for done, item in enumerate(items):
-            self.step(text, done, total)
-            yield item
 
     def _write(self, text: str) -> None:
         self._last = time.monotonic()

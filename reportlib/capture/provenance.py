@@ -19,6 +19,8 @@ from typing import Any
 import faiss
 import torch
 
+from reportlib.capture.preflight import cpu_name, instruction_sets
+from reportlib.store import digest_file
 from reportlib.study import VARIABLES
 
 _LIBRARIES = re.compile(
@@ -34,9 +36,8 @@ _KINDS = (
     ("libcu", "CUDA"),
     ("lib", "BLAS"),
 )
-#: Flags of /proc/cpuinfo that select kernels in torch, oneDNN, MKL or OpenBLAS.
-_ISA = ("sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni",
-        "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")  # fmt: skip
+#: A larger library (torch's own) is known by its package's RECORD.
+_HASHED_BYTES = 64 << 20
 
 
 def collect(*, seeds: Mapping[str, int], inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -112,41 +113,21 @@ def _libraries() -> list[dict[str, Any]]:
             "name": file.name,
             "kind": next(kind for start, kind in _KINDS if file.name.startswith(start)),
             "size": file.stat().st_size,
-            "sha256": _small_digest(file),
+            "sha256": digest_file(file) if file.stat().st_size <= _HASHED_BYTES else None,
         }
         for file in named
     ]
 
 
-def _small_digest(file: Path, limit: int = 64 << 20) -> str | None:
-    """Hash a library, unless it is so large (torch's own) that its package's RECORD has to do."""
-    if file.stat().st_size > limit:
-        return None
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def _machine() -> dict[str, Any]:
-    cpu, flags = _cpu()
     return {
-        "cpu": cpu,
-        "isa": [flag for flag in _ISA if flag in flags],
+        "cpu": cpu_name(),
+        "isa": list(instruction_sets()),
         "cores": os.cpu_count(),
         "arch": platform.machine(),
         "os": f"{platform.system()}, libc {' '.join(platform.libc_ver())}",
         **_gpu(),
     }
-
-
-def _cpu() -> tuple[str, set[str]]:
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    return (
-        name.group(1).strip() if name else platform.processor() or platform.machine(),
-        set(flags.group(1).split()) if flags else set(),
-    )
 
 
 def _gpu() -> dict[str, Any]:

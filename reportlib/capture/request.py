@@ -1,22 +1,22 @@
-"""What one capture is asked to do: the capture notebook's parameters, checked."""
+"""What a capture is asked to do: a notebook's parameters, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from reportlib.artifacts import SWAPPABLE
 from reportlib.errors import NotebookParameterError
 from reportlib.notebooks import check_parameters
 from reportlib.store import project_home
-from reportlib.study import DEVICES, PRECISIONS, VARIABLES
+from reportlib.study import CONTROLS, DEVICES, PRECISIONS, VARIABLES, Arm, SwapSpec
 
 
 @dataclass(frozen=True)
-class CaptureRequest:
-    """One arm, as the notebook's parameters describe it.
+class ArmRequest:
+    """What every notebook that captures is told.
 
     Attributes
     ----------
@@ -33,24 +33,9 @@ class CaptureRequest:
     collection, checkpoint : str
         Folders made by ``reportlib prepare``; empty for the ones that it prepared last.
     output : str
-        The capture folder; empty for one in the project's home, named after the arm.
-    swap : str
-        Capture points to replace, joined by ``+``; empty for a plain arm.
-    swap_from, replay_from : str
-        A swapped arm's donors: A's capture for the points in `swap`, this arm's own plain capture for the
-        embeddings that are not swapped (so BERT need not run).
-    texts : list of str
-        Inputs whose layer outputs are captured.
-    nbits, doc_maxlen, query_maxlen, kmeans_niters, index_bsize : int
+        The folder to make; empty for one in the project's home, named after the arm.
+    nbits, doc_maxlen, kmeans_niters, index_bsize : int
         colbert-ai's settings of these names.
-    ncells, centroid_score_threshold, ndocs
-        colbert-ai's search settings.
-    k : int
-        Passages per query; 0 leaves search out.
-    queries : int
-        How many queries; 0 for all.
-    instruments : bool
-        False runs colbert-ai untouched: the control for the instruments.
     variables : mapping of str to str
         Environment variables of `reportlib.study.VARIABLES`, set before torch is imported.
     """
@@ -63,40 +48,25 @@ class CaptureRequest:
     collection: str = ""
     checkpoint: str = ""
     output: str = ""
-    swap: str = ""
-    swap_from: str = ""
-    replay_from: str = ""
-    texts: tuple[str, ...] = ("a", "test input")
     nbits: int = 4
     doc_maxlen: int = 256
-    query_maxlen: int = 32
     kmeans_niters: int = 20
     index_bsize: int = 32
-    ncells: int = 4
-    centroid_score_threshold: float = 0.45
-    ndocs: int = 1024
-    k: int = 10
-    queries: int = 0
-    instruments: bool = True
     variables: Mapping[str, str] = field(default_factory=dict)
 
+    #: Parameters that say where something lies: they determine no content.
+    _paths: ClassVar[frozenset[str]] = frozenset({"collection", "checkpoint", "output"})
+
     def __post_init__(self) -> None:
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("device", self.device, DEVICES)
-        for name in self.points:
-            _one_of("swap", name, SWAPPABLE)
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("device", self.device, DEVICES)
         for name in self.variables:
-            _one_of("variables", name, VARIABLES)
-        if self.swap and not (self.swap_from and self.replay_from):
-            raise NotebookParameterError(
-                "a swapped arm needs swap_from and replay_from",
-                "give A's capture and this arm's own plain capture",
-            )
-        if self.threads < 1 or self.passages < 0 or self.k < 0 or self.queries < 0:
-            raise NotebookParameterError("threads must be positive; passages, k and queries must not be negative")
+            one_of("variables", name, VARIABLES)
+        if self.threads < 1 or self.passages < 0:
+            raise NotebookParameterError("threads must be positive; passages must not be negative")
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> CaptureRequest:
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
         """Make a request from a notebook's ``globals()``.
 
         Raises
@@ -105,26 +75,21 @@ class CaptureRequest:
             When a parameter is unknown or missing, or has another type than its default.
         """
         check_parameters(parameters, [known.name for known in fields(cls)])
-        defaults = cls(environment="")
         chosen: dict[str, Any] = {}
         for known in fields(cls):
             if known.name not in parameters:
                 raise NotebookParameterError(
                     f"the notebook has no parameter {known.name!r}", "restore its parameters cell"
                 )
-            chosen[known.name] = _fit(known.name, parameters[known.name], getattr(defaults, known.name))
+            factory = known.default_factory
+            default = factory() if factory is not MISSING else known.default
+            chosen[known.name] = _fit(known.name, parameters[known.name], "" if default is MISSING else default)
         return cls(**chosen)
 
     @property
-    def points(self) -> tuple[str, ...]:
-        """The capture points to replace."""
-        return tuple(self.swap.split("+")) if self.swap else ()
-
-    @property
-    def arm(self) -> str:
-        """The arm's name, as `reportlib.study.Arm` has it."""
-        plain = f"{self.environment}-{self.precision}"
-        return f"{plain}-swap-{self.swap}" if self.swap else plain
+    def plain(self) -> Arm:
+        """The plain arm of this environment and precision."""
+        return Arm(self.environment, self.precision, self.device, self.passages)
 
     @property
     def collection_folder(self) -> Path:
@@ -136,16 +101,137 @@ class CaptureRequest:
         """The checkpoint's folder."""
         return Path(self.checkpoint) if self.checkpoint else project_home() / "inputs" / "checkpoint"
 
+    def settings(self) -> dict[str, Any]:
+        """Return what determines a capture's content, without paths, ready for JSON."""
+        content = {key: value for key, value in asdict(self).items() if key not in self._paths}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+
+
+@dataclass(frozen=True)
+class CaptureRequest(ArmRequest):
+    """One plain arm or control, as the parameters of ``capture.ipynb`` describe it.
+
+    Attributes
+    ----------
+    control : str
+        ``repeat``: the plain arm once more, search and probes left out. ``observer``: colbert-ai untouched, of which
+        only the index is taken. Empty for the plain arm itself.
+    texts : list of str
+        Inputs whose layer outputs are captured.
+    query_maxlen, ncells, centroid_score_threshold, ndocs
+        colbert-ai's search settings.
+    k : int
+        Passages per query; 0 leaves search out.
+    queries : int
+        How many queries; 0 for all.
+    """
+
+    control: str = ""
+    texts: tuple[str, ...] = ("a", "test input")
+    query_maxlen: int = 32
+    ncells: int = 4
+    centroid_score_threshold: float = 0.45
+    ndocs: int = 1024
+    k: int = 10
+    queries: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("control", self.control, ("", *CONTROLS))
+        if self.k < 0 or self.queries < 0:
+            raise NotebookParameterError("k and queries must not be negative")
+
+    @property
+    def arm(self) -> str:
+        """The arm's name, as `reportlib.study.Arm` has it."""
+        return f"{self.plain.name}-{self.control}" if self.control else self.plain.name
+
     @property
     def output_folder(self) -> Path:
         """The capture folder."""
-        return Path(self.output) if self.output else project_home() / "captures" / "by-hand" / self.arm
+        return Path(self.output) if self.output else _by_hand(self.arm)
 
     def describe(self) -> dict[str, Any]:
-        """Return what determines the capture's content, without paths: the manifest's ``arm``."""
-        left_out = {"collection", "checkpoint", "output", "swap_from", "replay_from"}
-        content = {key: value for key, value in asdict(self).items() if key not in left_out}
-        return {"name": self.arm, **content, "texts": list(self.texts)}
+        """Return the manifest's ``arm``."""
+        return {"name": self.arm, **self.settings()}
+
+
+@dataclass(frozen=True)
+class SwapRequest(ArmRequest):
+    """The swaps of one arm with the values of one donor, as the parameters of ``swaps.ipynb`` describe them.
+
+    Attributes
+    ----------
+    swaps : str
+        Sets of swap points (`reportlib.artifacts.SWAP_POINTS`): points joined by ``+``, sets by spaces; empty for
+        those of a study that names none.
+    donor : str
+        The environment whose values are put in.
+    swap_from : str
+        Its plain capture; empty for the one that was captured by hand.
+    replay_from : str
+        This arm's own plain capture, likewise.
+    """
+
+    swaps: str = ""
+    donor: str = ""
+    swap_from: str = ""
+    replay_from: str = ""
+
+    _paths: ClassVar[frozenset[str]] = ArmRequest._paths | {"swap_from", "replay_from", "swaps"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for points in self.sets:
+            for name in points:
+                one_of("swaps", name, SWAPPABLE)
+        if not self.donor:
+            raise NotebookParameterError("parameter 'donor' is empty", "give the environment whose values are put in")
+
+    @property
+    def sets(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of points, each in pipeline order."""
+        if not self.swaps.split():
+            return SwapSpec().points
+        order = {name: place for place, name in enumerate(SWAPPABLE)}
+        found = [sorted(each.split("+"), key=lambda name: order.get(name, -1)) for each in self.swaps.split()]
+        return tuple(dict.fromkeys(map(tuple, found)))
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arm of each set."""
+        return tuple(
+            Arm(self.environment, self.precision, self.device, self.passages, points, self.donor)
+            for points in self.sets
+        )
+
+    @property
+    def arm(self) -> str:
+        """The series' name, for its lines of progress."""
+        return f"{self.plain.name}-swaps-from-{self.donor}"
+
+    @property
+    def output_folder(self) -> Path:
+        """The folder of the series: one capture folder for each set in it."""
+        return Path(self.output) if self.output else _by_hand(self.arm)
+
+    @property
+    def own_folder(self) -> Path:
+        """The arm's own plain capture."""
+        return Path(self.replay_from) if self.replay_from else _by_hand(self.plain.name)
+
+    @property
+    def given_folder(self) -> Path:
+        """The donor's plain capture."""
+        return Path(self.swap_from) if self.swap_from else _by_hand(self.arms[0].given.name)
+
+    def describe(self, arm: Arm) -> dict[str, Any]:
+        """Return the manifest's ``arm`` of one set."""
+        return {"name": arm.name, **self.settings(), "swap": list(arm.swap)}
+
+
+def _by_hand(name: str) -> Path:
+    return project_home() / "captures" / "by-hand" / name
 
 
 def _fit(name: str, value: Any, default: Any) -> Any:
@@ -159,6 +245,7 @@ def _fit(name: str, value: Any, default: Any) -> Any:
     return value
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise `NotebookParameterError` when a parameter's value is not one of those allowed."""
     if value not in allowed:
         raise NotebookParameterError(f"parameter {name!r} is {value!r}", f"use one of {', '.join(map(repr, allowed))}")

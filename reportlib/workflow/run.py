@@ -114,7 +114,8 @@ def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
         When there is clearly not enough room.
     """
     missing = [arm for arm in plan["arms"].values() if not _captured(home, arm)]
-    if study.device == "cuda" and missing:
+    swaps = [series for series in plan["swaps"].values() if not _swapped(home, series)]
+    if study.device == "cuda" and (missing or swaps):
         if not _has_gpu():
             raise DeviceError("the study asks for device cuda, and this machine has no GPU", "use --device cpu")
         for name in study.environments:
@@ -122,19 +123,26 @@ def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
             if record is not None:
                 check(record, home, study.device)
     free = free_bytes(home)
-    if missing and free < _CAPTURE_BYTES * len(missing):
+    needed = _CAPTURE_BYTES * len(missing) + _SERIES_BYTES * len(swaps)
+    if free < needed:
         raise DiskSpaceError(
-            f"{free / 1e9:.1f} GB are free for {len(missing)} captures of at least {_CAPTURE_BYTES / 1e6:.0f} MB",
+            f"{free / 1e9:.1f} GB are free; {len(missing)} captures and {len(swaps)} series of swaps may need"
+            f" {needed / 1e9:.1f} GB",
             "free some room, or point REPORTLIB_HOME at another disk",
         )
 
 
-#: The smallest room that a capture may need: the default study's largest takes less.
-_CAPTURE_BYTES = 200_000_000
+#: The room that a capture and a series of swaps are given: the default study's largest take less.
+_CAPTURE_BYTES, _SERIES_BYTES = 200_000_000, 150_000_000
 
 
 def _captured(home: Path, arm: dict[str, Any]) -> bool:
     return (home / "captures" / Path(arm["capture"]).name / "manifest.json").is_file()
+
+
+def _swapped(home: Path, series: dict[str, Any]) -> bool:
+    done = Path(series["done"])
+    return (home / "captures" / done.parent.name / done.name).is_file()
 
 
 def _has_gpu() -> bool:

@@ -1,20 +1,22 @@
 """A misspelt parameter fails before any work; papermill alone would run on with the default."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from reportlib.capture.request import CaptureRequest
+from reportlib.artifacts import SWAPPABLE
+from reportlib.capture.request import CaptureRequest, SwapRequest
 from reportlib.errors import NotebookParameterError
 from reportlib.notebooks import check_parameters, enter_project, parameter_names, refuse_unknown
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-def defaults() -> dict:
-    """Run the capture notebook's parameters cell, as a kernel does."""
-    cells = json.loads((NOTEBOOKS / "capture.ipynb").read_text())["cells"]
+def defaults(notebook: str = "capture.ipynb") -> dict:
+    """Run a notebook's parameters cell, as a kernel does."""
+    cells = json.loads((NOTEBOOKS / notebook).read_text())["cells"]
     source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
     namespace: dict = {"__name__": "__main__", "In": [], "Out": {}}
     exec(source, namespace)  # noqa: S102
@@ -24,7 +26,35 @@ def defaults() -> dict:
 def test_the_notebook_and_the_request_have_the_same_parameters_and_defaults():
     request = CaptureRequest.from_parameters(defaults())
     assert request == CaptureRequest(environment="torch201")
-    assert parameter_names(NOTEBOOKS / "capture.ipynb") == list(CaptureRequest.__dataclass_fields__)
+    assert parameter_names(NOTEBOOKS / "capture.ipynb") == [known.name for known in fields(CaptureRequest)]
+
+
+def test_the_swap_notebook_and_its_request_have_the_same_parameters_and_defaults():
+    request = SwapRequest.from_parameters(defaults("swaps.ipynb"))
+    assert request == SwapRequest(environment="torch210", donor="torch201")
+    assert parameter_names(NOTEBOOKS / "swaps.ipynb") == [known.name for known in fields(SwapRequest)]
+    assert {(name,) for name in SWAPPABLE} < set(request.sets), "every point alone, and more"
+
+
+def test_sets_of_swap_points_have_one_name_however_they_are_written():
+    request = SwapRequest("torch210", donor="torch201", swaps=" embs+centroids\n ivf  centroids+embs ")
+    assert request.sets == (("centroids", "embs"), ("ivf",))
+    assert [arm.name for arm in request.arms] == [
+        "torch210-float32-swap-centroids+embs-from-torch201",
+        "torch210-float32-swap-ivf-from-torch201",
+    ]
+    assert request.given_folder.name == "torch201-float32"
+    assert request.own_folder.name == "torch210-float32"
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [({"swaps": "embs rankings"}, "rankings"), ({"swaps": "embs++codes"}, "swaps"), ({"donor": ""}, "donor"),
+     ({"swap": "embs"}, "swaps"), ({"variables": {"PATH": "x"}}, "PATH")],
+)  # fmt: skip
+def test_a_swap_parameter_that_does_not_fit_is_named(change, names):
+    with pytest.raises(NotebookParameterError, match=names):
+        SwapRequest.from_parameters(defaults("swaps.ipynb") | change)
 
 
 def test_a_misspelt_parameter_is_named_with_the_right_one():
@@ -50,8 +80,8 @@ def test_an_unlike_name_lists_what_there_is():
         ({"precision": "float16"}, "float16"),
         ({"device": "gpu"}, "gpu"),
         ({"threads": 0}, "threads"),
-        ({"swap": "codes"}, "codes"),
-        ({"swap": "embs"}, "swap_from"),
+        ({"control": "again"}, "again"),
+        ({"k": -1}, "negative"),
         ({"variables": {"PATH": "x"}}, "PATH"),
         ({"texts": "a"}, "texts"),
     ],
@@ -77,6 +107,8 @@ def test_whole_numbers_may_stand_for_real_ones_and_lists_for_tuples():
 def test_the_description_has_no_paths():
     request = CaptureRequest(environment="e", collection="/secret/c", output="/secret/o")
     assert "secret" not in json.dumps(request.describe())
+    swaps = SwapRequest("e", donor="d", output="/secret/o", swap_from="/secret/a", replay_from="/secret/b")
+    assert "secret" not in json.dumps(swaps.describe(swaps.arms[0]))
 
 
 def test_a_file_that_is_no_notebook_is_named(tmp_path):

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reportlib.checkpoints import Checkpoint
 from reportlib.collections import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
-from reportlib.study import Study, load
-from reportlib.workflow import plan
+from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
+from reportlib.workflow import ambient, plan
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -55,7 +56,18 @@ def make(root: Path, study: Study) -> Path:
 
 
 def captures(found: dict) -> dict[str, str]:
-    return {name: arm["capture"] for name, arm in found["arms"].items()}
+    """Capture folder of every arm, swapped ones included."""
+    plain = {name: arm["capture"] for name, arm in found["arms"].items()}
+    return plain | {name: folder for series in found["swaps"].values() for name, folder in series["captures"].items()}
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One machine, without variables that matter, whatever these tests run on."""
+    monkeypatch.setattr(ambient, "cpu_name", lambda: "A CPU")
+    monkeypatch.setattr(ambient, "instruction_sets", lambda: ("avx", "avx2"))
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_the_same_study_has_the_same_plan_and_touches_no_file(project):
@@ -89,15 +101,103 @@ def test_a_changed_environment_file_moves_its_arms_and_the_swaps_that_use_them(p
     after = captures(planned(project))
     assert {name for name in before if before[name] != after[name]} == {
         "torch201-float32",
-        "torch210-float32-swap-embs",  # takes values from torch201's capture
+        "torch201-float32-repeat",
+        "torch201-float32-observer",
+        "torch210-float32-swap-embs-from-torch201",  # both take values from torch201's capture
+        "torch201-float32-swap-embs-from-torch210",
     }
 
 
-def test_a_swap_needs_a_and_its_own_plain_arm(project):
-    arm = planned(project)["arms"]["torch210-float32-swap-embs"]
-    assert arm["needs"] == ["torch201-float32", "torch210-float32"]
-    parameters = (project / arm["parameters"]).read_text()
-    assert "swap: embs" in parameters
+def test_every_arm_of_the_study_is_listed_with_its_folder(project):
+    found = planned(project)
+    listed = json.loads((project / found["captures"]).read_text())
+    assert listed == captures(found)
+    assert list(listed) == [arm.name for arm in load(project / "reports" / "s").arms()]
+
+
+def test_a_series_needs_the_donors_and_its_own_plain_arm(project):
+    found = planned(project)
+    assert list(found["swaps"]) == ["torch210-float32-swaps-from-torch201", "torch201-float32-swaps-from-torch210"]
+    series = found["swaps"]["torch210-float32-swaps-from-torch201"]
+    assert (series["environment"], series["needs"]) == ("torch210", ["torch201-float32", "torch210-float32"])
+    parameters = yaml.safe_load((project / series["parameters"]).read_text())
+    assert parameters["swaps"] == "embs"
+    assert parameters["swap_from"] == found["arms"]["torch201-float32"]["capture"]
+    assert parameters["replay_from"] == found["arms"]["torch210-float32"]["capture"]
+    (folder,) = series["captures"].values()
+    assert folder == parameters["output"] + "/embs"
+
+
+def test_a_further_set_leaves_the_others_where_they_are_and_has_the_series_run_again(project):
+    first = planned(project)
+    more = planned(project, swaps=SwapSpec((("embs",), ("codes",)), ("float32",)))
+    name = "torch210-float32-swaps-from-torch201"
+    assert first["swaps"][name]["captures"].items() < more["swaps"][name]["captures"].items()
+    assert first["swaps"][name]["done"] != more["swaps"][name]["done"]
+
+
+def test_a_removed_swap_is_made_again(project):
+    series = planned(project)["swaps"]["torch210-float32-swaps-from-torch201"]
+    (folder,) = (project / folder for folder in series["captures"].values())
+    done = project / series["done"]
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").touch()
+    done.touch()
+    planned(project)
+    assert done.exists(), "every capture is there"
+    (folder / "manifest.json").unlink()
+    planned(project)
+    assert not done.exists()
+
+
+def test_a_control_does_no_more_than_it_must(project):
+    arms = planned(project)["arms"]
+    given = {kind: yaml.safe_load((project / arms[f"torch210-float32{kind}"]["parameters"]).read_text())
+             for kind in ("", "-repeat", "-observer")}  # fmt: skip
+    assert [given[kind]["control"] for kind in given] == ["", "repeat", "observer"]
+    assert (given[""]["k"], given["-repeat"]["k"], given["-observer"]["k"]) == (10, 0, 0)
+    assert (given["-repeat"]["texts"], given["-observer"]["texts"]) == (["a", "test input"], [])
+
+
+def test_search_settings_leave_the_controls_where_they_are(project):
+    before = captures(planned(project))
+    after = captures(planned(project, search=SearchSpec(k=3)))
+    controls = {name for name in before if name.endswith(("repeat", "observer"))}
+    assert controls <= {name for name in before if before[name] == after[name]}
+    assert before["torch201-float32"] != after["torch201-float32"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [("cpu_name", lambda: "Another CPU"), ("instruction_sets", lambda: ("avx", "avx2", "avx512f"))],
+)
+def test_another_machine_has_other_captures(project, monkeypatch, changed, value):
+    before = captures(planned(project))
+    monkeypatch.setattr(ambient, changed, value)
+    after = captures(planned(project))
+    assert all(after[name] != before[name] for name in before)
+
+
+def test_variables_around_a_run_count_and_those_that_a_capture_sets_do_not(project, monkeypatch):
+    before = captures(planned(project))
+    for name in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "HOME_OF_NOTHING"):
+        monkeypatch.setenv(name, "7")
+    assert captures(planned(project)) == before
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    after = captures(planned(project))
+    assert all(after[name] != before[name] for name in before)
+
+
+def test_gpus_count_on_a_gpu_only(tmp_path, monkeypatch):
+    for number, name in enumerate(("NVIDIA L4", "NVIDIA L4")):
+        folder = tmp_path / f"0000:0{number}:00.0"
+        folder.mkdir()
+        (folder / "information").write_text(f"Model: \t\t {name}\nIRQ:  1\n")
+    monkeypatch.setattr(ambient, "_GPUS", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    cpu, cuda = (ambient.ambient(device) for device in ("cpu", "cuda"))
+    assert (cpu["machine"][-1], cuda["machine"][-1]) == ([], ["NVIDIA L4", "NVIDIA L4"])
+    assert (cpu["variables"], cuda["variables"]) == ({}, {"CUDA_VISIBLE_DEVICES": "1"})
 
 
 @pytest.mark.parametrize("name", ["torch999", "../torch201"])

@@ -177,3 +177,31 @@ def test_a_manifest_of_another_schema_is_refused(tmp_path):
 def test_a_wrong_carrier_is_refused(tmp_path):
     with pytest.raises(StoreError, match="bfloat16"), CaptureWriter(tmp_path / "c") as writer:
         writer.tensor("x", np.ones(2, np.float32), "layers", "bfloat16")
+
+
+def test_what_another_capture_has_already_is_linked_and_not_stored_again(tmp_path):
+    there = write(tmp_path / "there", x=np.arange(5), y=np.zeros(3))
+    with CaptureWriter(tmp_path / "new", pool=[there]) as writer:
+        writer.tensor("renamed", np.arange(5), "encode")
+        writer.tensor("y", np.ones(3), "encode")
+        writer.tensor("as_columns", np.arange(5).reshape(5, 1), "encode")
+    new = Capture.open(tmp_path / "new")
+    assert new.file("renamed").samefile(there.file("x"))
+    assert not new.file("y").samefile(there.file("y"))
+    assert new.file("as_columns").stat().st_nlink == 1, "the same bytes in another shape are another tensor"
+    assert list(new.damaged()) == []
+    assert new.tensor("renamed").array.tolist() == list(range(5))
+
+
+def test_where_no_link_can_be_made_it_is_stored(tmp_path, monkeypatch):
+    there = write(tmp_path / "there", x=np.arange(5))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr("os.link", refuse)
+    with CaptureWriter(tmp_path / "new", pool=[there]) as writer:
+        writer.tensor("x", np.arange(5), "encode")
+    new = Capture.open(tmp_path / "new")
+    assert not new.file("x").samefile(there.file("x"))
+    assert list(new.damaged()) == []

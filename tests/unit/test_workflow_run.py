@@ -20,7 +20,8 @@ def test_a_step_is_reported_at_once_and_then_every_few_seconds():
     stream = io.StringIO()
     progress = Progress("torch201-float32", every=3600, stream=stream)
     progress.stage("indexing")
-    assert list(progress.track("abc", "encoding", 3)) == ["a", "b", "c"]
+    for done in range(3):
+        progress.step("encoding", done, 3)
     assert stream.getvalue() == "torch201-float32 · indexing\n"
 
 
@@ -59,7 +60,8 @@ def test_steps_find_the_host_and_the_projects_kernels_first(tmp_path, monkeypatc
 
 
 def plan(folder: Path) -> dict:
-    return {"arms": {"x": {"capture": str(folder / "captures" / "x-1")}}}
+    series = str(folder / "captures" / "swaps-1" / ".done-1")
+    return {"arms": {"x": {"capture": str(folder / "captures" / "x-1")}}, "swaps": {"s": {"done": series}}}
 
 
 def test_a_gpu_that_is_not_there_is_missed_first(tmp_path, monkeypatch):
@@ -73,6 +75,11 @@ def test_a_finished_study_needs_no_gpu(tmp_path, monkeypatch):
     done = tmp_path / "captures" / "x-1"
     done.mkdir(parents=True)
     (done / "manifest.json").touch()
+    with pytest.raises(DeviceError, match="no GPU"):
+        run.check_machine(load(DEFAULT, device="cuda"), tmp_path, plan(tmp_path))
+    swaps = tmp_path / "captures" / "swaps-1" / ".done-1"
+    swaps.parent.mkdir()
+    swaps.touch()
     run.check_machine(load(DEFAULT, device="cuda"), tmp_path, plan(tmp_path))
 
 

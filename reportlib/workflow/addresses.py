@@ -1,0 +1,224 @@
+"""Addresses of captures: folders named after everything that determines their content.
+
+That is the arm's settings, the environment's file and lock, the hashes of collection and checkpoint, the code that
+captures, the machine and the variables around it, and, for a swapped arm, the captures that it takes values from. What
+is unchanged keeps its address, so it is found and not made again. The swapped arms of one environment, precision and
+donor lie in one folder, the series: one process makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reportlib import checkpoints, collections
+from reportlib.notebooks import CAPTURE_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
+from reportlib.store import canonical_json, digest, digest_file
+from reportlib.study import Arm, Study
+from reportlib.workflow.ambient import ambient
+
+#: What a capture's bytes depend on.
+CAPTURE_CODE = ("capture", "store.py", "artifacts.py", "collections/reading.py")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every arm of a study reads."""
+
+    collection: collections.Collection
+    checkpoint: checkpoints.Checkpoint
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """A plain arm or a control, with its address.
+
+    Attributes
+    ----------
+    name, environment : str
+        Of the arm, and of its environment and kernel.
+    capture : str
+        The capture folder, named after everything that determines it.
+    parameters : str
+        YAML file of the notebook's parameters.
+    notebook : str
+        Where the executed notebook goes.
+    """
+
+    name: str
+    environment: str
+    capture: str
+    parameters: str
+    notebook: str
+
+
+@dataclass(frozen=True)
+class PlannedSeries:
+    """The swapped arms of one environment, precision and donor.
+
+    Attributes
+    ----------
+    name, environment : str
+        Of the series, and of its environment and kernel.
+    captures : mapping of str to str
+        Capture folder by arm name.
+    done : str
+        File that says that all of them are there.
+    parameters, notebook : str
+        As in `PlannedArm`.
+    needs : tuple of str
+        The plain arms whose captures it takes values from: the donor's, and its own.
+    """
+
+    name: str
+    environment: str
+    captures: Mapping[str, str]
+    done: str
+    parameters: str
+    notebook: str
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Gives every arm of a study its address and its file of parameters.
+
+    Attributes
+    ----------
+    study : Study
+    root, home, folder : Path
+        The project, the folder for captures, and that of this study's run.
+    inputs : Inputs
+    environments : mapping of str to str
+        Name to the hash of what it is made from.
+    code : str
+        Hash of the code that captures.
+    """
+
+    study: Study
+    root: Path
+    home: Path
+    folder: Path
+    inputs: Inputs
+    environments: Mapping[str, str]
+    code: str
+
+    def arm(self, arm: Arm) -> PlannedArm:
+        """Plan a plain arm or a control."""
+        capture = self.relative(self.capture(arm))
+        parameters = self.settings(arm) | {"output": capture}
+        return PlannedArm(
+            name=arm.name,
+            environment=arm.environment,
+            capture=capture,
+            parameters=self.parameters(Path(capture).name, parameters, CAPTURE_NOTEBOOK),
+            notebook=self.relative(self.study.folder / "notebooks" / f"{arm.name}.ipynb"),
+        )
+
+    def series(self, arms: Sequence[Arm]) -> PlannedSeries:
+        """Plan the swapped arms of one environment, precision and donor."""
+        first = arms[0]
+        folder = self.series_folder(first)
+        sets = " ".join("+".join(arm.swap) for arm in arms)
+        parameters = self.swap_settings(first) | {
+            "swaps": sets,
+            "swap_from": self.relative(self.capture(first.given)),
+            "replay_from": self.relative(self.capture(first.plain)),
+            "output": self.relative(folder),
+        }
+        name = _series_name(first)
+        return PlannedSeries(
+            name=name,
+            environment=first.environment,
+            captures={arm.name: self.relative(self.capture(arm)) for arm in arms},
+            done=self.relative(folder / f".done-{digest(sets.encode())[:16]}"),
+            parameters=self.parameters(folder.name, parameters, SWAPS_NOTEBOOK),
+            notebook=self.relative(self.study.folder / "notebooks" / f"{name}.ipynb"),
+            needs=(first.given.name, first.plain.name),
+        )
+
+    def parameters(self, name: str, parameters: Mapping[str, Any], notebook: Path) -> str:
+        """Write a notebook's parameters to a file and return its path."""
+        content = {
+            **parameters,
+            "collection": self.relative(self.inputs.collection.path),
+            "checkpoint": self.relative(self.inputs.checkpoint.path),
+        }
+        refuse_unknown(content, parameter_names(self.root / notebook))
+        file = self.folder / "parameters" / f"{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        write_unless_there(file, yaml.safe_dump(content, sort_keys=False))
+        return self.relative(file)
+
+    def shared(self, arm: Arm) -> dict[str, Any]:
+        """Return what both notebooks are told that is no path."""
+        return {
+            "environment": arm.environment,
+            "precision": arm.precision,
+            "device": arm.device,
+            "threads": self.study.threads,
+            "passages": arm.passages,
+            "variables": dict(self.study.variables),
+        }
+
+    def settings(self, arm: Arm) -> dict[str, Any]:
+        """Return the capture notebook's parameters that are no paths; a control is not told what it leaves out."""
+        study = self.study
+        return self.shared(arm) | {
+            "control": arm.control,
+            "texts": [] if arm.control == "observer" else list(study.texts),
+            **asdict(study.colbert),
+            "k": 0 if arm.control else study.search.k,
+            "queries": 0 if arm.control else study.search.queries,
+        }
+
+    def swap_settings(self, arm: Arm) -> dict[str, Any]:
+        """Return the swap notebook's parameters that are no paths, the sets aside."""
+        names = ("nbits", "doc_maxlen", "kmeans_niters", "index_bsize")
+        return self.shared(arm) | {"donor": arm.donor, **{name: getattr(self.study.colbert, name) for name in names}}
+
+    def capture(self, arm: Arm) -> Path:
+        """Return the address of an arm's capture."""
+        if arm.swap:
+            return self.series_folder(arm) / "+".join(arm.swap)
+        key = self.key(arm, self.settings(arm), CAPTURE_NOTEBOOK)
+        return self.home / "captures" / f"{arm.name}-{key}"
+
+    def series_folder(self, arm: Arm) -> Path:
+        """Return the address of the series that a swapped arm belongs to: which sets it has is no part of it."""
+        donors = [self.capture(donor).name for donor in (arm.given, arm.plain)]
+        key = self.key(arm, self.swap_settings(arm), SWAPS_NOTEBOOK, donors)
+        return self.home / "captures" / f"{_series_name(arm)}-{key}"
+
+    def key(self, arm: Arm, settings: Mapping[str, Any], notebook: Path, donors: Sequence[str] = ()) -> str:
+        """Return the part of an address that stands for everything that determines a capture's content."""
+        content = {
+            "settings": settings,
+            "environment": self.environments[arm.environment],
+            "collection": self.inputs.collection.sha256,
+            "checkpoint": self.inputs.checkpoint.sha256,
+            "code": self.code + digest_file(self.root / notebook),
+            "donors": list(donors),
+            "ambient": ambient(arm.device),
+        }
+        return digest(canonical_json(content).encode())[:16]
+
+    def relative(self, path: Path) -> str:
+        """Return `path` from the project's root, or whole when it lies elsewhere."""
+        absolute = path.absolute()
+        return str(absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute)
+
+
+def _series_name(arm: Arm) -> str:
+    return f"{arm.plain.name}-swaps-from-{arm.donor}"
+
+
+def write_unless_there(path: Path, text: str) -> None:
+    """Write `text` unless it is there already: a newer file would set the workflow going."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text + "\n":
+        return
+    path.write_text(text + "\n", encoding="utf-8")
