@@ -247,9 +247,12 @@ def test_removal_leaves_nothing_and_says_what_is_unknown(project: Path, home: Pa
 # -- nothing half-made ----------------------------------------------------------------------------
 
 _CREATE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from reportlib import environments
+
+# A shell's background job, as CI may be, ignores Ctrl-C, and so would its children; a user's terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def progress(line):
     if sys.argv[3] in line:
