@@ -143,9 +143,7 @@ def call_in_float64(
     return outcome.outputs, None
 
 
-def copies_of_written(
-    func: Any, arguments: Mapping[str, Any], tensors: Sequence[torch.Tensor]
-) -> list[torch.Tensor]:
+def copies_of_written(func: Any, arguments: Mapping[str, Any], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return `tensors` with those that the operation writes to copied, strides and all."""
     written: set[int] = set()
     for argument in func._schema.arguments:
@@ -169,8 +167,6 @@ def undisturbed() -> Iterator[None]:
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             stack.enter_context(torch.autocast(device, enabled=False))
         yield
-
-
 
 
 def _bind(schema: Any, named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -47,24 +47,26 @@ def displaced(a: Sequence[Layout], b: Tensors) -> Difference:
     return Difference(elements, 0 if same_place(a, b) else elements, 0.0, 0.0, None)
 
 
-def truth(a: Tensors, b: Tensors, exact: Tensors) -> Truth | None:
+def truth(a: Tensors, b: Tensors, exact: Tensors) -> tuple[Truth | None, str | None]:
     """Return the errors of both results against the float64 one, over floating-point outputs.
 
     Returns
     -------
     Truth or None
-        None when the shapes differ.
+        None when they cannot be compared.
+    str or None
+        Why they cannot.
     """
     places = [index for index, tensor in enumerate(exact) if tensor.is_floating_point()]
-    if len(a) != len(exact) or len(b) != len(exact):
-        return None
-    if any(not a[i].shape == b[i].shape == exact[i].shape for i in places):
-        return None
-    return Truth(*(_error([side[i] for i in places], [exact[i] for i in places]) for side in (a, b)))
+    if not len(a) == len(b) == len(exact) or any(not a[i].shape == b[i].shape == exact[i].shape for i in places):
+        return None, "its outputs have other shapes in float64"
+    if not difference([a[i] for i in places], [b[i] for i in places]).different:
+        return None, "only integers differ, which float64 says nothing of"
+    return Truth(*(_error([side[i] for i in places], [exact[i] for i in places]) for side in (a, b))), None
 
 
 def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape
+    return bool(a.dtype == b.dtype and a.shape == b.shape)
 
 
 def _pair(a: torch.Tensor, b: torch.Tensor) -> tuple[int, float, float, int | None]:

@@ -82,7 +82,9 @@ class FrameWriter:
                 self.stream.write(part)
                 left -= part.nbytes
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise CaptureError("the environment that replays has stopped reading (Broken pipe)", "see what it said") from error
+            raise CaptureError(
+                "the environment that replays has stopped reading (Broken pipe)", "see what it said"
+            ) from error
         if left:
             raise CaptureError(f"a frame of kind {kind!r} has {nbytes - left:,} bytes instead of {nbytes:,}")
         self.written += _HEAD.size + len(text) + nbytes
@@ -92,7 +94,9 @@ class FrameWriter:
         try:
             self.stream.flush()
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise CaptureError("the environment that replays has stopped reading (Broken pipe)", "see what it said") from error
+            raise CaptureError(
+                "the environment that replays has stopped reading (Broken pipe)", "see what it said"
+            ) from error
 
 
 class FrameReader:

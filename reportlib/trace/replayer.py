@@ -130,7 +130,7 @@ class Incoming:
             if attempt.why is not None:
                 raise NotReplayedError(attempt.why)
             if operation["view"]:
-                found = replace(found, local=_place(a_layouts, layouts, attempt))
+                found = replace(found, local=displaced(a_layouts, attempt.outputs))
             elif outputs is None:
                 raise NotReplayedError("returns what is not dense")
             else:
@@ -154,15 +154,15 @@ class Incoming:
         if not local.different:
             return replace(found, local=local)
         exact, why = call_in_float64(attempt.func, operation["arguments"], attempt.inputs)
-        errors = None if exact is None else truth(a, b, exact)
-        if exact is not None and errors is None:
-            exact, why = None, "its outputs have other shapes in float64"
+        errors = None
+        if exact is not None:
+            errors, why = truth(a, b, exact)
         case = Case(
             folder=Path(), id=found.id, name=found.name, overload=found.overload, arguments=operation["arguments"],
             inputs=(), outputs={}, result={"a": result, "b": attempt.result}, pass_slug=self.slug,
             position=found.position, module=found.module, source=found.source,
         )  # fmt: skip
-        self.cases.offer(Instance(case, attempt.inputs, a, b, exact))
+        self.cases.offer(Instance(case, attempt.inputs, a, b, None if errors is None else exact))
         return replace(found, local=local, truth=errors, why_no_truth=why)
 
 
@@ -187,13 +187,6 @@ class _Attempt:
             self.outputs, self.result = outcome.outputs, outcome.result
         except NotReplayedError as error:
             self.why = error.what
-
-
-def _place(a: Sequence[Layout], inputs: Sequence[Layout], attempt: _Attempt) -> Difference:
-    """Compare views; they are told from copies by the memory that they lie in."""
-    if not inputs:
-        raise NotReplayedError("is a view of nothing")
-    return displaced(a, attempt.outputs)
 
 
 def _tensors(layouts: Sequence[Layout], frame: Frame) -> Tensors:

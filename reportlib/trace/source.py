@@ -8,12 +8,13 @@ import sys
 import sysconfig
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import torch
 
 import reportlib
 
-_FOREIGN = tuple(str(Path(module.__file__).parent) + os.sep for module in (torch, reportlib))
+_FOREIGN = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, reportlib))
 _STANDARD = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 
 
@@ -25,7 +26,7 @@ def source_line() -> str:
     str
         ``transformers/activations.py:78: return self.act(input)``; empty when there is none.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = _name(frame.f_code.co_filename)
         if name:
