@@ -171,7 +171,7 @@ PLANTED = [
         products,
         case("mm", TENSORS, (floats((6, 96), 1), floats((96, 10), 2))),
         "blocks of 32",
-        "16 lanes over k, as a tree",
+        "16 lanes over k, added as a tree",
         floats((6, 10), 0),
     ),
     (

@@ -44,16 +44,28 @@ def vector_norm(case: Case) -> Problem | None:
 
 
 def _vector_norms() -> Iterator[Explanation]:
-    for width, (fused, step), (word, fold) in itertools.product(
+    for width, (steps, rest), (word, fold) in itertools.product(
         (8, 16, 4),
-        (("fused multiply-adds", add_square_fused), ("squares rounded before they are added", add_square)),
+        ((True, True), (False, False), (False, True)),
         (("one after another", left_to_right), ("as a tree", halves)),
     ):
-        short = "fused" if step is add_square_fused else "not fused"
+        words = "fused multiply-adds" if steps else "squares rounded before they are added,"
+        short = "fused" if steps else "not fused"
+        if steps != rest:
+            words, short = f"{words} but for what does not fill a vector,", f"{short} but for the rest"
         yield Explanation(
             f"{width} lanes, {short}, added {word}",
-            f"{fused} in {width} float32 lanes, the lanes added {word}, then the square root",
-            partial(_root, partial(lanes_then_rest, width=width, step=step, fold=fold)),
+            f"{words} in {width} float32 lanes, the lanes added {word}, then the square root",
+            partial(
+                _root,
+                partial(
+                    lanes_then_rest,
+                    width=width,
+                    step=add_square_fused if steps else add_square,
+                    fold=fold,
+                    rest=add_square_fused if rest else add_square,
+                ),
+            ),
         )
     for name, step in (("fused", add_square_fused), ("not fused", add_square)):
         yield Explanation(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from reportlib.compare.roots.cases import Case
 from reportlib.compare.roots.mechanisms.arithmetic import (
     Array,
     Float32,
+    MultiplyAdd,
     fma,
     multiply_then_add,
     to_format,
@@ -23,7 +24,7 @@ from reportlib.compare.roots.mechanisms.reductions import halves, left_to_right
 Accumulate = Callable[[Array, Array, Array], Array]
 _FLOATS = ("float32", "bfloat16", "float16")
 #: Sizes of the blocks of k that libraries sum on their own.
-_BLOCKS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
+_BLOCKS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 def products(case: Case) -> Problem | None:
@@ -94,45 +95,48 @@ def _explanations(dtype: str, shared: Array | None, has_bias: bool, k: int) -> I
 
 def _orders(dtype: str, k: int) -> Iterator[tuple[str, str, Accumulate]]:
     """Yield name, description and function of each way to accumulate, the likeliest first."""
-    if dtype in ("bfloat16", "float16"):
-        # A product of two bfloat16 or float16 numbers is exact in float32, so fused or not is the same.
-        yield "float32, one after another", "a float32 sum over k, one after another", partial(_steps, fma)
-        yield (
-            f"{dtype}, one after another",
-            f"each product and each partial sum over k rounded to {dtype}, one after another",
-            partial(_steps, partial(_narrow_step, dtype, True)),
-        )
-        yield (
-            f"{dtype} sums, one after another",
-            f"each partial sum over k rounded to {dtype}, the products exact, one after another",
-            partial(_steps, partial(_narrow_step, dtype, False)),
-        )
-        yield (
-            "float32, pairs of k",
-            "a float32 sum over k in pairs, the second of each pair first",
-            _pairs,
-        )
+    narrow = dtype in ("bfloat16", "float16")
+    # A product of two bfloat16 or float16 numbers is exact in float32, so fused or not is the same.
+    step = multiply_then_add if narrow else fma
+    if narrow:
+        yield "float32, one after another", "a float32 sum over k, one after another", partial(_steps, step)
+        for round_product, word in ((True, ""), (False, " sums")):
+            products_too = "each product and " if round_product else ""
+            yield (
+                f"{dtype}{word}, one after another",
+                f"{products_too}each partial sum over k rounded to {dtype}, one after another",
+                partial(_steps, partial(_narrow_step, dtype, round_product)),
+            )
+        yield "float32, pairs of k", "a float32 sum over k, the second of each pair first", partial(_pairs, step)
     else:
-        yield "fused, one after another", "fused multiply-adds over k, one after another", partial(_steps, fma)
+        yield "fused, one after another", "fused multiply-adds over k, one after another", partial(_steps, step)
         yield (
             "not fused, one after another",
             "products rounded, then added over k one after another",
             partial(_steps, multiply_then_add),
         )
+    sums = "float32 sums" if narrow else "fused multiply-adds"
     for size in (size for size in _BLOCKS if size < k):
         yield (
             f"blocks of {size}",
-            f"fused multiply-adds over blocks of {size} of k, the blocks' sums added one after another",
-            partial(_blocks, size),
+            f"{sums} over blocks of {size} of k, the blocks' sums added one after another",
+            partial(_blocks, size, partial(_steps, step)),
         )
-    for lanes in (2, 4, 8, 16, 32):
-        for word, fold in (("as a tree", halves), ("one after another", left_to_right)):
-            if lanes <= k:
-                yield (
-                    f"{lanes} lanes over k, {word}",
-                    f"fused multiply-adds in {lanes} lanes over k, the lanes added {word}",
-                    partial(_lanes, lanes, fold),
-                )
+        if narrow:
+            yield (
+                f"blocks of {size}, pairs of k",
+                f"{sums} over blocks of {size} of k, in each the second of every pair first, the blocks' sums added",
+                partial(_blocks, size, partial(_pairs, step)),
+            )
+    for lanes, (word, fold) in itertools.product(
+        (2, 4, 8, 16, 32), (("as a tree", halves), ("in turn", left_to_right))
+    ):
+        if lanes <= k:
+            yield (
+                f"{lanes} lanes over k, added {word}",
+                f"{sums} in {lanes} lanes over k, the lanes added {word}",
+                partial(_lanes, lanes, fold, step),
+            )
     yield "float64, rounded once", "a float64 sum", _float64
 
 
@@ -155,7 +159,7 @@ def _float64(left: Array, right: Array, start: Array) -> Array:
     return np.asarray(left.astype(np.float64) @ right.astype(np.float64) + start)
 
 
-def _steps(step: Callable[[Any, Any, Any], Float32], left: Array, right: Array, start: Array) -> Array:
+def _steps(step: MultiplyAdd, left: Array, right: Array, start: Array) -> Array:
     total = start
     for index in range(left.shape[-1]):
         total = step(left[:, :, index, None], right[:, None, index, :], total)
@@ -167,25 +171,27 @@ def _narrow_step(dtype: str, round_product: bool, a: Array, b: Array, c: Array) 
     return to_format((to_format(product, dtype) if round_product else product) + c, dtype)
 
 
-def _pairs(left: Array, right: Array, start: Array) -> Array:
+def _pairs(step: MultiplyAdd, left: Array, right: Array, start: Array) -> Array:
     """Sum as AVX-512's ``vdpbf16ps`` may: the odd one of each pair of k before the even one."""
     total = start
     for index in range(0, left.shape[-1], 2):
         for at in (index + 1, index):
             if at < left.shape[-1]:
-                total = fma(left[:, :, at, None], right[:, None, at, :], total)
+                total = step(left[:, :, at, None], right[:, None, at, :], total)
     return total
 
 
-def _blocks(size: int, left: Array, right: Array, start: Array) -> Array:
+def _blocks(size: int, inner: Accumulate, left: Array, right: Array, start: Array) -> Array:
     total = start
     for begin in range(0, left.shape[-1], size):
         end = begin + size
-        total = total + _steps(fma, left[:, :, begin:end], right[:, begin:end], np.zeros_like(start))
+        total = total + inner(left[:, :, begin:end], right[:, begin:end], np.zeros_like(start))
     return total
 
 
-def _lanes(lanes: int, fold: Callable[[Array], Array], left: Array, right: Array, start: Array) -> Array:
+def _lanes(
+    lanes: int, fold: Callable[[Array], Array], step: MultiplyAdd, left: Array, right: Array, start: Array
+) -> Array:
     rows, m, k = left.shape
     n = right.shape[-1]
     sums = np.zeros((lanes, rows, m, n), dtype=np.float32)
@@ -193,6 +199,6 @@ def _lanes(lanes: int, fold: Callable[[Array], Array], left: Array, right: Array
     for begin in range(0, whole, lanes):
         a = np.moveaxis(left[:, :, begin : begin + lanes], 2, 0)[..., None]
         b = np.moveaxis(right[:, begin : begin + lanes], 1, 0)[:, :, None, :]
-        sums = fma(a, b, sums)
+        sums = step(a, b, sums)
     total = fold(sums.reshape(lanes, -1).T).reshape(rows, m, n)
-    return start + _steps(fma, left[:, :, whole:], right[:, whole:], total)
+    return start + _steps(step, left[:, :, whole:], right[:, whole:], total)

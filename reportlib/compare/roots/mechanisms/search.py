@@ -22,7 +22,7 @@ from reportlib.compare.roots.mechanisms.sorting import sorting
 #: How long the search may take for a case, in seconds.
 SECONDS = 20.0
 #: How many elements of the outputs the first look takes, and each step of the confirmation.
-_SAMPLE, _CHUNK = 20_000, 100_000
+_SAMPLE, _CHUNK = 5_000, 100_000
 _FAMILIES = (elementwise, functions, products, layer_norm, vector_norm, softmax, sums, sorting)
 
 
