@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from reportlib.errors import CaptureError
-from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors
+from reportlib.trace.operations import UNWRITTEN, mutated_tensors, outputs_of
 
 _RANDOM = frozenset(
     f"aten::{name}" for name in (
@@ -105,11 +105,10 @@ def call(func: Any, arguments: Mapping[str, Any], tensors: Sequence[torch.Tensor
     try:
         with undisturbed():
             returned = func(*args, **kwargs)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+    except Exception as error:
+        # Whatever another version of torch raises here is what is to be told, and no reason to stop.
         raise NotReplayedError(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
-    outputs: list[torch.Tensor] = []
-    result = Canonical(outputs).value(returned)
-    outputs += [tensor for tensor in written if not any(tensor is other for other in outputs)]
+    result, outputs = outputs_of(returned, written)
     return Outcome(result, tuple(outputs))
 
 

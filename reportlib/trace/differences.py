@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ def difference(a: Tensors, b: Tensors) -> Difference:
 
 
 def same_place(a: Sequence[Layout], b: Tensors) -> bool:
-    """Whether views lie in their memory alike: dtype, shape, strides and offset."""
-    return list(a) == [Layout.of(tensor) for tensor in b]
+    """Whether views lie in their memory alike: dtype, shape, strides and offset. The device plays no part."""
+    return [replace(layout, device="") for layout in a] == [replace(Layout.of(tensor), device="") for tensor in b]
 
 
 def displaced(a: Sequence[Layout], b: Tensors) -> Difference:

@@ -122,6 +122,14 @@ def mutated_tensors(schema: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
     return found
 
 
+def outputs_of(returned: Any, written: Sequence[torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
+    """Return what a call returned for JSON, and its outputs: tensors returned, then those only written to."""
+    outputs: list[torch.Tensor] = []
+    result = Canonical(outputs).value(returned)
+    outputs += [tensor for tensor in written if not any(tensor is other for other in outputs)]
+    return result, outputs
+
+
 def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
     """Hash a tensor and say where its bytes lie.
 

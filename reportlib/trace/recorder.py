@@ -22,7 +22,7 @@ from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import CaptureError
 from reportlib.store import digest_file
 from reportlib.trace.format import Operation, RecordedPass
-from reportlib.trace.operations import UNWRITTEN, Canonical, Storages, describe, mutated_tensors
+from reportlib.trace.operations import UNWRITTEN, Canonical, Storages, describe, mutated_tensors, outputs_of
 from reportlib.trace.passes import Pass
 from reportlib.trace.source import source_line
 
@@ -56,9 +56,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         changed = mutated_tensors(schema, args, kwargs)
         returned = func(*args, **kwargs)
 
-        out: list[torch.Tensor] = []
-        result = Canonical(out).value(returned)
-        out += [tensor for tensor in changed if not any(tensor is other for other in out)]
+        result, out = outputs_of(returned, changed)
         read = {record.storage for record in inputs}
         in_place = {self.storages.number(tensor) for tensor in changed}
         written = in_place | {number for number in map(self.storages.number, out) if number not in read}

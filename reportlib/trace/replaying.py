@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     with _folder(arguments.output) as partial, passes.load(arguments) as loaded:
         import torch
 
+        from reportlib.trace.incoming import Tally
         from reportlib.trace.keeping import Cases
-        from reportlib.trace.replayer import Tally, replay
+        from reportlib.trace.replayer import replay
 
         begin = reader.next("begin").header
         _check(begin, loaded)

@@ -13,7 +13,7 @@ from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.calling import why_not
 from reportlib.trace.frames import FrameWriter
 from reportlib.trace.lockstep import Slots
-from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors
+from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors, outputs_of
 from reportlib.trace.passes import Pass
 from reportlib.trace.recorder import peak_bytes
 from reportlib.trace.source import source_line
@@ -118,9 +118,7 @@ class Sender(TorchDispatchMode):  # type: ignore[misc]
 
         returned = func(*args, **kwargs)
 
-        out: list[torch.Tensor] = []
-        result = Canonical(out).value(returned)
-        out += [tensor for tensor in changed if not any(tensor is other for other in out)]
+        result, out = outputs_of(returned, changed)
         self._tensors("result", {"result": result}, out, values=not view and schema.name not in UNWRITTEN)
         return returned
 

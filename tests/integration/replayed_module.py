@@ -20,9 +20,10 @@ from traced_module import Net, flip_one_ulp, negative_zero, permute_ties, put_na
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import ReportlibError
 from reportlib.trace.frames import FrameReader, FrameWriter
+from reportlib.trace.incoming import Tally
 from reportlib.trace.keeping import Cases
 from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.replayer import Tally, replay
+from reportlib.trace.replayer import replay
 from reportlib.trace.replaying import _folder
 from reportlib.trace.results import Replay
 from reportlib.trace.sender import send
