@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from signal import SIGPIPE
@@ -56,6 +56,10 @@ class Call:
             elif value is not None and value is not False:
                 parts += [f"--{name}", str(value)]
         return parts
+
+    def with_variables(self, variables: Mapping[str, str]) -> Call:
+        """Return it with further environment variables."""
+        return replace(self, variables={**self.variables, **variables})
 
     def start(self, home: Path, **streams: Any) -> subprocess.Popen[bytes]:
         """Start it; standard error is a pipe."""
