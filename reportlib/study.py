@@ -264,6 +264,7 @@ class Study:
         return [
             [Arm(into, precision, self.device, self.passages[precision], p, donor) for p in self.swaps.points]
             for precision in self.swaps.precisions
+            if precision in self.passages
             for other in self.environments[1:]
             for direction in self.swaps.directions
             for into, donor in [(other, first) if direction == DIRECTIONS[0] else (first, other)]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from reportlib.artifacts import SWAP_POINTS, SWAPPABLE, downstream
-from reportlib.compare.pipeline import compare_artifacts
+from reportlib.artifacts import CAPTURE_POINTS, SWAP_POINTS, SWAPPABLE, downstream
+from reportlib.compare.pipeline import compare_point
 from reportlib.store import Capture
 from reportlib.study import DIRECTIONS, Arm
 
@@ -24,7 +24,7 @@ POSTS: Mapping[frozenset[str], tuple[str, ...]] = {
 
 
 def compare_swap(arm: Arm, direction: str, given: Capture, swapped: Capture, before: Mapping[str, str]) -> Record:
-    """Compare a swapped arm with the plain arm that it takes values from, from the first replaced point on.
+    """Compare a swapped arm with the plain arm that it takes values from: final artifacts, and all from the swap on.
 
     Parameters
     ----------
@@ -43,14 +43,11 @@ def compare_swap(arm: Arm, direction: str, given: Capture, swapped: Capture, bef
         One of ``swaps`` in ``reports/SCHEMA.md``. What the swapped arm did not capture is left out,
         unless it is a final artifact.
     """
-    records = compare_artifacts(given, swapped)
-    points = {name for point in arm.swap for name in SWAP_POINTS[point].artifacts}
-    replaced = [number for number, r in enumerate(records) if r["artifact"] in points]
-    kept = [
-        _line(record, points, before)
-        for record in records[min(replaced, default=0) :]
-        if record["verdict"] != "missing" or record["final"]
-    ]
+    replaced = {name for point in arm.swap for name in SWAP_POINTS[point].artifacts}
+    places = [place for place, point in enumerate(CAPTURE_POINTS) if point.artifact in replaced]
+    later = [point for place, point in enumerate(CAPTURE_POINTS) if place >= min(places) or point.final]
+    records = [record for point in later if (record := compare_point(given, swapped, point)) is not None]
+    kept = [_line(r, replaced, before) for r in records if r["verdict"] != "missing" or r["final"]]
     final = [line for line in kept if line["final"]]
     identical = sum(line["verdict"] == "identical" for line in final)
     return {
@@ -68,11 +65,11 @@ def compare_swap(arm: Arm, direction: str, given: Capture, swapped: Capture, bef
     }
 
 
-def _line(record: Record, points: Collection[str], before: Mapping[str, str]) -> Record:
+def _line(record: Record, replaced: Collection[str], before: Mapping[str, str]) -> Record:
     taken = ("name", "artifact", "final", "kind", "verdict", "tolerance", "default", "bnb")
     return {
         **{key: record[key] for key in taken},
-        "replaced": record["artifact"] in points,
+        "replaced": record["artifact"] in replaced,
         "plain_verdict": before.get(record["artifact"]),
     }
 

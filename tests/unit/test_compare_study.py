@@ -479,7 +479,8 @@ def test_other_inputs_are_refused(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("device", "cuda"), ("nbits", 2), ("doc_maxlen", 300), ("passages", 7),
-     ("precision", "autocast"), ("environment", "torch999"), ("threads", 16), ("swap", "embs")],
+     ("precision", "autocast"), ("environment", "torch999"), ("threads", 16), ("swap", "embs"),
+     ("control", "observer"), ("donor", "torch999")],
 )  # fmt: skip
 def test_other_settings_are_refused(tmp_path: Path, key: str, value: Any) -> None:
     study = study_of(tmp_path)

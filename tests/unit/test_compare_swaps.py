@@ -147,6 +147,15 @@ def test_replaced_artifacts_are_marked_by_their_swap_point(tmp_path: Path) -> No
     assert replaced == [["bucket_cutoffs", "bucket_weights", "avg_residual"], ["compress_codes", "index/residuals"]]
 
 
+def test_every_swap_is_judged_by_the_whole_index(tmp_path: Path) -> None:
+    study = study_of(tmp_path, swaps=SwapSpec(tuple((name,) for name in SWAPPABLE)), passages={"float32": 0})
+    report = compare_study(study, captures(tmp_path, study))
+    for swap in report["pairs"][0]["precisions"][0]["swaps"]:
+        final = [line["artifact"] for line in swap["artifacts"] if line["final"]]
+        assert len(final) == swap["final_total"] == 8, swap["points"]
+        assert len({line["artifact"] for line in swap["artifacts"]}) == len(swap["artifacts"])
+
+
 def test_the_graph_of_swap_points_is_the_pipelines() -> None:
     assert downstream("embs") == {"codes", "residuals", "sort_indices", "ivf"}
     assert downstream("local_sample_embs") == set(SWAPPABLE) - {"local_sample_embs", "embs"}
