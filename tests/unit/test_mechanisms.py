@@ -416,6 +416,16 @@ def test_nothing_is_said_of_what_is_not_modelled(unknown: Case) -> None:
     assert found.tried == ()
 
 
+def test_explanations_that_were_not_reached_can_be_asked_for() -> None:
+    found = explain(CASES / "2.0.1-2.1.0/bmm-bfloat16")
+    assert found.b is not None
+    assert found.b.name == "float32, one after another"
+    assert found.reproduces("float32, one after another", "b")
+    assert found.reproduces("float64, rounded once", "b")
+    assert not found.reproduces("float64, rounded once", "a")
+    assert not found.reproduces("no such explanation", "a")
+
+
 def test_time_is_bounded() -> None:
     found = explain(CASES / "2.1.0-2.2.2/native_layer_norm-float32", seconds=-1.0)
     assert found.cut_short

@@ -93,6 +93,14 @@ def test_every_case_must_be_reproduced_alike() -> None:
         on_every_case([])
 
 
+def test_what_fits_a_small_case_by_chance_gives_way_to_what_fits_all() -> None:
+    small = Mechanism(ONE, None, TRIED, cut_short=False, reproduces=lambda name, side: (name, side) == ("other", "a"))
+    large = Mechanism(OTHER, None, TRIED, cut_short=False)
+    assert on_every_case([small, large]).a == OTHER
+    assert on_every_case([large, small]).a == OTHER
+    assert on_every_case([large, mechanism(ONE)]).a is None
+
+
 def test_what_goes_into_the_file() -> None:
     content = label(mechanism(ONE, None), [], None).to_json()
     assert json.loads(json.dumps(content)) == content

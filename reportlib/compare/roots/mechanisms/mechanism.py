@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -60,6 +60,9 @@ class Mechanism:
         What can be said, in words.
     switch : str or None
         The single switch that makes one side return the other's bytes.
+    reproduces : callable
+        Whether the explanation of a name reproduces a side, ``a`` or ``b``, on every element: for those that were not
+        tried because a plainer one did.
     """
 
     a: How | None
@@ -69,18 +72,25 @@ class Mechanism:
     label: str = "unknown"
     sentence: str = ""
     switch: str | None = None
+    reproduces: Callable[[str, str], bool] = field(default=lambda _name, _side: False, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``roots.json`` holds; that time ran out is in the sentence."""
-        content = asdict(self)
-        del content["cut_short"]
-        return {**content, "tried": [asdict(entry) for entry in self.tried]}
+        return {
+            "label": self.label,
+            "sentence": self.sentence,
+            "a": asdict(self.a) if self.a else None,
+            "b": asdict(self.b) if self.b else None,
+            "tried": [asdict(entry) for entry in self.tried],
+            "switch": self.switch,
+        }
 
 
 def on_every_case(mechanisms: Sequence[Mechanism]) -> Mechanism:
-    """Join what was found for several cases of one operation: a side is reproduced when it is in each, alike.
+    """Join what was found for several cases of one operation: one explanation must reproduce a side in each of them.
 
-    The attempts kept are the first case's.
+    A small case may fit a plainer explanation than a large one does, by chance; so what was found for one is tried on
+    the others. The attempts kept are the first case's.
 
     Raises
     ------
@@ -92,10 +102,21 @@ def on_every_case(mechanisms: Sequence[Mechanism]) -> Mechanism:
     first = mechanisms[0]
     return replace(
         first,
-        a=first.a if all(entry.a == first.a for entry in mechanisms) else None,
-        b=first.b if all(entry.b == first.b for entry in mechanisms) else None,
+        a=_common(mechanisms, "a"),
+        b=_common(mechanisms, "b"),
         cut_short=any(entry.cut_short for entry in mechanisms),
     )
+
+
+def _common(mechanisms: Sequence[Mechanism], side: str) -> How | None:
+    """Return the first explanation found for one case that reproduces this side in all of them."""
+    found: list[How | None] = [getattr(entry, side) for entry in mechanisms]
+    if None in found:
+        return None
+    for how in filter(None, found):
+        if all(own == how or entry.reproduces(how.name, side) for own, entry in zip(found, mechanisms, strict=True)):
+            return how
+    return None
 
 
 def label(mechanism: Mechanism, switches: Sequence[Mapping[str, Any]], upstream: Mapping[str, Any] | None) -> Mechanism:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,16 @@ def _search(problem: Problem, deadline: float) -> Mechanism:
             if getattr(whole, side) == whole.elements == _elements(problem):
                 found[side] = How(explanation.name, explanation.description)
         tried.append(Tried(explanation.name, explanation.description, count.a, count.b, count.elements))
-    return Mechanism(a=found["a"], b=found["b"], tried=tuple(tried), cut_short=cut_short)
+    again = partial(_reproduces, problem)
+    return Mechanism(a=found["a"], b=found["b"], tried=tuple(tried), cut_short=cut_short, reproduces=again)
+
+
+def _reproduces(problem: Problem, name: str, side: str) -> bool:
+    explanation = next((entry for entry in problem.explanations if entry.name == name), None)
+    if explanation is None:
+        return False
+    count = _confirm(problem, explanation, side, time.monotonic() + SECONDS)
+    return count is not None and getattr(count, side) == _elements(problem)
 
 
 def _sample_rows(problem: Problem) -> Array:
