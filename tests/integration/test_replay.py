@@ -90,13 +90,15 @@ def test_an_operation_that_differs_everywhere_is_found_in_every_layer(planted):
 
 
 def test_what_differs_by_itself_is_told_from_what_has_accumulated(planted):
-    """One ULP in layer 0, and another in layer 2, where the first has already spread."""
+    """One element changed in layer 0, and one ULP in layer 2, where the first has already spread."""
     entry = planted.passes["two"]
     assert names(entry) == [("aten::addmm", "blocks.0.linear"), ("aten::addmm", "blocks.2.linear")]
     first, second = different(entry)
-    assert (first.local.different, first.local.max_ulp) == (second.local.different, second.local.max_ulp) == (1, 1)
     assert first.accumulated == first.local
-    assert second.accumulated != second.local
+    assert (first.local.different, first.local.max_abs) == (1, pytest.approx(0.01, rel=1e-4))
+    assert (second.local.different, second.local.max_ulp) == (1, 1)
+    assert second.accumulated.different > 1
+    assert second.accumulated.max_abs > 1000 * second.local.max_abs
     between = [found for found in entry.operations if first.position < found.position < second.position]
     assert any(found.accumulated.different for found in between)
     assert not any(found.local.different for found in between)

@@ -8,10 +8,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reportlib.compare.roots import PassComparison, compare_traces
 from reportlib.environments import load_record, process_environment
+from reportlib.store import CaptureWriter
 from reportlib.trace.format import Operation, Trace
 
 pytestmark = pytest.mark.integration
@@ -139,6 +141,13 @@ def test_inference_mode_is_recorded_too(traces):
     assert {o.name for o in stream(trace, "net")} >= {"aten::gelu", "aten::mul_"}
 
 
+def recording(home: Path, environment: str, output: Path, *options: str) -> list[str]:
+    """Return the command that records the prepared checkpoint in an environment."""
+    inputs = ("--checkpoint", str(home / "inputs" / "checkpoint"), "--collection", str(home / "inputs" / "collection"))
+    python = str(load_record(environment, home).python_program)
+    return [python, "-m", "reportlib.trace", "record", *inputs, "--output", str(output), *options]
+
+
 @pytest.fixture(scope="module")
 def roots(run) -> Callable[..., dict]:
     known: dict[tuple[str, ...], dict] = {}
@@ -191,9 +200,7 @@ def test_a_traced_layer_has_the_bytes_that_the_capture_has(home, capture, tmp_pa
     """Two instruments that share no code: a forward hook on the last layer, and the dispatcher."""
     taken = capture("torch210", precision="autocast")
     environment = load_record("torch210", home)
-    command = [str(environment.python_program), "-m", "reportlib.trace", "--precision", "autocast", "--passages", "16",
-               "--checkpoint", str(home / "inputs" / "checkpoint"), "--collection", str(home / "inputs" / "collection"),
-               "--output", str(tmp_path / "trace")]  # fmt: skip
+    command = recording(home, "torch210", tmp_path / "trace", "--precision", "autocast", "--passages", "16")
     subprocess.run(command, env=process_environment(environment, home), check=True, capture_output=True, timeout=600)
     trace = Trace.open(tmp_path / "trace")
     for slug in ("text0", "text1", "batch"):
@@ -201,6 +208,84 @@ def test_a_traced_layer_has_the_bytes_that_the_capture_has(home, capture, tmp_pa
         for name in taken.artifacts:
             if name.startswith(f"layers/{slug}/"):
                 assert taken.artifacts[name].sha256 in hashes, name
+
+
+def test_every_operation_has_the_line_of_python_that_it_comes_from(traces):
+    found = stream(traces("nothing"), "net")
+    assert all(operation.source.startswith("traced_module.py:") for operation in found)
+    sorts = {operation.source.partition(": ")[2] for operation in found if operation.name == "aten::sort"}
+    assert sorts == {"order = x.round().sort(dim=-1, stable=True).indices"}
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory) -> Path:
+    """A capture of 33,000 made-up embeddings: more than 32,768 codes, so that 2.1.0 sorts them another way."""
+    folder = tmp_path_factory.mktemp("captures") / "capture"
+    values = np.random.default_rng(20250913).standard_normal((33_000, 96)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    with CaptureWriter(folder) as writer:
+        writer.tensor("local_sample_embs", values, "sample", "float32")
+        writer.value("sample_doclens", [250] * 132, "sample")
+        writer.tensor("embs/0", values, "compress", "float32")
+        writer.value("doclens", [250] * 132, "compress")
+        writer.describe({"device": "cpu", "nbits": 4, "doc_maxlen": 256, "kmeans_niters": 1, "index_bsize": 32}, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(home, embeddings, tmp_path_factory) -> Callable[[str], Trace]:
+    """The index pass, recorded in an environment."""
+    known: dict[str, Trace] = {}
+
+    def index(name: str) -> Trace:
+        environment = load_record(name.partition(" ")[0], home)
+        if name not in known:
+            output = tmp_path_factory.mktemp("index") / "trace"
+            command = recording(home, environment.name, output, "--only", "index", "--index", str(embeddings))
+            variables = process_environment(environment, home)
+            done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=600)
+            assert done.returncode == 0, done.stderr
+            known[name] = Trace.open(output)
+        return known[name]
+
+    return index
+
+
+def test_the_index_pass_is_identical_twice_and_undisturbed(index):
+    (found,) = compare_traces(index("torch210"), index("torch210 again")).passes
+    assert (found.verdict, found.roots, found.unmatched) == ("identical", (), ())
+    assert found.operations_b > 2048, "colbert-ai looks at every centroid by itself"
+    entry = index("torch210").passes["index"]
+    assert (entry.kind, entry.undisturbed, set(entry.given)) == ("index", True, {"local_sample_embs", "embs/0"})
+
+
+def test_of_indexing_the_sort_alone_is_a_root_operation(index):
+    (found,) = compare_traces(index("torch201"), index("torch210")).passes
+    assert names(found) == [("aten::sort", "CollectionIndexer._build_ivf")]
+    assert found.roots[0].inputs_b[0].shape == (33_000,)
+    assert found.same_output, "what is kept of a centroid's embeddings is the set of their passages"
+
+
+def test_faiss_is_one_operation_of_the_index_pass(index):
+    for name in ("torch201", "torch210"):
+        (kmeans,) = [o for o in stream(index(name), "index") if o.name.startswith("faiss::")]
+        assert (kmeans.full_name, kmeans.module) == ("faiss::kmeans", "CollectionIndexer._train_kmeans")
+        assert (kmeans.inputs[0].dtype, kmeans.outputs[0].shape) == ("float16", (2048, 96))
+        assert kmeans.arguments["iterations"] == 1
+
+
+def test_a_capture_whose_bytes_were_changed_is_refused(home, embeddings, tmp_path):
+    damaged = tmp_path / "capture"
+    shutil.copytree(embeddings, damaged)
+    file = damaged / "artifacts" / "embs" / "0.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+    environment = load_record("torch210", home)
+    command = recording(home, "torch210", tmp_path / "trace", "--only", "index", "--index", str(damaged))
+    variables = process_environment(environment, home)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 1
+    assert "StoreError: the artifact 'embs/0'" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capture"]
 
 
 def test_a_missing_environment_and_too_many_passages_are_refused_before_anything_runs(run):
