@@ -1,23 +1,27 @@
-"""`reportlib roots`: the operations that, given the same bytes, return others in two environments."""
+"""`reportlib roots`: the operations that, given the same bytes, return others in two environments, and why."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reportlib.compare.roots import Comparison, PassComparison, compare_traces
 from reportlib.compare.roots.results import VERDICTS
 from reportlib.store import project_home
-from reportlib.study import PRECISIONS
-from reportlib.workflow.traces import TraceOrder, trace_pair
+from reportlib.study import DEVICES, PRECISIONS, load
+from reportlib.workflow.roots import RootsOrder, find_roots, read_roots
+from reportlib.workflow.traces import PreparedInputs, TraceOrder
 
 _log = Console(stderr=True, highlight=False, soft_wrap=True)
+_CLOSER = {"a": "A is the closer one", "b": "B is the closer one", "equal": "neither is closer"}
+_BEHAVES = {"a": "like A", "b": "like B", "neither": "like neither", "failed": "not at all: it failed"}
 
 
 def _say(line: str) -> None:
@@ -28,76 +32,157 @@ def roots(
     a: Annotated[str, typer.Argument(help="An environment's name, as in `reportlib env list`: torch201.")],
     b: Annotated[str, typer.Argument(help="Another; the same name gives the control A/A.")],
     precision: Annotated[str, typer.Option(help="float32, or autocast: bfloat16 on a CPU.")] = "float32",
-    passages: Annotated[int, typer.Option(min=1, help="How many passages make the batch.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    passages: Annotated[
+        int | None, typer.Option(min=1, help="How many passages make the batch: 32, or the study's index_bsize.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="For every library: 2, or the study's.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda: cpu, or the study's.")] = None,
+    study: Annotated[Path | None, typer.Option(help="Take inputs, texts, threads and variables from it.")] = None,
+    capture: Annotated[Path | None, typer.Option(help="A plain arm of A: also index its embeddings in both.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The folder to write; by default in the home.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print roots.json for a program to read.")] = False,
 ) -> None:
-    """Find the operations of BERT's forward pass that read the same bytes in A and B and return others.
+    """Find the operations that read the same bytes in A and B and return others, and say why.
 
-    Records the prepared checkpoint on "a", on "test input" and on a batch of the prepared collection.
+    Runs the prepared checkpoint on "a", on "test input" and on a batch of the prepared collection, or what a study
+    has in their place.
     """
-    if precision not in PRECISIONS:
-        raise typer.BadParameter(f"{precision!r} is not one of {', '.join(PRECISIONS)}", param_hint="--precision")
-    found = compare_traces(*trace_pair(a, b, TraceOrder(precision, passages), project_home(), _say))
+    _one_of(precision, PRECISIONS, "--precision")
+    if device is not None:
+        _one_of(device, DEVICES, "--device")
+    home = project_home()
+    given: dict[str, Any] = {"passages": passages, "threads": threads, "device": device, "capture": capture}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if study is None:
+        trace = TraceOrder(precision=precision, **chosen)
+        inputs = PreparedInputs.find(home, trace.passages)
+    else:
+        trace, inputs = from_study(study, home, precision, chosen)
+    folder = find_roots(RootsOrder(a, b, trace, inputs), home, _say, output)
+    content = read_roots(folder)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
         return
-    for sentence in answer(found):
+    for sentence in answer(content):
         typer.echo(sentence)
-    if any(entry.roots for entry in found.passes):
-        Console().print(_roots_table(found))
-    if any(entry.unmatched for entry in found.passes):
-        Console().print(_unmatched_table(found))
+    for line in explanation(content, folder):
+        typer.echo(line)
+    if any(entry["unmatched"] for entry in content["passes"]):
+        Console().print(_unmatched_table(content))
 
 
-def answer(found: Comparison) -> list[str]:
+def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}", param_hint=option)
+
+
+def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]) -> tuple[TraceOrder, PreparedInputs]:
+    """Return what a study asks for, with what was chosen on the command line in its place.
+
+    Raises
+    ------
+    ReportlibError
+        When the study or its inputs cannot be used.
+    """
+    # Not at the top: it takes time to import, and most calls of the command line do not need it.
+    from reportlib.workflow.plan import prepare_inputs
+
+    read = load(path, device=chosen.get("device"))
+    prepared = prepare_inputs(read, home, _say)
+    inputs = PreparedInputs(prepared.collection.path, prepared.checkpoint.path)
+    own = {
+        "passages": min(read.colbert.index_bsize, prepared.collection.passages),
+        "threads": read.threads,
+        "device": read.device,
+        "texts": read.texts,
+        "doc_maxlen": read.colbert.doc_maxlen,
+        "variables": dict(read.variables),
+    }
+    return TraceOrder(**{"precision": precision, **own, **chosen}), inputs
+
+
+def answer(content: Mapping[str, Any]) -> list[str]:
     """Return what was found, in plain sentences: first the whole, then each pass."""
     sides = " and ".join(
         f"{side['arm']['environment']} (torch {side['torch']['version']}, {side['torch']['cpu_capability']} kernels)"
-        for side in (found.a, found.b)
+        for side in (content["a"], content["b"])
     )
-    arm = found.a["arm"]
-    sentences = [f"{sides}, {arm['precision']} on {arm['device']}: {VERDICTS[found.verdict]}."]
-    if found.a["torch"]["cpu_capability"] != found.b["torch"]["cpu_capability"]:
+    arm = content["a"]["arm"]
+    sentences = [f"{sides}, {arm['precision']} on {arm['device']}: {VERDICTS[content['verdict']]}."]
+    if content["a"]["torch"]["cpu_capability"] != content["b"]["torch"]["cpu_capability"]:
         sentences.append(
             "The two chose kernels of different instruction sets, which alone can be the reason. With"
             " ATEN_CPU_CAPABILITY=avx2 both use the same; ONEDNN_MAX_CPU_ISA=AVX2 does that for oneDNN's kernels."
         )
-    return sentences + [_pass_sentence(entry) for entry in found.passes]
+    return sentences + [_pass_sentence(entry) for entry in content["passes"]]
 
 
-def _pass_sentence(entry: PassComparison) -> str:
-    output = "same output" if entry.same_output else "other output"
-    counted = f"{entry.matched:,} of {entry.operations_b:,} operations read the same bytes"
-    if entry.verdict in ("inconclusive", "inputs differ"):
-        return f"- {entry.description}: {entry.verdict}; {output}."
-    parts = [output, counted, f"{len(entry.roots):,} of these differ"]
-    if entry.moved:
-        parts.append(f"{len(entry.moved):,} run in another order")
-    if entry.out_of_reach_b:
-        parts.append(f"{entry.out_of_reach_b:,} read what a difference changed, and cannot be judged by hashes")
-    return f"- {entry.description}: {'; '.join(parts)}."
+def _pass_sentence(entry: Mapping[str, Any]) -> str:
+    output = "same output" if entry["same_output"] else "other output"
+    if entry["verdict"] in ("inconclusive", "inputs differ"):
+        return f"- {entry['description']}: {entry['verdict']}; {output}."
+    counted = f"{entry['matched']:,} of {entry['operations_b']:,} operations read the same bytes"
+    parts = [output, counted, f"{len(entry['roots']):,} of these differ"]
+    if entry["moved"]:
+        parts.append(f"{len(entry['moved']):,} run in another order")
+    if replay := entry["replay"]:
+        parts.append(f"{replay['replayed']:,} were run again on A's inputs, and {replay['differ']:,} of these differ")
+    return f"- {entry['description']}: {'; '.join(parts)}."
 
 
-def _roots_table(found: Comparison) -> Table:
-    table = Table("pass", "at", "root operation", "module", "reads", "differs in", "taints", title="Root operations")
-    for entry in found.passes:
-        for root in entry.roots:
-            reads = ", ".join(f"{t.dtype} {'x'.join(map(str, t.shape)) or 'scalar'}" for t in root.inputs_b)
-            differs = ", ".join(root.differs) + ("" if root.same_strides else " (other strides)")
-            reach = f"{root.tainted:,}" + (", output" if root.reaches_output else "")
-            cells = (entry.description, f"{root.position_b}", root.full_name, root.module_b, reads, differs, reach)
-            table.add_row(*map(escape, cells))
-    return table
+def explanation(content: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return every cause, and what would undo them, a line each."""
+    lines = []
+    for number, cause in enumerate(content["causes"], 1):
+        lines += ["", f"{number}. {_full_name(cause)} on {', '.join(cause['dtypes'])}: {cause['mechanism']['label']}"]
+        lines += [f"   {line}" for line in _about(cause, folder)]
+    if not content["causes"]:
+        return ["Nothing differs by itself."] if content["verdict"] in ("identical", "reordered", "inserted") else []
+    return [*lines, "", *_undo(content)]
 
 
-def _unmatched_table(found: Comparison) -> Table:
+def _full_name(cause: Mapping[str, Any]) -> str:
+    return f"{cause['name']}.{cause['overload']}" if cause["overload"] else str(cause["name"])
+
+
+def _about(cause: Mapping[str, Any], folder: Path) -> list[str]:
+    first = cause["first"]
+    where = " at ".join(filter(None, [first["module"], first["source"]]))
+    lines = [f"{cause['instances']:,} of {cause['replayed']:,} differ by themselves, first in {first['pass']}: {where}"]
+    if cause["difference"] and cause["difference"]["max_abs"] is not None:
+        lines.append(f"greatest difference: {cause['difference']['max_abs']:.3g}")
+    if truth := cause["truth"]:
+        ratio = "" if truth["ratio_rms"] is None else f"B's error is {truth['ratio_rms']:.3g} times A's: "
+        lines.append(f"against float64: {ratio}{_CLOSER[truth['closer']]}")
+    lines.append(cause["mechanism"]["sentence"])
+    back = [entry["switch"] for entry in cause["switches"] if (entry["environment"], entry["gives"]) == ("b", "a")]
+    lines.append(f"B returns A's bytes with: {', '.join(back)}" if back else "no switch makes B return A's bytes")
+    if made := cause["reproduction"]:
+        ran = f"in A it behaves {_BEHAVES[made['ran']['a']]}, in B {_BEHAVES[made['ran']['b']]}"
+        lines.append(f"reproduction: cd {folder / made['folder']} && python reproduce.py  ({ran})")
+    elif cause["why_no_reproduction"]:
+        lines.append(f"no reproduction: {cause['why_no_reproduction']}")
+    return lines
+
+
+def _undo(content: Mapping[str, Any]) -> list[str]:
+    undo = content["undo"]
+    if undo is None:
+        return [f"What would undo it: {content['why_no_undo']}."]
+    cost = "" if undo["ratio"] is None else f"; the batch takes {undo['ratio']:.3g} times as long"
+    told = f"on {undo['cases_equal']:,} operations and {undo['passes_equal']:,} whole passes{cost}"
+    return [f"This makes B return A's bytes, {told}:", *(f"    {line}" for line in undo["lines"])]
+
+
+def _unmatched_table(content: Mapping[str, Any]) -> Table:
     table = Table("pass", "side", "at", "operation", "module", "counterpart", "taints",
                   title="Operations that one side lacks, although it has what they read")  # fmt: skip
-    for entry in found.passes:
-        for only in entry.unmatched:
-            twin = "" if only.counterpart is None else f"{only.counterpart}, other arguments"
-            reach = f"{only.tainted:,}" + (", output" if only.reaches_output else "")
-            cells = (entry.description, only.side, f"{only.position}", only.full_name, only.module, twin, reach)
+    for entry in content["passes"]:
+        for only in entry["unmatched"]:
+            twin = "" if only["counterpart"] is None else f"{only['counterpart']}, other arguments"
+            reach = f"{only['tainted']:,}" + (", output" if only["reaches_output"] else "")
+            name = _full_name(only)
+            cells = (entry["description"], only["side"], f"{only['position']}", name, only["module"], twin, reach)
             table.add_row(*map(escape, cells))
     return table
 

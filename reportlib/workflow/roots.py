@@ -8,54 +8,36 @@ difference, and a folder to hand in is made and run.
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from reportlib.capture.preflight import cpu_name
-from reportlib.compare.roots import Comparison, compare_traces, reproduction
+from reportlib.compare.roots import Comparison, compare_traces
 from reportlib.compare.roots.assemble import (
-    NO_MECHANISM,
     SCHEMA_VERSION,
-    Cause,
-    CauseFacts,
-    cause_json,
     find_causes,
-    forward,
     pass_json,
 )
-from reportlib.compare.roots.mechanisms import explain, label, on_every_case
-from reportlib.compare.roots.tries import Tries, levels, switch_table, together, verified
-from reportlib.compare.roots.undo import Confirmation, Search, search
-from reportlib.compare.roots.upstream import find as find_upstream
-from reportlib.environments.kernels import process_environment
 from reportlib.environments.record import EnvironmentRecord, load_record
 from reportlib.errors import StoreError
 from reportlib.store import canonical_json, digest
-from reportlib.trace.cases import CASE_FILE, Case
-from reportlib.trace.format import Trace
 from reportlib.trace.results import Replay
-from reportlib.trace.switches import NONE, Switch, applicable, combine, find
 from reportlib.workflow.code import code_digest
+from reportlib.workflow.explaining import Explainer
 from reportlib.workflow.processes import Progress, pipe, run
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_addresses, trace_pair
-from reportlib.workflow.trying import try_everywhere, try_switch
 
 ROOTS_FILE = "roots.json"
 #: What ``roots.json`` depends on beside the two traces.
-_ROOTS_CODE = ("compare/roots", "workflow/roots.py", "workflow/trying.py")
+_ROOTS_CODE = ("compare/roots", "workflow/roots.py", "workflow/trying.py", "workflow/explaining.py")
 #: Verdicts after which nothing can be said of single operations.
 _MUTE = ("inputs differ", "inconclusive")
-_REPRODUCTION_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -164,7 +146,12 @@ class _Pipeline:
         causes = [] if replay is None else find_causes(comparison, replay)
         if replay is not None:
             self.truth()
-        found = self.explain(causes, replay, comparison, (a, b)) if causes else _nothing(comparison)
+        if replay is None or not causes:
+            found = _nothing(comparison)
+        else:
+            explainer = Explainer(self.records, self.order.trace, self.order.inputs, self.home, self.folder,
+                                  self.progress, self.step)  # fmt: skip
+            found = explainer.explain(causes, replay, comparison, a)
         content = {
             "schema_version": SCHEMA_VERSION,
             "key": key,
@@ -213,164 +200,6 @@ class _Pipeline:
             )  # fmt: skip
             run(call, self.home, self.progress)
 
-    @cached_property
-    def in_force(self) -> dict[str, str]:
-        """The environment variables that are set beside every switch."""
-        return dict(self.order.trace.content()["variables"])
-
-    def cases(self, causes: Sequence[Cause]) -> dict[str, list[Case]]:
-        """Return each cause's cases, the smaller one last."""
-        folders = {c.id: [self.folder / "cases" / c.id, self.folder / "cases" / f"{c.id}-small"] for c in causes}
-        return {
-            identity: [Case.open(folder) for folder in pair if (folder / CASE_FILE).is_file()]
-            for identity, pair in folders.items()
-        }
-
-    def explain(
-        self, causes: Sequence[Cause], replay: Replay | None, comparison: Comparison, traces: tuple[Trace, Trace]
-    ) -> dict[str, Any]:
-        """Say of every cause what it is made of, and of all together what undoes them."""
-        assert replay is not None  # noqa: S101  (causes come from it)
-        cases = self.cases(causes)
-        switches = applicable(self.order.trace.device, self.in_force)
-        with self.step("switches"):
-            a, b = self.tries(switches) if any(cases.values()) else (Tries({}), Tries({}))
-        sound = {i: verified(of, a, b) or of[:1] for i, of in cases.items()}
-        with self.step("mechanisms"):
-            facts = {c.id: self.facts(c, sound[c.id], a, b) for c in causes if sound[c.id]}
-        with self.step("undo"):
-            wanted = {c.id: sound[c.id] for c in forward(causes, replay)}
-            undo = self.undo(wanted, switches, a, b, traces[0], replay)
-        with self.step("reproductions"):
-            described = []
-            for cause in causes:
-                own = facts.get(cause.id, CauseFacts(NO_MECHANISM, why_no_reproduction="it was not run again"))
-                case = cases[cause.id][0] if cases[cause.id] else None
-                content = cause_json(cause, case, own)
-                if sound[cause.id]:
-                    content |= self.reproduce(cause, sound[cause.id][-1], a, comparison, content["difference"])
-                described.append(content)
-        tried = [s for s in switches if s.name in b.switches]
-        return {
-            "causes": described,
-            "switches": [{"name": s.name, "line": s.line, "description": s.description} for s in tried],
-            "undo": undo.undo,
-            "why_no_undo": undo.why_no_undo,
-        }
-
-    def tries(self, switches: Sequence[Switch]) -> tuple[Tries, Tries]:
-        """Run every case under every switch in both environments."""
-        call = {"cases": self.folder / "cases"}
-        return try_everywhere(self.records, [find(NONE), *switches], self.order.trace, self.order.inputs, call,
-                              self.home, self.progress)  # fmt: skip
-
-    def facts(self, cause: Cause, cases: Sequence[Case], a: Tries, b: Tries) -> CauseFacts:
-        """Look for what computes either side of a cause."""
-        table = switch_table(cases, a, b)
-        versions = [self.version(record) for record in self.records]
-        upstream = find_upstream(cause.name, cause.dtypes, self.order.trace.device, *versions)
-        mechanism = label(on_every_case([explain(case.folder) for case in cases]), table, upstream)
-        self.progress(f"{self.order.a}, {self.order.b}: {cause.id}: {mechanism.label}")
-        alone = {side: together([t.gives(NONE, case) for case in cases]) for side, t in (("a", a), ("b", b))}
-        return CauseFacts(mechanism.to_json(), table, alone, upstream)
-
-    def undo(
-        self,
-        wanted: Mapping[str, Sequence[Case]],
-        switches: Sequence[Switch],
-        a: Tries,
-        b: Tries,
-        trace: Trace,
-        replay: Replay,
-    ) -> Search:
-        """Look for the fewest switches with which B gives A's bytes."""
-        record = self.records[1]
-        outputs = {slug: trace.passes[slug].output_untraced for slug, p in replay.passes.items() if p.kind == "forward"}
-        without: list[Mapping[str, Any]] = []
-
-        def undone(tries: Tries, switch: str) -> set[str]:
-            return {i for i, of in wanted.items() if of and all(tries.gives(switch, case) == "a" for case in of)}
-
-        def tried(switch: Switch, **options: Any) -> Mapping[str, Any]:
-            return try_switch(record, switch, self.order.trace, self.order.inputs, options, self.home, self.progress)
-
-        def try_together(names: tuple[str, ...]) -> set[str]:
-            switch = combine(names)
-            return undone(Tries({switch.name: tried(switch, cases=self.folder / "cases")}), switch.name)
-
-        def confirm(names: tuple[str, ...]) -> Confirmation:
-            if not without:
-                without.append(tried(find(NONE), passes=True)["passes"])
-            found = tried(combine(names), passes=True)["passes"]
-            equal = sum(found.get(slug, {}).get("sha256") == sha256 for slug, sha256 in outputs.items())
-            return Confirmation(equal, len(outputs), *(p.get("batch", {}).get("seconds") for p in (without[0], found)))
-
-        by = {s.name: undone(b, s.name) for s in switches if s.name in b.switches}
-        found = search(set(wanted), by, try_together, confirm)
-        level = levels([case for of in wanted.values() for case in of], a, b)
-        if found.undo is None and level:
-            extra = f"; set in both environments, {level[0]} makes these operations return the same bytes in both"
-            return Search(None, f"{found.why_no_undo}{extra}")
-        return found
-
-    def version(self, record: EnvironmentRecord) -> str:
-        """Return an environment's version of torch."""
-        return record.torch or record.packages.get("torch", "")
-
-    def reproduce(
-        self, cause: Cause, case: Case, a: Tries, comparison: Comparison, difference: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        """Write a cause's folder to hand in, and run it in both environments."""
-        why = reproduction.why_not(case.folder)
-        if why is not None:
-            return {"reproduction": None, "why_no_reproduction": why}
-        first, second = (
-            reproduction.Side(record.name, side["torch"]["version"])
-            for record, side in zip(self.records, (comparison.a, comparison.b), strict=True)
-        )
-        kernels = ", ".join(f"torch {s['torch']['version']} uses {s['torch']['cpu_capability']} kernels"
-                            for s in (comparison.a, comparison.b))  # fmt: skip
-        trace = self.order.trace
-        variables = {k: v for k, v in self.in_force.items() if k not in _SET_ANYWAY}
-        machine = f"{cpu_name()}, {platform.system()} {platform.machine()}; {kernels}"
-        setting = reproduction.Setting(trace.threads, trace.device, variables, machine)
-        name = f"reproductions/{trace.precision}-{cause.id}"
-        found = _difference_sentence(difference)
-        size = reproduction.write(self.folder / name, case.folder, first, second, setting, a.written(case), found)
-        ran = {}
-        for key, record in zip("ab", self.records, strict=True):
-            ran[key] = self.run_reproduction(record, self.folder / name, variables, first, second)
-            self.progress(f"{record.name}: {name} behaves like {ran[key]}")
-        return {"reproduction": {"folder": name, "bytes": size, "ran": ran}, "why_no_reproduction": None}
-
-    def run_reproduction(
-        self,
-        record: EnvironmentRecord,
-        folder: Path,
-        variables: Mapping[str, str],
-        a: reproduction.Side,
-        b: reproduction.Side,
-    ) -> str:
-        """Run a reproduction as its reader would: nothing of ours can be imported."""
-        environment = {**process_environment(record, self.home, threads=self.order.trace.threads), **variables}
-        del environment["PYTHONPATH"]
-        done = subprocess.run(
-            [str(record.python_program), reproduction.SCRIPT],
-            cwd=folder,
-            env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=_REPRODUCTION_SECONDS,
-            check=False,
-        )
-        return reproduction.verdict(done.stdout, a, b) if done.returncode == 0 else "failed"
-
-
-#: Variables that every process of an environment gets, or that choose no kernels.
-_SET_ANYWAY = frozenset(
-    {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES"}
-)
-
 
 def _nothing(comparison: Comparison) -> dict[str, Any]:
     """Return what is said where no operation differs by itself."""
@@ -379,12 +208,3 @@ def _nothing(comparison: Comparison) -> dict[str, Any]:
     else:
         why = "no operation of the forward passes differs by itself, so there is nothing to undo"
     return {"causes": [], "switches": [], "undo": None, "why_no_undo": why}
-
-
-def _difference_sentence(difference: Mapping[str, Any] | None) -> str:
-    if difference is None:
-        return ""
-    said = f"Over all instances of the run, {difference['different']:,} of {difference['elements']:,} elements differ"
-    if difference["max_abs"] is not None:
-        said += f", by {difference['max_abs']:.3g} at most"
-    return f"{said}."
