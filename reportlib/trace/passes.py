@@ -18,7 +18,7 @@ from typing import Any
 
 from reportlib.capture import CaptureRequest, prepare_process
 from reportlib.collections.reading import PASSAGES, read_passages
-from reportlib.errors import CheckpointError, CollectionError
+from reportlib.errors import CaptureError, CheckpointError
 from reportlib.store import Capture, canonical_json, digest, digest_file
 from reportlib.study import DEVICES, PRECISIONS
 
@@ -113,6 +113,7 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
     request = request_of(arguments)
     texts = [passage.text for passage in read_passages(request.collection_folder, request.passages)]
     capture = Capture.open(arguments.index) if arguments.index else None
+    _check_chosen(arguments.only, request, capture)
     prepare_process(request)
     with quiet():
         import torch
@@ -133,7 +134,8 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
             "weights": digest(canonical_json(weights).encode()),
         }
         with precision(request.precision, request.device):
-            yield Loaded(request, checkpoint, tuple(_chosen(passes, arguments.only)), inputs)
+            chosen = tuple(entry for entry in passes if arguments.only is None or entry.slug in arguments.only)
+            yield Loaded(request, checkpoint, chosen, inputs)
 
 
 @contextmanager
@@ -206,8 +208,7 @@ def watch_modules(model: Any, running: list[str], stack: ExitStack) -> None:
         stack.callback(module.register_forward_hook(leave).remove)
 
 
-def _chosen(passes: list[Pass], only: list[str] | None) -> list[Pass]:
-    known = {entry.slug: entry for entry in passes}
+def _check_chosen(only: list[str] | None, request: CaptureRequest, capture: Capture | None) -> None:
+    known = [*(f"text{number}" for number in range(len(request.texts))), "batch", *(["index"] if capture else [])]
     if unknown := sorted(set(only or ()) - set(known)):
-        raise CollectionError(f"there is no pass {unknown[0]!r}", f"use one of {', '.join(known)}")
-    return [entry for entry in passes if only is None or entry.slug in only]
+        raise CaptureError(f"there is no pass {unknown[0]!r}", f"use one of {', '.join(known)}")

@@ -136,3 +136,31 @@ def test_a_verb_is_needed_and_must_be_known(capsys):
             main(given)
         assert caught.value.code == 2
     assert "VERB" in capsys.readouterr().err
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    folder = tmp_path / "collection"
+    folder.mkdir()
+    (folder / "collection.jsonl").write_text(json.dumps({"id": "0", "text": "a passage"}) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "said"),
+    [
+        ("record", ["--only", "text9"], "there is no pass 'text9'"),
+        ("send", ["--only", "index"], "there is no pass 'index'"),
+        ("send", ["--passages", "2"], "passages"),
+        ("replay", ["--index", "nowhere"], "holds no capture"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_torch_is_imported(verb, options, said, collection, tmp_path):
+    output = [] if verb == "send" else ["--output", str(tmp_path / "out")]
+    given = ["--checkpoint", "c", "--collection", str(collection), "--passages", "1", *output, *options]
+    command = [sys.executable, "-m", "reportlib.trace", verb, *given]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "No module named 'torch'" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["collection"]
