@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reportlib.store import Capture, project_home
+from reportlib.study import SwapSpec
 from reportlib.workflow.run import host_variables
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +63,9 @@ def capture(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     folder = tmp_path_factory.mktemp("captures")
     known: dict[str, Capture] = {}
 
-    def make(environment: str, *, again: int = 0, **parameters: str) -> Capture:
-        name = "-".join([environment, str(again), *(f"{k}={Path(v).name}" for k, v in sorted(parameters.items()))])
+    def make(environment: str, **parameters: str) -> Capture:
+        parameters = {name: value for name, value in parameters.items() if value}
+        name = "-".join([environment, *(f"{k}={Path(v).name}" for k, v in sorted(parameters.items()))])
         if name not in known:
             output = folder / name
             given = {"environment": environment, "passages": "16", "output": str(output), **parameters}
@@ -70,6 +73,32 @@ def capture(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
             executed = str(folder / f"{name}.ipynb")
             run("papermill", "notebooks/capture.ipynb", executed, "-k", environment, *options)
             known[name] = Capture.open(output)
+        return known[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def swaps(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Swap with the real notebook, as `capture` captures: each set's capture by name, or how a refused run ended."""
+    folder = tmp_path_factory.mktemp("swaps")
+    known: dict[str, Any] = {}
+
+    def make(environment: str, precision: str, given: Capture, own: Capture, *, check: bool = True,
+             again: str = "", **parameters: str) -> Any:  # fmt: skip
+        name = "-".join([environment, precision, given.path.name, own.path.name, again, *parameters.values()])
+        if name not in known:
+            number = f"series-{len(known)}"
+            chosen = {"environment": environment, "precision": precision, "passages": "16",
+                      "donor": given.arm["environment"], "swap_from": str(given.path), "replay_from": str(own.path),
+                      "output": str(folder / number), **parameters}  # fmt: skip
+            options = [part for key, value in chosen.items() for part in ("-p", key, value)]
+            executed = str(folder / f"{number}.ipynb")
+            done = run("papermill", "notebooks/swaps.ipynb", executed, "-k", environment, *options, check=check)
+            if done.returncode:
+                return done
+            sets = chosen["swaps"].split() if "swaps" in chosen else ["+".join(points) for points in SwapSpec().points]
+            known[name] = {each: Capture.open(Path(chosen["output"]) / each) for each in sets}
         return known[name]
 
     return make
