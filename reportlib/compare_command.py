@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from reportlib.compare.indexes import compare_indexes
+from reportlib.compare_page import page
 from reportlib.errors import IndexFileError
 from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
 from reportlib.gate.formats import junit, sarif_text
@@ -41,6 +42,7 @@ def compare(
     sarif_file: Annotated[
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the gate's judgements as SARIF.")
     ] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a small page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
 ) -> None:
     """Compare two ColBERT indexes on disk, final artifact by final artifact.
@@ -55,6 +57,7 @@ def compare(
         found = compare_indexes(index_a, index_b, meter.show)
     judgements = judge(requirements, found)
     code = exit_code(judgements, found) if requirements else EXIT_CODES[found["verdict"]]
+    _write(html_file, lambda: page(found, judgements, answer(found), _warnings(found)))
     _write(junit_file, lambda: junit(judgements))
     _write(sarif_file, lambda: sarif_text(judgements, found, code))
     if as_json:
@@ -154,13 +157,14 @@ def _typed(side: _Record | None) -> str:
 def _differing(record: _Record) -> str:
     if not record["elements"] or record["different"] is None:
         return ""
-    return f"{record['different'] / record['elements']:.3%}" if record["different"] else "0"
+    share = record["different"] / record["elements"]
+    return "0" if not share else "<0.001%" if share < 0.00001 else f"{share:.3%}"
 
 
 def _settings(found: _Record) -> Table | str:
     """Return the settings that differ; of those that only say where and when, how many."""
     places = sum(each["place"] for each in found["settings"])
-    table = Table("setting", "A", "B", title="Settings that differ (metadata.json)")
+    table = Table("setting that differs", "A", "B")
     for each in found["settings"]:
         if not each["place"]:
             # JSON's escapes keep what a file says from reaching the terminal as commands.

@@ -58,7 +58,7 @@ NAMED = {
     "quantized": "torch._utils._rebuild_qtensor",
     "device": "torch.device",
     "size": "torch.Size",
-    "class": "builtins.dict",
+    "class": "__builtin__.dict",
     "expanded": "1000000000000",
     "legacy": "before torch 1.6",
     "script": "TorchScript",

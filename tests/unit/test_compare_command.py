@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import bs4
 import index_folders as made
 import jsonschema
 import numpy as np
@@ -183,3 +184,40 @@ def test_an_index_of_thousands_of_differences_is_said_in_a_few_lines(tmp_path):
     a = made.write_index(tmp_path / "a", known, chunks=40)
     b = made.write_index(tmp_path / "b", {**known, "residuals": known["residuals"] ^ np.uint8(1)}, chunks=30)
     assert len(run(a, b).stdout.splitlines()) < 40
+
+
+def test_the_page_is_one_file_that_escapes_what_files_say(tmp_path):
+    known = made.values()
+    a = made.write_index(tmp_path / "<script>a", known, doc_maxlen="<img src=x>")
+    b = made.write_index(tmp_path / "b", {**known, "residuals": known["residuals"] ^ np.uint8(1)}, chunks=2)
+    (b / "centroids.pt").unlink()
+    done = run(a, b, "--require", "codes identical, residuals identical", "--html", tmp_path / "page.html")
+    assert done.exit_code == 1
+    text = (tmp_path / "page.html").read_text()
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "default-src 'none'" in text
+    assert "http://" not in text.replace("http-equiv", "")
+    page = bs4.BeautifulSoup(text, "html.parser")
+    captions = [caption.get_text() for caption in page.find_all("caption")]
+    assert captions == ["What was required", "Final artifacts", "The indexes", "Settings that differ"]
+    badges = [badge.get_text().split("\N{NO-BREAK SPACE}")[1] for badge in page.select("table .badge")]
+    assert badges.count("identical") == 7
+    assert badges[:2] == ["holds", "does not hold"]
+    assert "not compared" in badges
+    assert "has no centroids.pt" in page.get_text()
+
+
+def test_the_page_of_one_comparison_is_always_the_same(same, tmp_path):
+    written = []
+    for name in ("first.html", "second.html"):
+        run(*same, "--html", tmp_path / name)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    assert b"All 9 artifacts are identical." in written[0]
+
+
+@pytest.mark.parametrize(("changed", "shown"), [(1, "<0.001%"), (40, "0.020%")])
+def test_a_share_that_is_not_nothing_is_never_shown_as_nothing(changed, shown):
+    record = {"elements": 200_000, "different": changed}
+    assert compare_command._differing(record) == shown
