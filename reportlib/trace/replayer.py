@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from reportlib.trace.operations import mutated_tensors, outputs_of
 from reportlib.trace.passes import Pass
 from reportlib.trace.recorder import peak_bytes
 from reportlib.trace.results import NotReplayed, ReplayedPass
-from reportlib.trace.sender import Counted
+from reportlib.trace.sender import count
 
 
 class Replayer(TorchDispatchMode):  # type: ignore[misc]
@@ -86,7 +85,7 @@ def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> Repl
         When A sends another pass, or the same on other inputs.
     """
     before = reader.read
-    counted = Counted(entry)
+    counted = count(entry)
     header = reader.next("pass").header
     if (header["slug"], header["given"]) != (entry.slug, dict(entry.given)):
         raise CaptureError(
@@ -114,7 +113,7 @@ def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> Repl
         undisturbed_b=digest == counted.output,
         replayed=incoming.replayed,
         differ=incoming.differ,
-        not_replayed=_left(incoming.left),
+        not_replayed=tuple(NotReplayed(*key, number) for key, number in incoming.left.items()),
         window_bytes=window.greatest_bytes,
         sent_bytes=reader.read - before,
         seconds=round(time.perf_counter() - started, 4),
@@ -123,10 +122,3 @@ def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> Repl
         peak_bytes_plain=counted.peak_bytes,
         operations=tuple(entry.found for entry in incoming.entries if entry.worth_telling),
     )
-
-
-def _left(left: Counter[tuple[str, str]]) -> tuple[NotReplayed, ...]:
-    by_name: dict[str, list[NotReplayed]] = defaultdict(list)
-    for (name, why), count in left.items():
-        by_name[name].append(NotReplayed(name, why, count))
-    return tuple(entry for entries in by_name.values() for entry in entries)

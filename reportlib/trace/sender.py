@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def is_view(func: Any) -> bool:
     return all(part.alias_info is not None and not part.alias_info.is_write for part in schema.returns)
 
 
-class Counter(TorchDispatchMode):  # type: ignore[misc]
+class _Counter(TorchDispatchMode):  # type: ignore[misc]
     """Counts the operations of a pass and looks at nothing."""
 
     def __init__(self) -> None:
@@ -50,8 +51,9 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]
         return func(*args, **(kwargs or {}))
 
 
+@dataclass(frozen=True)
 class Counted:
-    """A pass that was run once under a `Counter`.
+    """A pass that ran once while its operations were counted.
 
     Attributes
     ----------
@@ -65,15 +67,21 @@ class Counted:
         Greatest resident memory until then.
     """
 
-    def __init__(self, entry: Pass) -> None:
-        started = time.perf_counter()
-        with ExitStack() as stack:
-            counter = Counter()
-            entry.watch(counter.modules, stack)
-            with counter:
-                output = entry.call()
-        self.seconds = time.perf_counter() - started
-        self.slots, self.output, self.peak_bytes = counter.slots, tensor_digest(output), peak_bytes()
+    slots: Slots
+    output: str
+    seconds: float
+    peak_bytes: int
+
+
+def count(entry: Pass) -> Counted:
+    """Run a pass and count its operations."""
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        counter = _Counter()
+        entry.watch(counter.modules, stack)
+        with counter:
+            output = entry.call()
+    return Counted(counter.slots, tensor_digest(output), time.perf_counter() - started, peak_bytes())
 
 
 class Sender(TorchDispatchMode):  # type: ignore[misc]
@@ -136,7 +144,7 @@ class Sender(TorchDispatchMode):  # type: ignore[misc]
 
 def send(entry: Pass, writer: FrameWriter) -> int:
     """Run a pass twice, first to count its operations and then to send them; return how many there were."""
-    counted = Counted(entry)
+    counted = count(entry)
     writer.write(
         "pass",
         {"slug": entry.slug, "description": entry.description, "pass_kind": entry.kind, "given": dict(entry.given),
