@@ -410,6 +410,22 @@ def test_a_directory_that_lies_is_noticed(path, place, kind, value, what):
             load(path).open()
 
 
+def test_a_file_beyond_4_gigabytes_has_another_directory_which_is_read_too(path, monkeypatch):
+    # zipfile writes the larger directory from this limit on, as torch does from 4 GB on.
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 20)
+    raw = bytearray(made.save(path, FOUR).read_bytes())
+    assert b"PK\x06\x06" in raw
+    monkeypatch.undo()
+    np.testing.assert_array_equal(opened(path), FOUR)
+    at = raw.rindex(b"PK\x06\x06")
+    for change in ((at + 40, 3_000_000_000), (at + 48, 2**62)):
+        changed = bytearray(raw)
+        struct.pack_into("<Q", changed, *change)
+        path.write_bytes(changed)
+        with pytest.raises(IndexFileError, match=r"declares a directory|cannot be read|header"):
+            load(path)
+
+
 def test_a_directory_of_gigabytes_is_not_read(path):
     made.save(path, FOUR)
     raw = bytearray(path.read_bytes())
