@@ -11,9 +11,10 @@ from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fragment, join, table
 from reportlib.render.labels import Part, answer, parts, torch
 
+#: Heading and meaning of each kind.
 KINDS = {
-    "repeat": ("Repeated", "the arm captured a second time, in a fresh process"),
-    "observer": ("Not observed", "the arm indexed without instruments; its final files compared"),
+    "repeat": ("Captured again", "in a fresh process; every artifact is compared, those of search aside"),
+    "observer": ("Without instruments", "colbert-ai alone; the files of its index are compared"),
 }
 _NOT_RUN = "No controls were run, so nothing here says how much the same arm differs from itself."
 
@@ -33,32 +34,42 @@ def controls(report: Mapping[str, Any]) -> Html:
     shown = list(parts(report))
     if not any(part.precision.get("controls") for part in shown):
         return fragment("note", text=_NOT_RUN)
-    columns = (Column("Arm"), Column("Part"), Column("Control"), Column("Same bytes"), Column("Passed"))
-    rows = [_row(report, part, control) for part in shown for control in part.precision.get("controls") or []]
+    columns = (Column("Arm"), *(Column(title) for title, _ in KINDS.values()))
+    rows = [
+        _row(report, part, environment)
+        for part in shown
+        for environment in dict.fromkeys(c["environment"] for c in part.precision.get("controls") or [])
+    ]
     said = fragment("sentences", sentences=[_sentence(part) for part in shown])
     warnings = [inconclusive(part) for part in shown]
-    return join([*warnings, said, table("Each arm beside itself", columns, rows)])
+    told = ". ".join(f"{title}: {meaning}" for title, meaning in KINDS.values())
+    drawn = table("Each arm beside itself", columns, rows)
+    return join([*warnings, said, drawn, fragment("note", text=f"{told}.")])
 
 
-def _row(report: Mapping[str, Any], part: Part, control: Mapping[str, Any]) -> Row:
-    title, meaning = KINDS[control["kind"]]
-    kind = Markup('{}<span class="description">{}</span>').format(title, meaning)
-    cells = (
-        torch(report, control["environment"]),
-        part.label,
-        kind,
-        formats.of(control["identical"], control["compared"]),
-        answer(control["passed"], "passed", "failed"),
-    )
-    unlike = [Markup("<code>{}</code>").format(name) for name in control["not_identical"]]
-    return Row(cells, _unlike(unlike))
+def _row(report: Mapping[str, Any], part: Part, environment: str) -> Row:
+    made = {c["kind"]: c for c in part.precision["controls"] if c["environment"] == environment}
+    cells = [_cell(made.get(kind)) for kind in KINDS]
+    unlike = [
+        Markup("{}: {}").format(KINDS[kind][0], Markup(", ").join(_names(control["not_identical"])))
+        for kind, control in made.items()
+        if control["not_identical"]
+    ]
+    note = Markup("Not the same bytes. {}").format(Markup("; ").join(unlike)) if unlike else ""
+    return Row((f"{torch(report, environment)}, {part.label}", *cells), note)
 
 
-def _unlike(names: Sequence[Markup], most: int = 12) -> Markup | str:
-    if not names:
-        return ""
-    more = f" and {formats.count(len(names) - most)} more" if len(names) > most else ""
-    return Markup("Not the same bytes: {}{}").format(Markup(", ").join(names[:most]), more)
+def _cell(control: Mapping[str, Any] | None) -> Html | str:
+    if control is None:
+        return "not run"
+    same = formats.of(control["identical"], control["compared"])
+    return answer(control["passed"], f"{same} the same", f"{same} the same")
+
+
+def _names(names: Sequence[str], most: int = 12) -> list[Markup]:
+    shown = [Markup("<code>{}</code>").format(name) for name in names[:most]]
+    more = [Markup("{} more").format(formats.count(len(names) - most))] if len(names) > most else []
+    return shown + more
 
 
 def _sentence(part: Part) -> str:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from reportlib.compare.findings.words import words
 from reportlib.render import formats
-from reportlib.render.labels import Part, layer
+from reportlib.render.labels import Part, layer, recorded_pass
 from reportlib.render.svg import BLUE, GREEN, INK, MUTED, ORANGE, PAGE, PURPLE, RULE, VERMILLION, Layout
 
 _COLOURS = (VERMILLION, PURPLE, GREEN, ORANGE, INK)
@@ -32,7 +32,7 @@ def forward_passes(part: Part) -> list[Mapping[str, Any]]:
 def truth_passes(part: Part) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Return the layers' errors against float64 by pass, under the pass's name for a reader."""
     operations = part.precision.get("operations") or {}
-    told = {p["slug"]: p["description"] for p in operations.get("passes") or []}
+    told = {p["slug"]: recorded_pass(p) for p in operations.get("passes") or []}
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in operations.get("layers_truth") or []:
         if row["a"]["rms"] is not None and row["b"]["rms"] is not None:
@@ -52,7 +52,7 @@ def paint_differences(layout: Layout, part: Part) -> Figure:
     kinds = list(dict.fromkeys(words(o).short for p in passes for o in p["replay"]["operations"] if _differs(o)))
     for axes, entry in zip(grid.flat, passes, strict=True):
         _panel(axes, entry["replay"]["operations"], kinds, floor)
-        axes.set_title(formats.excerpt(entry["description"], 34 if layout.narrow else 80))
+        axes.set_title(formats.excerpt(recorded_pass(entry), 34 if layout.narrow else 80))
         _scale(axes, floor, top)
     drawn.supylabel("difference (root mean square)", fontsize=9)
     handles = [Line2D([], [], color=BLUE, label="the two runs, accumulated")]
@@ -68,7 +68,14 @@ def paint_differences(layout: Layout, part: Part) -> Figure:
 
 def _panel(axes: Axes, operations: Sequence[Mapping[str, Any]], kinds: Sequence[str], floor: float) -> None:
     known = [(x, rms) for x, o in enumerate(operations) if (rms := _rms(o["accumulated"])) is not None]
-    axes.plot([x for x, _ in known], [rms or floor for _, rms in known], color=BLUE, linewidth=1.4, zorder=2)
+    axes.plot(
+        [x for x, _ in known],
+        [rms or floor for _, rms in known],
+        color=BLUE,
+        linewidth=1.4,
+        zorder=2,
+        drawstyle="steps-mid",
+    )
     same = [x for x, o in enumerate(operations) if o["local"] and not _differs(o)]
     axes.plot(same, [floor] * len(same), linestyle="", marker=".", markersize=2.5, color=MUTED, zorder=2)
     for number, kind in enumerate(kinds):
@@ -123,17 +130,19 @@ def _limits(numbers: Sequence[float]) -> tuple[float, float]:
     return 10.0 ** (math.floor(math.log10(min(positive))) - 1), max(positive) * 4
 
 
-def _scale(axes: Axes, floor: float, top: float) -> None:
+def _scale(axes: Axes, floor: float, top: float, *, zero: bool = True) -> None:
+    """Set a log scale that has a line for 0 below its numbers, where there is one to show."""
     axes.set_yscale("log")
-    axes.set_ylim(floor / 2.2, top)
+    bottom = floor / 2.2 if zero else floor * 5
+    axes.set_ylim(bottom, top)
     axes.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
     axes.yaxis.set_minor_locator(NullLocator())
-    ticks = [floor, *(t for t in axes.get_yticks() if floor * 3 < t < top)]
+    ticks = [*([floor] if zero else []), *(t for t in axes.get_yticks() if floor * 3 < t < top)]
     axes.set_yticks(ticks)
     axes.yaxis.set_major_formatter(
         FuncFormatter(lambda value, _: "0" if value <= floor * 1.01 else f"{value:.0e}".replace("-", "−"))
     )
-    axes.set_ylim(floor / 2.2, top)
+    axes.set_ylim(bottom, top)
 
 
 def paint_truth(layout: Layout, part: Part) -> Figure:
@@ -142,7 +151,8 @@ def paint_truth(layout: Layout, part: Part) -> Figure:
     size = (layout.width, 2.2 * len(passes) + 0.6) if layout.narrow else (layout.width, 3.1)
     drawn = Figure(figsize=size)
     grid = drawn.subplots(*((len(passes), 1) if layout.narrow else (1, len(passes))), sharey=True, squeeze=False)
-    floor, top = _limits([row[side]["rms"] for _, rows in passes for row in rows for side in ("a", "b")])
+    numbers = [row[side]["rms"] for _, rows in passes for row in rows for side in ("a", "b")]
+    floor, top = _limits(numbers)
     for axes, (name, rows) in zip(grid.flat, passes, strict=True):
         ticks = ["e" if row["layer"] == "embeddings" else layer(row["layer"]) for row in rows]
         for side, colour, marker, style in (("a", VERMILLION, "o", "-"), ("b", BLUE, "s", "--")):
@@ -152,7 +162,7 @@ def paint_truth(layout: Layout, part: Part) -> Figure:
         axes.set_xticks(range(0, len(ticks), every), ticks[::every])
         axes.set_title(formats.excerpt(name, 34 if layout.narrow else 26), fontsize=9)
         axes.set_xlabel("BERT layer (e: embeddings)")
-        _scale(axes, floor, top)
+        _scale(axes, floor, top, zero=0 in numbers)
     for axes in grid[:, 0]:
         axes.set_ylabel("error against float64 (rms)")
     handles = [

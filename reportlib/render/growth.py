@@ -11,7 +11,7 @@ from reportlib.render import formats
 from reportlib.render.controls import inconclusive
 from reportlib.render.figures_operations import forward_passes, paint_differences, paint_truth, truth_passes
 from reportlib.render.html import Column, Html, Row, fragment, join, table
-from reportlib.render.labels import Part, layer, parts
+from reportlib.render.labels import Part, layer, parts, recorded_pass
 from reportlib.render.svg import figure
 
 
@@ -32,7 +32,7 @@ def differences(report: Mapping[str, Any]) -> Html:
                 description=" ".join(told),
                 caption=f"{part.title}. Line: how far the two runs are apart after each operation (root mean square). "
                 f"Marks: operations of {part.b} that differ by themselves, given {part.a}'s inputs. Dots on the line "
-                "0: replayed, and the same bytes. Numbers below: encoder layers (e: embeddings, o: after the last layer).",
+                "0: replayed, and the same bytes. Numbers below: encoder layers (e: embeddings, o: after the last).",
             ),
         ]
     return join(pieces) if pieces else fragment("note", text="No operations were replayed, so none is drawn.")
@@ -44,9 +44,10 @@ def _growth(entry: Mapping[str, Any]) -> str:
     apart = [o["accumulated"]["rms"] for o in operations if o["accumulated"] and o["accumulated"]["rms"] is not None]
     end = f"; at the end the runs are {formats.amount(apart[-1])} apart" if apart else ""
     if not own:
-        return f"{entry['description']}: no operation differs by itself{end}."
+        return f"{recorded_pass(entry)}: no operation differs by itself{end}."
     kinds = formats.listing(list(dict.fromkeys(words(o).short for o in own)))
-    return f"{entry['description']}: {formats.plural(len(own), 'operation')} ({kinds}) differ by themselves{end}."
+    differ = "differs by itself" if len(own) == 1 else "differ by themselves"
+    return f"{recorded_pass(entry)}: {formats.plural(len(own), 'operation')} ({kinds}) {differ}{end}."
 
 
 def layers_truth(report: Mapping[str, Any]) -> Html:
@@ -109,7 +110,7 @@ def _rows(part: Part, entry: Mapping[str, Any]) -> list[Row]:
             plain, with_it = one["seconds_plain"], one["seconds_recorded"]
             ratio = times(with_it / plain) if plain and with_it else formats.ABSENT
             memory = [formats.size(_whole(one[key])) for key in ("peak_bytes_plain", "peak_bytes_recorded")]
-            rows.append(Row((entry["description"], name, _seconds(plain), _seconds(with_it), ratio, *memory)))
+            rows.append(Row((recorded_pass(entry), name, _seconds(plain), _seconds(with_it), ratio, *memory)))
     replay = found.get("replay")
     if replay:
         cells = (
@@ -118,7 +119,7 @@ def _rows(part: Part, entry: Mapping[str, Any]) -> list[Row]:
             formats.ABSENT,
             formats.size(_whole(replay["peak_bytes"])),
         )
-        rows.append(Row((entry["description"], "replay", formats.ABSENT, *cells)))
+        rows.append(Row((recorded_pass(entry), "replay", formats.ABSENT, *cells)))
     return rows
 
 

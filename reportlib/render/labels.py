@@ -28,6 +28,8 @@ _ORDINARY = {
     "OPENBLAS_NUM_THREADS",
     "TOKENIZERS_PARALLELISM",
 }
+#: Descriptions of passes of at most this many characters are texts that were encoded; others say what was run.
+_SHORT_TEXT = 12
 POST_URL = "https://vishalbakshi.github.io/blog/"
 
 
@@ -113,6 +115,19 @@ def answer(holds: bool | None, yes: str, no: str, unknown: str = formats.ABSENT,
     if plain:
         kind = "plain"
     return fragment("badge", kind=kind, sign=sign, text={True: yes, False: no, None: unknown}[holds])
+
+
+def recorded_pass(entry: Mapping[str, Any]) -> str:
+    """Return what to call a recorded pass: ``“a”`` for a text that is one, otherwise its description."""
+    told = str(entry["description"])
+    return f"“{told}”" if len(told) <= _SHORT_TEXT else told
+
+
+def replayed(part: int, whole: int) -> str:
+    """Return ``all 18 replayed``, ``6 of 18 replayed`` or ``the one replayed``."""
+    if part == whole == 1:
+        return "the one replayed"
+    return f"{'all ' if part == whole else f'{formats.count(part)} of '}{formats.count(whole)} replayed"
 
 
 def label(text: str) -> Html:

@@ -112,7 +112,8 @@ def _reasons(precision: Mapping[str, Any]) -> list[str]:
     if precision.get("conclusive") is False:
         return ["inconclusive"]
     if precision.get("operations"):
-        return ["cause", "undo", "controls"]
+        # That nothing undoes it can wait.
+        return ["cause", *(["undo"] if precision["operations"].get("undo") else []), "controls"]
     final = precision["summary"]["final"]
     if final.get("identical", 0) < final["total"]:
         enough = [f"swap-{'+'.join(points)}" for each in precision["swap_summary"][:1] for points in each["sufficient"]]

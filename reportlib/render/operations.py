@@ -12,7 +12,7 @@ from reportlib.compare.phrases import factor, times
 from reportlib.render import formats
 from reportlib.render.controls import inconclusive
 from reportlib.render.html import Column, Html, Row, anchor, fold, fragment, join, link, local_link, prose, table
-from reportlib.render.labels import Part, answer, heading, label, parts
+from reportlib.render.labels import Part, answer, heading, label, parts, recorded_pass, replayed
 from reportlib.render.switches import switch_matrix, undo
 
 NOT_RUN = "The operations of this precision were not recorded (`reportlib roots` does that), so no operation is named."
@@ -70,16 +70,12 @@ def _passes(part: Part, data: Mapping[str, Any]) -> Html:
         replay = entry.get("replay") or {}
         both = dict.fromkeys(formats.count(entry[key]) for key in ("operations_a", "operations_b"))
         cells = (
-            _named(entry), answer(entry["same_output"], "same bytes", "other bytes"), " / ".join(both),
+            recorded_pass(entry), answer(entry["same_output"], "same bytes", "other bytes"), " / ".join(both),
             formats.count(entry["matched"]), formats.count(len(entry.get("roots") or [])),
             formats.count(replay.get("replayed")), formats.count(replay.get("differ")),
         )  # fmt: skip
         rows.append(Row(cells, _not_replayed(replay)))
     return table(f"What was recorded and replayed: {part.a} against {part.b}, {part.label}", columns, rows)
-
-
-def _named(entry: Mapping[str, Any]) -> str:
-    return f"“{entry['description']}”" if len(entry["description"]) < 12 else str(entry["description"])
 
 
 def _not_replayed(replay: Mapping[str, Any]) -> str:
@@ -98,7 +94,7 @@ def _overview(part: Part, data: Mapping[str, Any]) -> Html:
         Row((
             Markup('<a href="#{}">{}</a>').format(_slug(part, n, cause), prose(name)),
             cause["first"]["module"] or cause["first"]["pass"],
-            f"{formats.count(cause['instances'])} of {formats.count(cause['replayed'])} replayed",
+            replayed(cause["instances"], cause["replayed"]),
             label(_label(cause)), _closer(part, cause),
         ))
         for n, (name, cause) in enumerate(zip(names(data["causes"]), data["causes"], strict=True))
@@ -155,9 +151,9 @@ def _where(cause: Mapping[str, Any]) -> Html:
 
 
 def _often(data: Mapping[str, Any], cause: Mapping[str, Any]) -> str:
-    told = {entry["slug"]: _named(entry) for entry in data["passes"]}
+    told = {entry["slug"]: recorded_pass(entry) for entry in data["passes"]}
     where = formats.listing([told.get(slug, slug) for slug in cause["differs_in"]])
-    said = f"It differs by itself in {formats.of(cause['instances'], cause['replayed'])} replayed"
+    said = f"It differs by itself in {replayed(cause['instances'], cause['replayed'])}"
     said += f" ({where})." if where else "."
     if cause["root_in"]:
         roots = formats.listing([told.get(slug, slug) for slug in cause["root_in"]])

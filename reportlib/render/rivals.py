@@ -19,7 +19,7 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Python", ("python",)),
     ("other packages", ("package", "package build")),
     ("loaded libraries", ("library",)),
-    ("kernels of the instruction set", ("capability",)),
+    ("the instruction set of torch's own kernels", ("capability",)),
     ("threads", ("threads",)),
     ("environment variables", ("environment variable",)),
     ("seeds", ("seed",)),
@@ -108,13 +108,13 @@ def _ruling(kind: str, mine: Sequence[Part]) -> str:
     sure = [part for part in mine if part.precision.get("conclusive") is not False]
     if kind in {"Python", "other packages"}:
         said = [clause for part in sure if (clause := _reproduced(part))]
-    elif kind == "kernels of the instruction set":
+    elif kind == "the instruction set of torch's own kernels":
         said = [clause for part in sure if (clause := _switched(part, "ATEN_CPU_CAPABILITY"))]
     elif kind == "threads":
         said = [clause for part in sure if (clause := _switched(part, "torch.set_num_threads"))]
     else:
         said = []
-    return "; ".join(said) or _OPEN
+    return " ".join(f"{clause}." for clause in said) or _OPEN
 
 
 def _causes(part: Part) -> list[Mapping[str, Any]]:
@@ -133,7 +133,7 @@ def _reproduced(part: Part) -> str:
     if not shown:
         return ""
     whom = formats.listing(shown)
-    return f"ruled out for {whom} in {part.label}: a script that needs only torch and safetensors shows the same bytes"
+    return f"In {part.label}, ruled out for {whom}: a script that needs only torch and safetensors shows the same bytes"
 
 
 def _switched(part: Part, setting: str) -> str:
@@ -147,10 +147,10 @@ def _switched(part: Part, setting: str) -> str:
             undone.append(name)
         elif gives and gives <= {"b"}:
             left.append(name)
-    said = [f"it is the reason for {formats.listing(undone)}: with the same setting both sides agree"] if undone else []
+    said = [f"the reason for {formats.listing(undone)}: with the same setting both sides agree"] if undone else []
     if left:
-        said.append(f"ruled out for {formats.listing(left)}, which it leaves as it is")
-    return f"in {part.label}, {', '.join(said)}" if said else ""
+        said.append(f"ruled out for {formats.listing(left)}: the setting leaves it as it is")
+    return f"In {part.label}, {', and '.join(said)}" if said else ""
 
 
 def _settings(part: Part, setting: str) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from render_reports import everything_differs, executed, hostile, sort_only
+from render_reports import everything_differs, executed, explained, hostile, inconclusive, sort_only
 
 from reportlib.render.publish import draw
 
@@ -29,7 +29,13 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-REPORTS = {"sort-only": sort_only, "everything-differs": everything_differs, "hostile": hostile}
+REPORTS = {
+    "sort-only": sort_only,
+    "everything-differs": everything_differs,
+    "explained": explained,
+    "inconclusive": inconclusive,
+    "hostile": hostile,
+}
 
 #: For every element with text of its own: its colour against the first opaque background behind it (WCAG 2.1).
 CONTRAST = """() => {
@@ -128,7 +134,7 @@ def test_it_asks_for_itself_only_and_has_nothing_to_complain_of(visit: Any, page
 
 
 @every_size
-@pytest.mark.parametrize("name", ["sort-only", "everything-differs"])
+@pytest.mark.parametrize("name", ["sort-only", "everything-differs", "explained", "inconclusive"])
 def test_the_first_screen_holds_the_three_answers_and_the_platform(
     visit: Any, name: str, viewport: dict[str, int]
 ) -> None:
@@ -150,7 +156,7 @@ def test_the_page_is_never_wider_than_the_screen(visit: Any, name: str, width: i
 
 
 @every_scheme
-@pytest.mark.parametrize("name", ["sort-only", "everything-differs"])
+@pytest.mark.parametrize("name", ["sort-only", "everything-differs", "explained", "inconclusive"])
 def test_text_stands_out_from_what_is_behind_it(visit: Any, name: str, scheme: str) -> None:
     page = visit(name, DESKTOP, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -169,7 +175,7 @@ def test_dark_is_dark(visit: Any) -> None:
 
 @every_size
 def test_each_figure_is_shown_once_described_and_readable(visit: Any, viewport: dict[str, int]) -> None:
-    page = visit("everything-differs", viewport)
+    page = visit("explained", viewport)
     figures = page.locator("figure")
     assert figures.count() >= 6
     for figure in figures.all():
@@ -250,3 +256,39 @@ def test_print_shows_the_evidence_and_leaves_out_the_code(visit: Any) -> None:
     assert not page.locator("details.code").first.is_visible()
     assert not page.locator("nav.contents").is_visible()
     assert page.locator("h1").is_visible()
+
+
+def test_a_link_in_the_table_of_causes_leads_to_the_card(visit: Any) -> None:
+    page = visit("explained", DESKTOP)
+    for link in page.locator("td a[href^='#cause-'], th a[href^='#cause-']").all():
+        assert page.locator(f"[id='{link.get_attribute('href').removeprefix('#')}']").count() == 1
+    assert page.locator("section.cause").count() == 4
+
+
+def test_links_to_reproductions_stay_beside_the_page(visit: Any, pages: Any) -> None:
+    page = visit("explained", DESKTOP)
+    beside = pages["explained"].rpartition("/")[0] + "/reproductions/"
+    links = [link.evaluate("a => a.href") for link in page.locator("section.cause a[href^='reproductions/']").all()]
+    assert links
+    assert all(link.startswith(beside) for link in links)
+    assert visit("hostile", DESKTOP).locator("section.cause a[href*='etc']").count() == 0
+
+
+@every_size
+def test_the_cards_of_the_causes_fit_and_their_folds_open(visit: Any, viewport: dict[str, int]) -> None:
+    page = visit("explained", viewport)
+    first = page.locator("section.cause").first
+    assert first.bounding_box()["width"] <= viewport["width"]
+    fold = page.locator("details.fold", has=page.locator("summary", has_text="Switches")).first
+    fold.locator("summary").click()
+    assert fold.get_by_role("table").is_visible()
+    command = page.locator("pre.commands").first
+    command.focus()
+    assert command.evaluate("p => document.activeElement === p")
+
+
+def test_inconclusive_stands_where_a_reader_looks(visit: Any) -> None:
+    page = visit("inconclusive", PHONE)
+    said = page.locator(".answer").nth(1)
+    assert "inconclusive" in said.inner_text()
+    assert page.locator("p.warning").count() >= 5

@@ -31,11 +31,15 @@ _STEPS = (
 )
 SOURCES = {
     "gelu": "transformers/activations.py:78: return self.act(input)",
-    "_softmax": "transformers/models/bert/modeling_bert.py:361: attention_probs = nn.functional.softmax(scores, dim=-1)",
+    "_softmax": "transformers/models/bert/modeling_bert.py:361: probs = nn.functional.softmax(scores, dim=-1)",
     "div": "transformers/models/bert/modeling_bert.py:355: scores = scores / math.sqrt(self.attention_head_size)",
     "sort": "colbert/indexing/collection_indexer.py:462: codes = codes.sort()",
 }
-PASSES = (("text0", "a", 384), ("text1", "test input", 480), ("batch", "the first 32 passages of the collection", 344_064))
+PASSES = (
+    ("text0", "a", 384),
+    ("text1", "test input", 480),
+    ("batch", "the first 32 passages of the collection", 344_064),
+)
 
 
 def difference(elements: int, different: int, rms: float, max_ulp: int | None = 2) -> dict[str, Any]:
@@ -65,7 +69,9 @@ def stream(elements: int, roots: tuple[str, ...], size: float) -> list[dict[str,
                 "module": f"bert.{module}" if module.startswith(("embeddings", "encoder")) else module,
                 "source": SOURCES.get(name),
                 "local": difference(elements, elements // 9 if own else 0, size if own else 0.0),
-                "accumulated": difference(elements, elements if begun else 0, size * begun**0.5 if begun else 0.0, None),
+                "accumulated": difference(
+                    elements, elements if begun else 0, size * begun**0.5 if begun else 0.0, None
+                ),
             }
         )
     return found
@@ -265,7 +271,8 @@ def autocast() -> dict[str, Any]:
                    "switch": None},
         truth={"a": {"max_abs": 0.0156, "rms": 2.4e-3}, "b": {"max_abs": 0.0078, "rms": 1.5e-3}, "ratio_max": 0.5,
                "ratio_rms": 0.625, "closer": "b"},
-        reproduction={"folder": "reproductions/autocast-div-Tensor-bfloat16", "bytes": 5_120, "ran": {"a": "a", "b": "a"}},
+        reproduction={"folder": "reproductions/autocast-div-Tensor-bfloat16", "bytes": 5_120,
+                      "ran": {"a": "a", "b": "a"}},
     )  # fmt: skip
     return float32() | {
         "precision": "autocast",
@@ -326,14 +333,17 @@ SETS = (
 )
 
 
-def swaps(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every set in both directions: those with the embeddings and all that is trained heal the index."""
+FEW = (("local_sample_embs",), ("embs",), ("local_sample_embs", "embs"), ("centroids",))
+
+
+def swaps(comparisons: list[dict[str, Any]], sets: tuple[tuple[str, ...], ...] = SETS) -> list[dict[str, Any]]:
+    """Each of `sets` in both directions: those with the embeddings and all that is trained heal the index."""
     healing = [{"local_sample_embs", "embs"}, {"sample", "embs"}, {"centroids", "buckets", "embs"}]
     sides = (("a into b", "torch201", "torch210"), ("b into a", "torch210", "torch201"))
     return [
         _swap(direction, given, into, points, comparisons, set(points) in healing)
         for direction, given, into in sides
-        for points in SETS
+        for points in sets
     ]
 
 

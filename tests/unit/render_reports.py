@@ -174,7 +174,13 @@ def order(holds: bool = True) -> dict[str, Any]:
     }
 
 
-def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "float32") -> dict[str, Any]:
+def precision(
+    name: str,
+    passages: int,
+    verdicts: dict[str, str],
+    half: str = "float32",
+    sets: tuple[tuple[str, ...], ...] = render_operations.FEW,
+) -> dict[str, Any]:
     different = any(v not in {"identical", "same set"} for v in verdicts.values())
     points = [p for p in CAPTURE_POINTS if p.name != "layers"]
     artifacts = [comparison(p, verdicts.get(p.artifact, verdicts.get("*", "identical")), half) for p in points]
@@ -185,7 +191,7 @@ def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "f
         ("intermediate", [a for a in artifacts if not a["final"]]),
     ):
         summary[part] = {v: sum(a["verdict"] == v for a in rows) for v in VERDICTS} | {"total": len(rows)}
-    made = render_operations.swaps(artifacts)
+    made = render_operations.swaps(artifacts, sets)
     return {
         "precision": name,
         "passages": passages,
@@ -201,7 +207,9 @@ def precision(name: str, passages: int, verdicts: dict[str, str], half: str = "f
         "weights": {"total": 103, "different": 0, "missing": [], "names": [], "identical": True},
         "order": order(not different),
         "swaps": made,
-        "swap_summary": render_operations.swap_summary(made, summary["final"]["identical"] == summary["final"]["total"]),
+        "swap_summary": render_operations.swap_summary(
+            made, summary["final"]["identical"] == summary["final"]["total"]
+        ),
         "operations": render_operations.autocast() if name == "autocast" else render_operations.float32(),
         "rankings": {
             "k": 10,
@@ -412,6 +420,8 @@ def everything_differs() -> dict[str, Any]:
         ],
     )
     report["pairs"][0]["precisions"][1]["order"]["figure"] = None
+    for part in report["pairs"][0]["precisions"]:
+        part["operations"] = None
     return report
 
 
@@ -419,8 +429,16 @@ def explained() -> dict[str, Any]:
     """Everything differs, and the findings are those that the report itself gives rise to."""
     report = everything_differs()
     # BERT differs in both precisions, as the made-up operations have it.
-    report["pairs"][0]["precisions"][0] = precision("float32", 800, _unlike(), "float32")
+    report["pairs"][0]["precisions"] = [
+        precision("float32", 800, _unlike(), "float32", render_operations.SETS),
+        precision("autocast", 64, _unlike(), sets=render_operations.SETS),
+    ]
     report["platform"]["capability"]["torch210"] = "AVX512"
+    report["pairs"][0]["environment_differences"] += [
+        {"kind": "capability", "name": "cpu_capability", "a": "AVX2", "b": "AVX512"},
+        {"kind": "package", "name": "wheel", "a": "0.48.0", "b": None},
+        {"kind": "threads", "name": "openmp", "a": "2", "b": "4"},
+    ]
     report["findings"] = findings(report)
     return report
 
@@ -437,6 +455,8 @@ def inconclusive() -> dict[str, Any]:
 def hostile() -> dict[str, Any]:
     """Every text that a stranger could have chosen carries markup."""
     report = everything_differs()
+    for part in report["pairs"][0]["precisions"]:
+        part["operations"] = render_operations.float32()
     report["study"]["title"] = HOSTILE
     report["study"]["collection"]["sentence"] = HOSTILE
     report["study"]["checkpoint"]["sentence"] = HOSTILE
@@ -472,7 +492,9 @@ def _hostile_operations(part: dict[str, Any]) -> None:
         cause |= {"id": HOSTILE, "name": HOSTILE, "overload": HOSTILE, "dtypes": [HOSTILE], "why_no_truth": HOSTILE}
         cause["first"] |= {"module": HOSTILE, "source": HOSTILE}
         cause["mechanism"] |= {"sentence": HOSTILE, "a": {"name": HOSTILE, "description": HOSTILE}}
-        cause["mechanism"]["tried"] = [{"name": HOSTILE, "description": HOSTILE, "equal_a": 1, "equal_b": 2, "elements": 3}]
+        cause["mechanism"]["tried"] = [
+            {"name": HOSTILE, "description": HOSTILE, "equal_a": 1, "equal_b": 2, "elements": 3}
+        ]
         cause["upstream"] = {"url": "javascript:alert(1)", "title": HOSTILE, "text": HOSTILE, "status": "named"}
         cause["reproduction"] = {"folder": "../../etc", "bytes": 1, "ran": {"a": HOSTILE, "b": None}}
     data["switches"] = [{"name": "aten-avx2", "line": HOSTILE, "description": HOSTILE}]

@@ -167,7 +167,7 @@ def test_the_first_screen_leads_with_the_cause_that_a_swap_shows(broken: dict[st
             finding("autocast/sort", "why", "Under bfloat16 autocast, aside."),
             finding("autocast/bert", "why", "Under bfloat16 autocast, these differ: `BERT` and `D`."),
             finding("autocast/swap-embs", "why", "Under bfloat16 autocast, embs is not enough."),
-            finding("autocast/swap-local_sample_embs", "why", "Under bfloat16 autocast, enough."),
+            finding("autocast/swap-local_sample_embs+embs", "why", "Under bfloat16 autocast, enough."),
         ]
     }
     shown = [p.text for p in soup(render.first_screen(report)).select(".answer:nth-of-type(2) p")]
@@ -346,13 +346,17 @@ def test_weights_that_differ_are_not_passed_over(broken: dict[str, Any]) -> None
 
 def test_swaps_show_every_final_artifact_under_every_swap(broken: dict[str, Any]) -> None:
     drawn = soup(render.swaps(broken))
-    matrix = next(t for t in reversed(drawn.select("table")) if "by what was swapped in" in t.caption.text)
-    assert len(matrix.select("tbody tr")) == 8
-    assert [th.text for th in matrix.select("thead th")][2:] == [
-        "local_sample_embs", "embs", "local_sample_embs + embs", "centroids"]  # fmt: skip
-    assert "With local_sample_embs of PyTorch 2.0.1 in PyTorch 2.1.0, all 8 final artifacts are identical" in text(
-        render.swaps(broken)
-    )
+    into, back = [t for t in drawn.select("table") if "by what was swapped in" in t.caption.text][-2:]
+    for matrix in (into, back):
+        assert len(matrix.select("thead th")) == 1 + 8
+        assert [th.text for th in matrix.select("tbody th")] == [
+            "nothing", "local_sample_embs", "embs", "local_sample_embs + embs", "centroids"]  # fmt: skip
+    said = text(render.swaps(broken))
+    for a, b in (("2.0.1", "2.1.0"), ("2.1.0", "2.0.1")):
+        assert (
+            f"With local_sample_embs and embs of PyTorch {a} in PyTorch {b}, all 8 final artifacts are identical"
+            in said
+        )
 
 
 def test_the_walk_through_gives_reasons_once_and_measurements_each_time(broken: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from reportlib.compare.phrases import code, count, factor, listing, times
 _MOST = 3
 #: Errors whose ratio is below this are about equal.
 _TELLING = 1.05
-_CONTROL_WORDS = {"repeat": "captured a second time", "observer": "captured without instruments"}
+_CONTROL_WORDS = {"repeat": "captured again", "observer": "captured without instruments"}
 
 
 def inconclusive(part: Facts) -> Iterator[Finding]:
@@ -45,7 +45,11 @@ def controls(part: Facts) -> Iterator[Finding]:
     if not made or not all(c["passed"] for c in made):
         return
     kinds = [_CONTROL_WORDS[kind] for kind in _CONTROL_WORDS if any(c["kind"] == kind for c in made)]
-    sentence = f"{part.title}, the controls hold: {listing(kinds)}, each side gave the same bytes."
+    said = listing(kinds).replace("and captured", "and")
+    hold = (
+        "the controls hold" if part.data.get("conclusive") else "the controls that were run hold, though not all were"
+    )
+    sentence = f"{part.title}, {hold}: {said}, each side gave the same bytes."
     evidence = tuple(f"{part.at}/controls/{n}" for n in range(len(made)))
     yield Finding(f"{part.key}/controls", "why", sentence, evidence)
 
@@ -89,7 +93,7 @@ def _caused(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
     named = shown if same else [f"{name} ({label})" for name, label in zip(shown, labels, strict=True)]
     verb = "returns" if len(found) == 1 else "return"
     sure = f" ({labels[0]})" if same else ""
-    return f"{listing(named, _MOST + 1)}, given the same bytes, {verb} others{sure}{_closer(part, found)}."
+    return f"{listing(named, _MOST + 1)} {verb} other bytes for the same input{sure}. {_closer(part, found)}".strip()
 
 
 def _label(cause: Mapping[str, Any]) -> str:
@@ -105,12 +109,12 @@ def _closer(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
         return ""
     sides = {_nearer(truth) for _, truth in known}
     if sides == {"equal"}:
-        return "; both are about equally close to float64"
+        return "Both versions are about equally close to float64."
     if len(sides) == 1 and len(known) == len(found) <= _MOST:
         by = [times(factor(truth["ratio_rms"])) for _, truth in known]
-        return f"; {part.a if sides == {'a'} else part.b} is {_by(by)}closer to float64"
+        return f"{part.a if sides == {'a'} else part.b} is {_by(by)}closer to float64."
     clauses = [_one(part, name, truth) for name, truth in known[:_MOST]]
-    return f"; closer to float64 is {listing(clauses)}"
+    return f"Closer to float64: {', '.join(clauses)}."
 
 
 def _nearer(truth: Mapping[str, Any]) -> str:
@@ -137,8 +141,15 @@ def _reach(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
     for name, cause in zip(names(list(found)), found, strict=True):
         reach = " and the output" if cause["reaches_output"] else ""
         tainted = f", and reaches {count(cause['tainted'], 'later operation')}{reach}" if cause["tainted"] else ""
-        clauses.append(f"{name} differs in {cause['instances']:,} of {cause['replayed']:,} replayed{tainted}")
+        clauses.append(f"{name} differs in {_share(cause)}{tainted}")
     return f"{part.title}, replayed one by one on {part.a}'s inputs: {'; '.join(clauses)}."
+
+
+def _share(cause: Mapping[str, Any]) -> str:
+    if cause["instances"] == cause["replayed"] == 1:
+        return "the one replayed"
+    some = "all" if cause["instances"] == cause["replayed"] else f"{cause['instances']:,} of"
+    return f"{some} {cause['replayed']:,} replayed"
 
 
 def _undo(part: Facts, data: Mapping[str, Any], pointer: str) -> Iterator[Finding]:
@@ -152,7 +163,7 @@ def _undo(part: Facts, data: Mapping[str, Any], pointer: str) -> Iterator[Findin
     lines = [f"`{line.removeprefix('export ')}`" for each in undo["lines"] for line in each.splitlines()]
     cost = f" at {times(undo['ratio'])} times the time" if undo.get("ratio") else ""
     whole = "" if undo["passes"] is None or undo["passes_equal"] == undo["passes"] else _but(undo)
-    sentence = f"{part.title}, with {listing(lines)} {part.b} gives {part.a}'s bytes again{cost}{whole}."
+    sentence = f"{part.title}, with {listing(lines)} {part.b} gives {part.a}'s bytes in BERT again{cost}{whole}."
     yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
 
 

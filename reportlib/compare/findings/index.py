@@ -85,7 +85,8 @@ def post_agreement(part: Facts) -> Iterator[Finding]:
         "post's tables have the post's result; the post measured on an L4 GPU under float16 "
         "autocast"
     )
-    sentence += f". The others are {code(unlike)}." if unlike else "."
+    others = "The other is" if len(unlike) == 1 else "The others are"
+    sentence += f". {others} {code(unlike)}." if unlike else "."
     evidence = part.pointer(*(r["artifact"] for r in rows))
     yield Finding(f"{part.key}/post", "what", sentence, evidence, ("F1",))
 

@@ -74,8 +74,8 @@ def _sets(part: Facts, place: int, summary: Mapping[str, Any]) -> Finding:
         said = f"of {tried} tried, {smallest} {_either(enough)}"
     needed = summary["necessary"]
     if needed:
-        verb = "is" if len(needed) == 1 else "are"
-        said += f"; {code(needed)} {verb} necessary: without, no set that was tried is enough"
+        verb, it = ("is", "it") if len(needed) == 1 else ("are", "any of them")
+        said += f"; {code(needed)} {verb} necessary: without {it} none of these sets is enough"
     back = "" if summary["direction"] == _FORWARD else "back-"
     sentence = f"{part.title}, putting {way}: {said}."
     evidence = (f"{part.at}/swap_summary/{place}",)
