@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reportlib.check_command import register as register_check
 from reportlib.compare_command import register as register_compare
 from reportlib.errors import ReportlibError
 from reportlib.roots_command import register as register_roots
@@ -224,6 +225,7 @@ register_doctor(app)
 register_workflow(app)
 register_roots(app)
 register_compare(app)
+register_check(app)
 
 
 def main() -> None:

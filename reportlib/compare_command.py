@@ -17,9 +17,9 @@ from rich.table import Table
 
 from reportlib.compare.indexes import compare_indexes
 from reportlib.compare_page import page
-from reportlib.errors import IndexFileError
+from reportlib.errors import RequirementError
 from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
-from reportlib.gate.formats import junit, sarif_text
+from reportlib.gate.formats import junit, sarif
 
 _Record = Mapping[str, Any]
 #: Seconds before progress is shown, and between lines of it where there is no terminal.
@@ -57,29 +57,37 @@ def compare(
         found = compare_indexes(index_a, index_b, meter.show)
     judgements = judge(requirements, found)
     code = exit_code(judgements, found) if requirements else EXIT_CODES[found["verdict"]]
-    _write(html_file, lambda: page(found, judgements, answer(found), _warnings(found)))
-    _write(junit_file, lambda: junit(judgements))
-    _write(sarif_file, lambda: sarif_text(judgements, found, code))
+    write_file(html_file, lambda: page(found, judgements, answer(found), _warnings(found)))
+    write_file(junit_file, lambda: junit(judgements))
+    write_file(sarif_file, lambda: json.dumps(sarif(judgements, found["a"]["path"], code), indent=1) + "\n")
     if as_json:
-        gate = [_judged(each) for each in judgements] if requirements else None
+        gate = [judged(each) for each in judgements] if requirements else None
         sys.stdout.write(json.dumps({**found, "requirements": gate, "exit_code": code}, indent=1) + "\n")
     else:
         _print(found, judgements)
     raise typer.Exit(code)
 
 
-def _write(path: Path | None, text: Callable[[], str]) -> None:
+def write_file(path: Path | None, text: Callable[[], str]) -> None:
+    """Write what `text` returns to `path`, if there is one.
+
+    Raises
+    ------
+    RequirementError
+        When it cannot be written.
+    """
     if path is None:
         return
     try:
         path.write_text(text(), encoding="utf-8")
     except OSError as error:
-        raise IndexFileError(
+        raise RequirementError(
             f"{path} cannot be written: {error.strerror}", "give a path in a folder that exists"
         ) from error
 
 
-def _judged(judgement: Judgement) -> dict[str, str]:
+def judged(judgement: Judgement) -> dict[str, str]:
+    """Return a judgement as JSON has it."""
     return {
         "requirement": judgement.requirement.text,
         "outcome": judgement.outcome,

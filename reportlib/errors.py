@@ -75,7 +75,7 @@ class ComparisonError(ReportlibError):
 
 
 class RequirementError(ReportlibError):
-    """A requirement of a gate that cannot be understood."""
+    """A gate that cannot be opened: a requirement that is not understood, a file that cannot be written."""
 
 
 class RunError(ReportlibError):

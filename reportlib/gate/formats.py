@@ -6,8 +6,7 @@ has not been released for a year), so the few parts of SARIF 2.1.0 that a gate n
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +23,7 @@ def junit(judgements: Sequence[Judgement]) -> str:
     """Return JUnit XML: a requirement is a test case; inconclusive is an error, not a failure."""
     suite = TestSuite("reportlib compare")
     for judgement in judgements:
-        case = TestCase(judgement.requirement.text, classname="reportlib.compare")
+        case = TestCase(judgement.requirement.text, classname=judgement.where or "reportlib.compare")
         if judgement.outcome != HOLDS:
             kind = Failure if judgement.outcome == FAILS else Error
             case.result = [kind(_printable(judgement.text), judgement.outcome)]
@@ -41,20 +40,22 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def sarif(judgements: Sequence[Judgement], comparison: Mapping[str, Any], code: int) -> dict[str, Any]:
+def sarif(judgements: Sequence[Judgement], folder: str, code: int, file: str = "metadata.json") -> dict[str, Any]:
     """Return a SARIF 2.1.0 log: one result for each requirement that does not hold or cannot be told.
 
     Parameters
     ----------
     judgements : sequence of Judgement
         All of them; each is a rule.
-    comparison : mapping
-        What they were judged on.
+    folder : str
+        Where the files lie that judgements name.
     code : int
         The exit code.
+    file : str
+        What to point at where a judgement names no file.
     """
     rules = [
-        {"id": f"requirement-{number}", "shortDescription": {"text": j.requirement.text}}
+        {"id": f"requirement-{number}", "shortDescription": {"text": _rule(j)}}
         for number, j in enumerate(judgements, 1)
     ]
     driver = {"name": "reportlib", "version": reportlib.__version__, "rules": rules}
@@ -62,7 +63,7 @@ def sarif(judgements: Sequence[Judgement], comparison: Mapping[str, Any], code: 
         "tool": {"driver": driver},
         "invocations": [{"executionSuccessful": code != 2, "exitCode": code}],
         "results": [
-            _result(number, judgement, comparison["a"]["path"])
+            _result(number, judgement, Path(folder) / (judgement.file or file))
             for number, judgement in enumerate(judgements)
             if judgement.outcome != HOLDS
         ],
@@ -70,8 +71,11 @@ def sarif(judgements: Sequence[Judgement], comparison: Mapping[str, Any], code: 
     return {"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _result(number: int, judgement: Judgement, index: str) -> dict[str, Any]:
-    path = Path(index) / (judgement.file or "metadata.json")
+def _rule(judgement: Judgement) -> str:
+    return f"{judgement.where}: {judgement.requirement.text}" if judgement.where else judgement.requirement.text
+
+
+def _result(number: int, judgement: Judgement, path: Path) -> dict[str, Any]:
     uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
     return {
         "ruleId": f"requirement-{number + 1}",
@@ -80,8 +84,3 @@ def _result(number: int, judgement: Judgement, index: str) -> dict[str, Any]:
         "message": {"text": judgement.text},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}}}],
     }
-
-
-def sarif_text(judgements: Sequence[Judgement], comparison: Mapping[str, Any], code: int) -> str:
-    """Return `sarif` as the text of a file."""
-    return json.dumps(sarif(judgements, comparison, code), indent=1) + "\n"

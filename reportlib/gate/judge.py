@@ -28,6 +28,8 @@ class Judgement:
         The artifact that decided; empty where there is none.
     file : str
         That artifact's file in A's index folder; of several the first that differs. Empty where there is none.
+    where : str
+        Which of several comparisons it is about; empty where there is one.
     """
 
     requirement: Requirement
@@ -35,21 +37,29 @@ class Judgement:
     reason: str
     artifact: str = ""
     file: str = ""
+    where: str = ""
 
     @property
     def text(self) -> str:
         """The judgement in one line."""
-        return f"{self.requirement.text}: {self.outcome}; {self.reason}"
+        before = f"{self.where}: " if self.where else ""
+        return f"{before}{self.requirement.text}: {self.outcome}; {self.reason}"
 
 
-def judge(requirements: Sequence[Requirement], comparison: _Record) -> tuple[Judgement, ...]:
+def judge(
+    requirements: Sequence[Requirement],
+    comparison: _Record,
+    no_search: str = "two index folders hold no search results",
+) -> tuple[Judgement, ...]:
     """Judge `requirements` on what `reportlib.compare.indexes.compare_indexes` returned.
+
+    `no_search` is why a requirement on search cannot be told.
 
     Files of equal bytes satisfy every requirement. A shape mismatch or an unequal dtype satisfies none but what is
     counted in spite of it (``differing`` for dtypes, ``groups_differing`` for shapes).
     """
     records = {record["name"]: record for record in comparison["artifacts"]}
-    return tuple(_judge(each, records) for each in requirements)
+    return tuple(_judge(each, records, no_search) for each in requirements)
 
 
 def exit_code(judgements: Sequence[Judgement], comparison: _Record) -> int:
@@ -64,9 +74,9 @@ def exit_code(judgements: Sequence[Judgement], comparison: _Record) -> int:
     return 2 if INCONCLUSIVE in outcomes or comparison["verdict"] == INCONCLUSIVE else 0
 
 
-def _judge(requirement: Requirement, records: Mapping[str, _Record]) -> Judgement:
+def _judge(requirement: Requirement, records: Mapping[str, _Record], no_search: str) -> Judgement:
     if not requirement.artifacts:
-        return Judgement(requirement, INCONCLUSIVE, "two index folders hold no search results")
+        return Judgement(requirement, INCONCLUSIVE, no_search)
     found = [_one(requirement, records[name]) for name in requirement.artifacts]
     # The worst decides: what fails before what is unknown before what holds.
     for outcome in (FAILS, INCONCLUSIVE):

@@ -276,7 +276,7 @@ def test_junit_survives_what_a_file_can_be_called():
 
 def test_sarif_has_a_rule_for_each_requirement_and_a_result_for_each_that_does_not_hold(judgements):
     found, judged = judgements
-    log = json.loads(json.dumps(sarif(judged, found, 1)))
+    log = json.loads(json.dumps(sarif(judged, found["a"]["path"], 1)))
     assert log["version"] == "2.1.0"
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
@@ -296,6 +296,6 @@ def test_a_sarif_location_is_a_uri_whatever_the_folder_is_called(tmp_path, monke
     made.write_index(Path("an index#1"), known)
     made.write_index(Path("b"), {**known, "codes": codes})
     found = compare_indexes(Path("an index#1"), Path("b"))
-    log = sarif(judge(parse("codes identical"), found), found, 1)
+    log = sarif(judge(parse("codes identical"), found), "an index#1", 1)
     location = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert location == "an%20index%231/0.codes.pt"
