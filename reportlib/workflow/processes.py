@@ -102,6 +102,8 @@ def pipe(left: Call, right: Call, home: Path, progress: Progress) -> None:
         receiver = right.start(home, stdin=sender.stdout, stdout=subprocess.DEVNULL)
     except BaseException:
         _stop(sender)
+        if sender.stderr is not None:
+            sender.stderr.close()
         raise
     # Only the receiver is to hold the reading end: when it ends, the sender must notice.
     if sender.stdout is not None:
@@ -150,8 +152,11 @@ def _read(index: int, stream: IO[bytes] | None, lines: SimpleQueue[tuple[int, st
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and close what it was read from, unless a thread still reads it."""
     process.kill()
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _ended(process: subprocess.Popen[bytes], said: list[str]) -> list[str]:

@@ -130,8 +130,8 @@ def verdict(printed: str, a: Side, b: Side) -> str:
 def script(case: Mapping[str, Any], names: Sequence[str], setting: Setting, written: Sequence[int]) -> str:
     """Return the text of ``reproduce.py``."""
     device = f'.to("{setting.device}")' if setting.device != "cpu" else ""
-    changed = "".join(f", x[{index}]" for index in written)
-    outputs = {0: "[", 1: "[result"}.get(_depth(case["result"]["a"]), "[*result")
+    returned = {0: [], 1: ["result"]}.get(_depth(case["result"]["a"]), ["*result"])
+    outputs = ", ".join([*returned, *(f"x[{index}]" for index in written)])
     lines = [
         f'"""{_full_name(case)}: does this torch behave like {names[0]} or like {names[1]}? See {README}."""',
         "import hashlib, json, pathlib, torch",
@@ -145,7 +145,7 @@ def script(case: Mapping[str, Any], names: Sequence[str], setting: Setting, writ
         *([f"x = [t{device} for t in x]"] if device else []),
         "with torch.no_grad():",
         f"    result = {call(case)}",
-        f"outputs = {outputs}{changed}]",
+        f"outputs = [{outputs}]",
         "raw = [t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for t in outputs]",
         "hashes = [hashlib.sha256(data).hexdigest() for data in raw]",
         f'known = json.loads((here / "{EXPECTED}").read_text())["behaviours"]',
