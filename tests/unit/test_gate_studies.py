@@ -1,0 +1,164 @@
+"""`reportlib check`: the gate on a study's report, pair by pair and precision by precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import index_folders as made
+import numpy as np
+import pytest
+from junitparser import JUnitXml
+from typer.testing import CliRunner, Result
+
+from reportlib.cli import app
+from reportlib.compare.indexes import compare_indexes
+from reportlib.compare.study import SCHEMA_VERSION
+from reportlib.errors import ComparisonError
+from reportlib.gate import parse
+from reportlib.gate.studies import judge_study
+
+Report = dict[str, Any]
+
+
+@pytest.fixture
+def precision(tmp_path: Path) -> Callable[..., Report]:
+    """One precision of a report, of an index and the same with the values given."""
+
+    def compared(name: str, conclusive: bool | None = True, **changed: Any) -> Report:
+        known = made.values()
+        a = made.write_index(tmp_path / f"{name}-a", known)
+        b = made.write_index(tmp_path / f"{name}-b", {**known, **changed})
+        artifacts = [{k: v for k, v in r.items() if k != "files"} for r in compare_indexes(a, b)["artifacts"]]
+        for record in artifacts:
+            record["final"] = record["name"] != "doclens"
+        inner = {**artifacts[1], "name": "presort_codes", "final": False, "verdict": "different"}
+        return {"precision": name, "conclusive": conclusive, "artifacts": [inner, *artifacts]}
+
+    return compared
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[..., Path]:
+    """Write a study's report.json and return its folder."""
+
+    def write(*precisions: Report, missing: tuple[str, ...] = (), version: int = SCHEMA_VERSION) -> Path:
+        pairs = [{"a": "torch201", "b": "torch210", "precisions": list(precisions)}]
+        report = {"schema_version": version, "missing_arms": list(missing), "pairs": pairs}
+        (tmp_path / "report.json").write_text(json.dumps(report))
+        return tmp_path
+
+    return write
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
+
+
+@pytest.fixture
+def codes() -> np.ndarray:
+    changed = made.values()["codes"].copy()
+    changed[0] += 1
+    return changed
+
+
+def test_every_precision_must_hold(study, precision, codes):
+    folder = study(precision("float32"), precision("autocast", codes=codes))
+    assert judge_study(parse("ivf identical"), folder).exit_code == 0
+    done = run(folder, "--require", "ivf identical, codes identical")
+    assert done.exit_code == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("torch201 and torch210, autocast: codes identical: does not hold; different: 1 of ")
+    assert run(folder, "--require", "codes differing < 1%").stdout == "All 2 judgements hold.\n"
+
+
+def test_a_file_of_the_study_names_its_folder(study, precision):
+    folder = study(precision("float32"))
+    assert run(folder / "study.toml", "--require", "all identical").exit_code == 0
+
+
+def test_what_a_failed_control_makes_doubtful_is_inconclusive(study, precision, codes):
+    folder = study(precision("float32"), precision("autocast", conclusive=False, codes=codes))
+    done = run(folder, "--require", "codes identical")
+    assert done.exit_code == 2
+    assert "autocast: codes identical: inconclusive; a control failed" in done.stdout
+    unrun = study(precision("double", conclusive=None))
+    assert run(unrun, "--require", "codes identical").exit_code == 0
+
+
+def test_a_missing_arm_is_inconclusive_unless_something_fails(study, precision, codes):
+    folder = study(precision("float32", codes=codes), missing=("torch210-autocast",))
+    held, failed = (run(folder, "--require", text) for text in ("ivf identical", "codes identical"))
+    assert (held.exit_code, failed.exit_code) == (2, 1)
+    assert "nothing of torch210-autocast" in held.stdout
+
+
+def test_an_artifact_that_one_side_lacks_is_inconclusive(study, precision):
+    known = precision("float32")
+    (record,) = (r for r in known["artifacts"] if r["name"] == "ivf")
+    record.update(verdict="missing", text="Captured only on side A.")
+    folder = study(known)
+    assert "Captured only on side A" in run(folder, "--require", "ivf identical").stdout
+    others = run(folder, "--require", "codes identical")
+    assert others.exit_code == 2
+    assert "not captured on both sides" in others.stdout
+    known["artifacts"].remove(record)
+    assert "was not captured" in run(study(known), "--require", "ivf identical").stdout
+
+
+def test_search_is_not_known_yet(study, precision):
+    done = run(study(precision("float32")), "--require", "recall@10 drop < 0.01")
+    assert done.exit_code == 2
+    assert "no search results of a study yet" in done.stdout
+
+
+def test_a_report_that_compares_nothing_is_inconclusive(study):
+    done = run(study(), "--require", "all identical")
+    assert (done.exit_code, done.stdout) == (2, "Inconclusive: the report compares nothing.\n")
+
+
+def test_judgements_are_written_with_the_pair_and_precision(study, precision, codes, tmp_path):
+    folder = study(precision("float32"), precision("autocast", codes=codes))
+    junit, sarif = tmp_path / "gate.xml", tmp_path / "gate.sarif"
+    done = run(folder, "--require", "codes identical", "--junit", junit, "--sarif", sarif, "--json")
+    found = json.loads(done.stdout)
+    assert [(r["where"].split(", ")[1], r["outcome"]) for r in found["requirements"]] == [
+        ("float32", "holds"),
+        ("autocast", "does not hold"),
+    ]
+    assert (found["exit_code"], found["missing_arms"]) == (1, [])
+    assert JUnitXml.fromfile(str(junit)).failures == 1
+    (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert result["ruleIndex"] == 1
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/report.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "there is no"),
+        ("{", "cannot be read"),
+        ("[]", "schema None"),
+        ('{"schema_version": 0}', "schema 0"),
+        (json.dumps({"schema_version": SCHEMA_VERSION}), "damaged"),
+        (json.dumps({"schema_version": SCHEMA_VERSION, "missing_arms": [], "pairs": [1]}), "damaged"),
+    ],
+)
+def test_a_report_that_cannot_be_read_is_an_error(tmp_path, text, says):
+    if text is not None:
+        (tmp_path / "report.json").write_text(text)
+    with pytest.raises(ComparisonError, match=says):
+        judge_study(parse("ivf identical"), tmp_path)
+
+
+def test_the_published_study_can_be_judged():
+    folder = Path(__file__).parents[2] / "reports" / "torch-2.0.1-vs-2.1.0"
+    report = json.loads((folder / "report.json").read_text())
+    precisions = [p for pair in report["pairs"] for p in pair["precisions"]]
+    found = judge_study(parse("all identical"), folder)
+    assert len(found.judgements) == len(precisions)
+    for judgement, precision in zip(found.judgements, precisions, strict=True):
+        identical = precision["summary"]["final"]["identical"] == precision["summary"]["final"]["total"]
+        assert (judgement.outcome == "holds") == (identical and precision.get("conclusive") is not False)
