@@ -8,7 +8,7 @@ index bytes against a run without them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -22,10 +22,9 @@ from colbert.indexing.collection_indexer import CollectionIndexer
 from colbert.indexing.index_saver import IndexSaver
 from colbert.modeling.checkpoint import Checkpoint
 from colbert.modeling.tokenization import DocTokenizer
-from colbert.utils.amp import MixedPrecisionManager
-from torch.overrides import TorchFunctionMode
 
 from reportlib.artifacts import SWAP_POINTS, point
+from reportlib.capture.indexing import Compression, SortWatcher
 from reportlib.capture.progress import Progress
 from reportlib.capture.tensors import from_store, tensor_digest, to_numpy
 from reportlib.errors import CaptureError
@@ -33,19 +32,6 @@ from reportlib.store import Capture, CaptureWriter
 
 #: What a swapped arm takes from captures: swap point to the capture that gives its value.
 Sources = Mapping[str, Capture]
-
-
-def precision_context(precision: str, device: str) -> Callable[..., Any] | None:
-    """Return what takes the place of colbert-ai's autocast, or None where its own does the right thing.
-
-    On a GPU colbert-ai runs float16 autocast; on a CPU the same line is without effect, and it runs float32.
-    So float32 on a GPU and (bfloat16) autocast on a CPU have to be put in its place.
-    """
-    if precision == "autocast" and device == "cpu":
-        return lambda _manager: torch.autocast("cpu", dtype=torch.bfloat16)
-    if precision == "float32" and device == "cuda":
-        return lambda _manager: nullcontext()
-    return None
 
 
 class Instruments:
@@ -86,8 +72,6 @@ class Instruments:
         self.chunk = 0
         self.doclens: list[int] = []
         self.hashes: dict[str, list[str]] = {"tokenized": [], "batch": []}
-        self._compressing: dict[str, list[torch.Tensor]] | None = None
-        self._replacing: dict[str, list[torch.Tensor] | None] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Instruments:
@@ -103,9 +87,6 @@ class Instruments:
         wrap(CollectionIndexer, "_train_kmeans", self._centroids)
         wrap(CollectionIndexer, "_compute_avg_residual", self._buckets)
         wrap(ResidualCodec, "compress", self._compress)
-        wrap(ResidualCodec, "compress_into_codes", self._part("compress_codes"))
-        wrap(ResidualCodec, "lookup_centroids", self._part("compress_centroids"))
-        wrap(ResidualCodec, "binarize", self._binarize)
         wrap(IndexSaver, "save_chunk", self._save_chunk)
         wrap(CollectionIndexer, "_build_ivf", self._build_ivf)
         wrap(collection_indexer, "optimize_ivf", self._optimize_ivf)
@@ -250,49 +231,19 @@ class Instruments:
         return result
 
     def _compress(self, original: Callable[..., Any], codec: Any, embs: torch.Tensor) -> Any:
-        # The codec's functions also run while the buckets are fitted: only those inside compress() are parts.
-        self._compressing = {"compress_codes": [], "compress_centroids": [], "compress_residuals": [], "packed": []}
-        self._replacing = {
-            "compress_codes": self._given("codes", f"compress_codes/{self.chunk}"),
-            "packed": self._given("residuals", f"index/residuals/{self.chunk}"),
-        }
-        result = original(codec, embs)
-        parts, self._compressing = self._compressing, None
-        for name, pieces in parts.items():
-            if name != "packed":
-                self._tensor(f"{name}/{self.chunk}", torch.cat(pieces))
+        with Compression(
+            self._given("codes", f"compress_codes/{self.chunk}"),
+            self._given("residuals", f"index/residuals/{self.chunk}"),
+        ) as parts:
+            result = original(codec, embs)
+        for name, tensor in parts.taken():
+            self._tensor(f"{name}/{self.chunk}", tensor)
         return result
-
-    def _part(self, name: str) -> Callable[..., Any]:
-        def instrument(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            if self._compressing is None:
-                return original(*args, **kwargs)
-            return self._piece(name, original, *args, **kwargs)
-
-        return instrument
-
-    def _piece(self, name: str, original: Callable[..., Any], codec: Any, values: torch.Tensor, **kwargs: Any) -> Any:
-        """Compute a batch of a part, or cut it from the given values: colbert-ai compresses a chunk in batches."""
-        assert self._compressing is not None  # noqa: S101  (only called while compressing)
-        pieces, given = self._compressing[name], self._replacing.get(name)
-        if given is None:
-            result = original(codec, values, **kwargs)
-        else:
-            start = sum(map(len, pieces))
-            result = given[0][start : start + len(values)].to(values.device)
-        pieces.append(result.cpu())
-        return result
-
-    def _binarize(self, original: Callable[..., Any], codec: Any, residuals: torch.Tensor) -> Any:
-        if self._compressing is None:
-            return original(codec, residuals)
-        self._compressing["compress_residuals"].append(residuals.cpu())
-        return self._piece("packed", original, codec, residuals)
 
     def _build_ivf(self, original: Callable[..., Any], indexer: Any) -> Any:
         if "sort_indices" not in self.sources:
             self.progress.stage("building the inverted file")
-        with _SortWatcher(self._tensor, self._given("sort_indices", *SWAP_POINTS["sort_indices"].artifacts)):
+        with SortWatcher(self._tensor, self._given("sort_indices", *SWAP_POINTS["sort_indices"].artifacts)):
             return original(indexer)
 
     def _optimize_ivf(self, original: Callable[..., Any], indices: Any, lengths: Any, folder: str) -> Any:
@@ -305,51 +256,3 @@ class Instruments:
         self._tensor("ivf", ivf)
         self._tensor("ivf_lengths", lengths)
         return ivf, lengths
-
-
-class _SortWatcher(TorchFunctionMode):  # type: ignore[misc]
-    """Takes what `_build_ivf` sorts: a tensor method called there is in no function that could be wrapped.
-
-    With `given` values and indices it hands these on, and what it sorted stays unused.
-    """
-
-    def __init__(self, take: Callable[[str, torch.Tensor], None], given: list[torch.Tensor] | None) -> None:
-        super().__init__()
-        self.take = take
-        self.given = given
-        self.seen = False
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is torch.Tensor.sort and not self.seen:
-            self.seen = True
-            if self.given is not None:
-                result = torch.return_types.sort(self.given)
-            self.take("presort_codes", args[0])
-            self.take("sorted_codes", result.values)
-            self.take("sort_indices", result.indices)
-        return result
-
-
-def quiet_cpu_kmeans() -> Any:
-    """Return a context in which colbert-ai's k-means runs on the CPU, even where torch sees a GPU, and in silence.
-
-    Only torch is to vary between arms, and faiss-cpu has no GPU k-means to offer. faiss prints from C++, where no
-    Python stream can be put in the way.
-    """
-    kmeans = collection_indexer.faiss.Kmeans
-
-    def on_cpu(*args: Any, **kwargs: Any) -> Any:
-        return kmeans(*args, **{**kwargs, "gpu": False, "verbose": False})
-
-    return mock.patch.object(collection_indexer.faiss, "Kmeans", on_cpu)
-
-
-def precision(name: str, device: str) -> Any:
-    """Return a context in which colbert-ai computes in the precision `name` on `device`."""
-    replacement = precision_context(name, device)
-    if replacement is None:
-        return nullcontext()
-    return mock.patch.object(MixedPrecisionManager, "context", replacement)

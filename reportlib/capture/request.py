@@ -153,7 +153,7 @@ class CaptureRequest(ArmRequest):
 
     def describe(self) -> dict[str, Any]:
         """Return the manifest's ``arm``."""
-        return {"name": self.arm, **self.settings()}
+        return {"name": self.arm, **self.settings(), "swap": [], "donor": ""}
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class SwapRequest(ArmRequest):
 
     def describe(self, arm: Arm) -> dict[str, Any]:
         """Return the manifest's ``arm`` of one set."""
-        return {"name": arm.name, **self.settings(), "swap": list(arm.swap)}
+        return {"name": arm.name, **self.settings(), "swap": list(arm.swap), "control": ""}
 
 
 def _by_hand(name: str) -> Path:

@@ -11,7 +11,7 @@ from colbert import Indexer
 from colbert.data import Collection
 from colbert.modeling.checkpoint import Checkpoint
 
-from reportlib.capture import instruments, layers, probes, search
+from reportlib.capture import contexts, instruments, layers, probes, search
 from reportlib.capture.progress import Progress
 from reportlib.capture.request import CaptureRequest
 from reportlib.capture.setup import Setup, take_final
@@ -73,7 +73,7 @@ class Session:
     def capture_index(self) -> None:
         """Index the passages with colbert-ai and take every capture point on the way."""
         self.progress.stage(f"indexing {len(self.passages):,} passages")
-        with self._step("index"), instruments.quiet_cpu_kmeans():
+        with self._step("index"), contexts.quiet_cpu_kmeans():
             config = self.setup.config()
             config.configure(index_path=str(self.writer.index_folder))
             indexer = Indexer(str(self.request.checkpoint_folder), config=config, verbose=1)

@@ -14,7 +14,7 @@ import torch
 from colbert.infra import ColBERTConfig, Run, RunConfig
 
 from reportlib.artifacts import CAPTURE_POINTS
-from reportlib.capture import instruments, provenance
+from reportlib.capture import contexts, provenance
 from reportlib.capture.extensions import check_compiler
 from reportlib.capture.preflight import complaint, measure
 from reportlib.capture.request import ArmRequest
@@ -100,7 +100,7 @@ class Setup:
             redirect_stdout(log),
             redirect_stderr(log),
             warnings.catch_warnings(),
-            instruments.precision(self.request.precision, self.request.device),
+            contexts.precision(self.request.precision, self.request.device),
             Run().context(run),
         ):
             warnings.simplefilter("ignore")  # colbert-ai's and transformers' own; errors still are errors

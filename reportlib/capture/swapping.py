@@ -22,7 +22,7 @@ from colbert import Indexer
 from colbert.data import Collection
 
 from reportlib.artifacts import SWAP_POINTS, downstream
-from reportlib.capture import instruments
+from reportlib.capture import contexts, instruments
 from reportlib.capture.progress import Progress
 from reportlib.capture.request import SwapRequest
 from reportlib.capture.setup import Setup, take_final
@@ -116,7 +116,7 @@ class SwapSeries:
         """
         done: list[dict[str, Any]] = []
         made: list[Capture] = []
-        with instruments.quiet_cpu_kmeans(), _OneCheckpoint():
+        with contexts.quiet_cpu_kmeans(), _OneCheckpoint():
             for number, arm in enumerate(self.request.arms):
                 folder = self.request.output_folder / "+".join(arm.swap)
                 started = time.monotonic()
