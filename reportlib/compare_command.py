@@ -16,7 +16,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from reportlib.compare.indexes import compare_indexes
-from reportlib.compare_page import page
 from reportlib.errors import RequirementError
 from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
 from reportlib.gate.formats import junit, sarif
@@ -57,7 +56,7 @@ def compare(
         found = compare_indexes(index_a, index_b, meter.show)
     judgements = judge(requirements, found)
     code = exit_code(judgements, found) if requirements else EXIT_CODES[found["verdict"]]
-    write_file(html_file, lambda: page(found, judgements, answer(found), _warnings(found)))
+    write_file(html_file, lambda: _page(found, judgements))
     write_file(junit_file, lambda: junit(judgements))
     write_file(sarif_file, lambda: json.dumps(sarif(judgements, found["a"]["path"], code), indent=1) + "\n")
     if as_json:
@@ -84,6 +83,13 @@ def write_file(path: Path | None, text: Callable[[], str]) -> None:
         raise RequirementError(
             f"{path} cannot be written: {error.strerror}", "give a path in a folder that exists"
         ) from error
+
+
+def _page(found: _Record, judgements: Sequence[Judgement]) -> str:
+    # Drawing imports matplotlib, which no other command line should wait for.
+    from reportlib.compare_page import page
+
+    return page(found, judgements, answer(found), _warnings(found))
 
 
 def judged(judgement: Judgement) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import bs4
@@ -215,6 +217,12 @@ def test_the_page_of_one_comparison_is_always_the_same(same, tmp_path):
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
     assert b"All 9 artifacts are identical." in written[0]
+
+
+def test_the_command_line_does_not_wait_for_what_draws_pages():
+    code = "import sys, reportlib.cli; print(*{'matplotlib', 'nbconvert', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize(("changed", "shown"), [(1, "<0.001%"), (40, "0.020%")])
