@@ -6,6 +6,7 @@ import copy
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_roots import CASE, faults, make_home, runs
@@ -14,8 +15,11 @@ from typer.testing import CliRunner
 from reportlib.cli import app
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CaptureError, CheckpointError, CollectionError, EnvironmentCreationError, StoreError
-from reportlib.roots_command import answer
-from reportlib.workflow.roots import RootsOrder, find_roots, read_roots
+from reportlib.roots_command import answer, from_study
+from reportlib.workflow import plan
+from reportlib.workflow.plan import Inputs
+from reportlib.compare.operations import read_roots
+from reportlib.workflow.roots import RootsOrder, find_roots
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_pair
 
 
@@ -162,6 +166,42 @@ def test_a_capture_that_is_none_is_refused_before_anything_runs(home, tmp_path):
     with pytest.raises(StoreError, match="holds no capture"):
         roots(home, capture=tmp_path)
     assert not runs(home)
+
+
+def test_a_study_gives_what_the_command_line_does_not(home, monkeypatch, tmp_path):
+    study = tmp_path / "study" / "study.toml"
+    study.parent.mkdir()
+    study.write_text(
+        """
+        title = "t"
+        environments = ["ta", "tb"]
+        threads = 1
+        [colbert]
+        index_bsize = 8
+        doc_maxlen = 64
+        [layers]
+        texts = ["one", "two"]
+        [variables]
+        ATEN_CPU_CAPABILITY = "avx2"
+        """
+    )
+
+    class Prepared:
+        passages = 5
+        path = home / "inputs" / "collection"
+
+    prepared = Inputs(Prepared(), SimpleNamespace(path=home / "inputs" / "checkpoint"))
+    monkeypatch.setattr(plan, "prepare_inputs", lambda *_: prepared)
+    order, inputs = from_study(study, home, "autocast", {})
+    assert order == TraceOrder("autocast", 5, "cpu", 1, ("one", "two"), 64, {"ATEN_CPU_CAPABILITY": "avx2"})
+    assert (inputs.collection, inputs.checkpoint) == (Prepared.path, home / "inputs" / "checkpoint")
+    order, _ = from_study(study, home, "float32", {"threads": 3, "passages": 2, "device": "cuda"})
+    assert (order.threads, order.passages, order.device) == (3, 2, "cuda")
+    done = CliRunner().invoke(app, ["roots", "ta", "tb", "--study", str(study), "--output", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert all('--texts ["one", "two"]' in line and "--threads 1" in line for line in runs(home))
+    assert not any("aten-avx2 " in line for line in runs(home, "try"))
+    assert "ATEN_CPU_CAPABILITY=avx2 python reproduce.py" in next((tmp_path / "out").rglob("README.md")).read_text()
 
 
 def test_unknown_choices_are_refused(home):

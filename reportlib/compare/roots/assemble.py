@@ -13,6 +13,7 @@ from reportlib.trace.format import RecordedPass, Trace
 from reportlib.trace.results import Difference, Replay, ReplayedOperation, ReplayedPass
 
 SCHEMA_VERSION = 1
+_SAME_ERROR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ def pooled_difference(found: Sequence[Difference]) -> dict[str, Any] | None:
 
 
 def pooled_truth(operations: Sequence[ReplayedOperation]) -> dict[str, Any] | None:
-    """Return A's and B's errors against float64 over all instances together, B's over A's, and who is closer."""
+    """Return A's and B's errors against float64 over all instances together, B's over A's, and who is closer.
+
+    Neither is closer where the two root mean squares are within a thousandth of each other.
+    """
     known = [(o.truth, o.local.elements) for o in operations if o.truth is not None and o.local is not None]
     if not known:
         return None
@@ -205,7 +209,8 @@ def pooled_truth(operations: Sequence[ReplayedOperation]) -> dict[str, Any] | No
         for side, found in errors.items()
     }
     a, b = sides["a"], sides["b"]
-    closer = "equal" if a["rms"] == b["rms"] else min(sides, key=lambda side: sides[side]["rms"])
+    alike = math.isclose(a["rms"], b["rms"], rel_tol=_SAME_ERROR)
+    closer = "equal" if alike else min(sides, key=lambda side: sides[side]["rms"])
     return {**sides, "ratio_max": _ratio(b, a, "max_abs"), "ratio_rms": _ratio(b, a, "rms"), "closer": closer}
 
 
