@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -149,60 +148,70 @@ def recording(home: Path, environment: str, output: Path, *options: str) -> list
 
 
 @pytest.fixture(scope="module")
-def roots(run) -> Callable[..., dict]:
-    known: dict[tuple[str, ...], dict] = {}
+def recorded(home, tmp_path_factory) -> Callable[..., Trace]:
+    """A trace of the real checkpoint, recorded in an environment by a process of its own."""
+    known: dict[tuple[str, ...], Trace] = {}
 
-    def roots(*arguments: str) -> dict:
-        if arguments not in known:
-            known[arguments] = json.loads(run("reportlib", "roots", *arguments, "--passages", "8", "--json").stdout)
-        return known[arguments]
+    def recorded(name: str, *options: str, again: str = "") -> Trace:
+        key = (name, again, *options)
+        if key not in known:
+            output = tmp_path_factory.mktemp("recorded") / "trace"
+            variables = process_environment(load_record(name, home), home)
+            command = recording(home, name, output, *options)
+            done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=600)
+            assert done.returncode == 0, done.stderr
+            known[key] = Trace.open(output)
+        return known[key]
 
-    return roots
+    return recorded
+
+
+def options(precision: str) -> tuple[str, ...]:
+    return "--precision", precision, "--passages", "8"
 
 
 @pytest.mark.parametrize("precision", ["float32", "autocast"])
-def test_the_same_environment_twice_is_identical(roots, home, precision):
+def test_the_same_environment_twice_is_identical(recorded, precision):
     """The A/A control, and the observer's: BERT's output is the same recorded and not."""
-    found = roots("torch210", "torch210", "--precision", precision)
-    assert found["verdict"] == "identical"
-    assert [entry["slug"] for entry in found["passes"]] == ["text0", "text1", "batch"]
-    assert len(list((home / "traces").glob(f"torch210-{precision}-*-again"))) >= 1
+    sides = [recorded("torch210", *options(precision), again=again) for again in ("", "again")]
+    found = compare_traces(*sides)
+    assert found.verdict == "identical"
+    assert [entry.slug for entry in found.passes] == ["text0", "text1", "batch"]
+    assert {entry.kind for entry in sides[0].passes.values()} == {"forward"}
 
 
 @pytest.mark.parametrize("precision", ["float32", "autocast"])
-def test_both_versions_are_compared_and_every_operation_is_accounted_for(roots, precision):
-    found = roots("torch201", "torch210", "--precision", precision)
-    assert found["verdict"] in ("identical", "reordered", "root")
-    for entry in found["passes"]:
-        listed = sum(only["side"] == "B" for only in entry["unmatched"])
-        assert entry["matched"] + listed + entry["out_of_reach_b"] == entry["operations_b"] > 300
-        assert bool(entry["roots"]) == (entry["verdict"] == "root")
-        assert entry["roots"] or entry["same_output"]
-        assert any(root["reaches_output"] for root in entry["roots"]) != entry["same_output"]
-        for root in entry["roots"]:
-            assert [t["sha256"] for t in root["inputs_a"]] == [t["sha256"] for t in root["inputs_b"]]
-            assert root["outputs_a"] != root["outputs_b"]
-            assert root["module_b"].startswith(("bert", "linear")) or root["module_b"] == ""
+def test_both_versions_are_compared_and_every_operation_is_accounted_for(recorded, precision):
+    found = compare_traces(*(recorded(name, *options(precision)) for name in ("torch201", "torch210")))
+    assert found.verdict in ("identical", "reordered", "root")
+    for entry in found.passes:
+        listed = sum(only.side == "B" for only in entry.unmatched)
+        assert entry.matched + listed + entry.out_of_reach_b == entry.operations_b > 300
+        assert bool(entry.roots) == (entry.verdict == "root")
+        assert entry.roots or entry.same_output
+        assert any(root.reaches_output for root in entry.roots) != entry.same_output
+        for root in entry.roots:
+            assert [t.sha256 for t in root.inputs_a] == [t.sha256 for t in root.inputs_b]
+            assert root.outputs_a != root.outputs_b
+            assert root.module_b.startswith(("bert", "linear")) or root.module_b == ""
 
 
-def test_autocast_shows_as_casts_and_layers_by_name(roots, home):
-    roots("torch210", "torch210", "--precision", "autocast")
-    folder = sorted((home / "traces").glob("torch210-autocast-*-again"))[-1]
-    found = stream(Trace.open(folder), "batch")
+def test_autocast_shows_as_casts_and_layers_by_name(recorded):
+    found = stream(recorded("torch210", *options("autocast")), "batch")
     casts = [o for o in found if o.name == "aten::_to_copy" and o.outputs[0].dtype == "bfloat16"]
     assert casts
     modules = {o.module for o in found}
     assert {f"bert.encoder.layer.{layer}.attention.self" for layer in range(6)} <= modules
     assert "linear" in modules
+    sources = {o.source.partition(":")[0] for o in found}
+    assert "transformers/models/bert/modeling_bert.py" in sources
+    assert not any(source.startswith(("torch/", "reportlib/", "/")) for source in sources)
 
 
-def test_a_traced_layer_has_the_bytes_that_the_capture_has(home, capture, tmp_path):
+def test_a_traced_layer_has_the_bytes_that_the_capture_has(recorded, capture):
     """Two instruments that share no code: a forward hook on the last layer, and the dispatcher."""
     taken = capture("torch210", precision="autocast")
-    environment = load_record("torch210", home)
-    command = recording(home, "torch210", tmp_path / "trace", "--precision", "autocast", "--passages", "16")
-    subprocess.run(command, env=process_environment(environment, home), check=True, capture_output=True, timeout=600)
-    trace = Trace.open(tmp_path / "trace")
+    trace = recorded("torch210", "--precision", "autocast", "--passages", "16")
     for slug in ("text0", "text1", "batch"):
         hashes = {tensor.sha256 for operation in stream(trace, slug) for tensor in operation.outputs}
         for name in taken.artifacts:
@@ -233,26 +242,13 @@ def embeddings(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def index(home, embeddings, tmp_path_factory) -> Callable[[str], Trace]:
+def index(recorded, embeddings) -> Callable[..., Trace]:
     """The index pass, recorded in an environment."""
-    known: dict[str, Trace] = {}
-
-    def index(name: str) -> Trace:
-        environment = load_record(name.partition(" ")[0], home)
-        if name not in known:
-            output = tmp_path_factory.mktemp("index") / "trace"
-            command = recording(home, environment.name, output, "--only", "index", "--index", str(embeddings))
-            variables = process_environment(environment, home)
-            done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=600)
-            assert done.returncode == 0, done.stderr
-            known[name] = Trace.open(output)
-        return known[name]
-
-    return index
+    return lambda name, again="": recorded(name, "--only", "index", "--index", str(embeddings), again=again)
 
 
 def test_the_index_pass_is_identical_twice_and_undisturbed(index):
-    (found,) = compare_traces(index("torch210"), index("torch210 again")).passes
+    (found,) = compare_traces(index("torch210"), index("torch210", "again")).passes
     assert (found.verdict, found.roots, found.unmatched) == ("identical", (), ())
     assert found.operations_b > 2048, "colbert-ai looks at every centroid by itself"
     entry = index("torch210").passes["index"]
