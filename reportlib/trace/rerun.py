@@ -53,20 +53,20 @@ def read_case(folder: Path, device: str) -> tuple[dict[str, Any], list[torch.Ten
             tensor = stored[f"input{index}"]
             if tensor_digest(tensor) != record["sha256"]:
                 raise StoreError(f"input {index} of {folder} is not the one that {CASE} names", "replay again")
-            inputs.append(strided(tensor, record["strides"]).to(device))
+            inputs.append(strided(tensor, record["strides"], device))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder} holds no case that can be read: {error}", "replay again") from error
     return case, inputs
 
 
-def strided(tensor: torch.Tensor, strides: Sequence[int]) -> torch.Tensor:
-    """Return the values of `tensor` in new memory, with the given strides in elements.
+def strided(tensor: torch.Tensor, strides: Sequence[int], device: str = "cpu") -> torch.Tensor:
+    """Return the values of `tensor` in new memory of `device`, with the given strides in elements.
 
     The memory is torch's own, because that of a file need not be aligned, and kernels of BLAS can depend on it.
     """
     whole = [1 if stride == 0 else size for size, stride in zip(tensor.shape, strides, strict=True)]
     kept = tensor[tuple(slice(0, size) for size in whole)] if whole else tensor
-    memory = torch.empty_strided(whole, list(strides), dtype=tensor.dtype)
+    memory = torch.empty_strided(whole, list(strides), dtype=tensor.dtype, device=device)
     return memory.copy_(kept).expand(tensor.shape)
 
 

@@ -131,9 +131,12 @@ def test_what_is_changed_in_place_is_hashed_too(case):
     assert "outputs = [*result, x[2]]" in reproduction.script(pair, ("1", "2"), SETTING, (2,))
 
 
-def test_a_gpu_case_runs_on_a_gpu(case):
-    text = reproduction.script(written(case), ("1", "2"), Setting(2, "cuda"), ())
-    assert 'x = [t.to("cuda") for t in x]' in text
+def test_a_gpu_case_runs_on_a_gpu_and_lies_there_as_it_lay(case):
+    turned = dataclasses.replace(case.inputs[1], strides=(1, 4))
+    content = written(case, inputs=(case.inputs[0], turned, case.inputs[2]))
+    text = reproduction.script(content, ("1", "2"), Setting(2, "cuda"), ())
+    assert 'x = [stored[f"input{i}"].clone().to("cuda") for i in range(3)]' in text
+    assert 'torch.empty_strided((4, 6), (1, 4), dtype=x[1].dtype, device="cuda").copy_(x[1])' in text
 
 
 def test_versions_that_look_alike_are_told_apart():

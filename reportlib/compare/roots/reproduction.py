@@ -140,9 +140,8 @@ def script(case: Mapping[str, Any], names: Sequence[str], setting: Setting, writ
         "here = pathlib.Path(__file__).parent",
         f"torch.set_num_threads({setting.threads})",
         f'stored = load_file(here / "{INPUTS_FILE}")',
-        f'x = [stored[f"input{{i}}"].clone() for i in range({len(case["inputs"])})]',
-        *(line for index, record in enumerate(case["inputs"]) for line in _layout(index, record)),
-        *([f"x = [t{device} for t in x]"] if device else []),
+        f'x = [stored[f"input{{i}}"].clone(){device} for i in range({len(case["inputs"])})]',
+        *(line for index, record in enumerate(case["inputs"]) for line in _layout(index, record, setting.device)),
         "with torch.no_grad():",
         f"    result = {call(case)}",
         f"outputs = [{outputs}]",
@@ -190,7 +189,7 @@ def _float(hexadecimal: str) -> str:
     return repr(number) if math.isfinite(number) else f'float("{number}")'
 
 
-def _layout(index: int, record: Mapping[str, Any]) -> list[str]:
+def _layout(index: int, record: Mapping[str, Any], device: str) -> list[str]:
     """Return the line that puts an input into memory as it lay there, where that is not in order."""
     shape, strides = tuple(record["shape"]), tuple(record["strides"])
     if strides == _in_order(shape):
@@ -198,7 +197,8 @@ def _layout(index: int, record: Mapping[str, Any]) -> list[str]:
     whole = tuple(1 if stride == 0 else size for size, stride in zip(shape, strides, strict=True))
     kept = ", ".join(":1" if size != part else ":" for size, part in zip(shape, whole, strict=True))
     values = f"x[{index}][{kept}]" if whole != shape else f"x[{index}]"
-    memory = f"torch.empty_strided({whole}, {strides}, dtype=x[{index}].dtype).copy_({values})"
+    there = f', device="{device}"' if device != "cpu" else ""
+    memory = f"torch.empty_strided({whole}, {strides}, dtype=x[{index}].dtype{there}).copy_({values})"
     return [f"x[{index}] = {memory}" + (f".expand{shape}" if whole != shape else "")]
 
 
