@@ -12,8 +12,9 @@ from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
 from reportlib.render.labels import arithmetic, counts, heading, parts, telling_variables, torch
 
-#: Findings whose sentences stand on the first screen as they are, in the order in which they do.
-_WHOLE = ("inconclusive", "cause", "undo", "controls")
+#: Reasons in the order in which they stand on the first screen, and those whose every word does.
+_ORDER = ("inconclusive", "cause", "undo", "controls")
+_UNCUT = ("cause", "undo")
 QUESTIONS = (("what", "What changed?"), ("why", "Why?"), ("matter", "Does it matter?"))
 
 
@@ -45,7 +46,7 @@ def first_screen(report: Mapping[str, Any]) -> Html:
 
 def _sentences(report: Mapping[str, Any], question: str) -> list[str]:
     leading = [
-        f["sentence"] if _kind(f) in _WHOLE else _opening_sentence(f["sentence"]) for f in _leading(report, question)
+        f["sentence"] if _kind(f) in _UNCUT else _opening_sentence(f["sentence"]) for f in _leading(report, question)
     ]
     return _merged(leading) or ["No measurement of this study answers that."]
 
@@ -105,7 +106,7 @@ def _explained(pair: Mapping[str, Any]) -> bool:
 def _rank(finding: Mapping[str, Any]) -> int:
     """Return a finding's place: failed controls first, then causes, what undoes them, what all that rests on."""
     kind = _kind(finding)
-    return _WHOLE.index(kind) if kind in _WHOLE else 1
+    return _ORDER.index(kind) if kind in _ORDER else 1
 
 
 def _reasons(precision: Mapping[str, Any]) -> list[str]:

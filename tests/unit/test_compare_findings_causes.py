@@ -40,8 +40,8 @@ def test_a_failed_control_replaces_all_that_would_rest_on_it() -> None:
     assert "cause" in kinds(report, "float32")
     why = said(report, "autocast/inconclusive")
     assert "PyTorch 2.1.0 captured again did not give the same bytes" in why
-    assert why.endswith("no cause can be named: `codes/0` and `ivf`.")
-    assert "which may be noise as a control failed" in said(report, "autocast/final")
+    assert why.endswith("so what differs between the versions may be noise: `codes/0` and `ivf`.")
+    assert "which may be noise: " in said(report, "autocast/final")
     assert not [f for f in report["findings"] if "/autocast/" in f["id"] and "comes through" in f["sentence"]]
 
 
@@ -59,13 +59,12 @@ def test_rankings_that_agree_by_chance_prove_nothing_when_a_control_failed(repor
 
 def test_controls_are_said_to_hold_only_where_all_were_run(report: Report) -> None:
     assert said(report, "float32/controls") == (
-        "In float32, the controls hold: captured again and without instruments, each side gave the same bytes."
+        "In float32, the controls hold. Captured again and without instruments, each side gave the same bytes."
     )
     part = report["pairs"][0]["precisions"][0]
     part |= {"controls": part["controls"][::2], "conclusive": None}
-    assert "the controls that were run hold, though not all were: captured again, each side" in said(
-        report, "float32/controls"
-    )
+    held = said(report, "float32/controls")
+    assert "the controls that were run hold, though not all were. Captured again, each side" in held
     part["controls"] = []
     assert "controls" not in kinds(report)
 

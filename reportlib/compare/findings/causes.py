@@ -28,13 +28,13 @@ def inconclusive(part: Facts) -> Iterator[Finding]:
     unlike = sorted({name for _, c in failed for name in c["not_identical"]})
     which = f": {code(unlike)}" if unlike else ""
     sentence = (
-        f"{part.title}, inconclusive: {said} did not give the same bytes, so a difference between {part.a} and "
-        f"{part.b} may be noise and no cause can be named{which}."
+        f"{part.title}, inconclusive: {said} did not give the same bytes, so what differs between the versions may "
+        f"be noise{which}."
     )
     yield Finding(f"{part.key}/inconclusive", "why", sentence, evidence)
     sentence = (
-        f"{part.title}, inconclusive: what search makes of a difference that may be noise says nothing about "
-        "the versions."
+        f"{part.title}, inconclusive: what differs may be noise, so what search makes of it says nothing of the "
+        "versions."
     )
     yield Finding(f"{part.key}/inconclusive-search", "matter", sentence, evidence[:1])
 
@@ -45,11 +45,11 @@ def controls(part: Facts) -> Iterator[Finding]:
     if not made or not all(c["passed"] for c in made):
         return
     kinds = [_CONTROL_WORDS[kind] for kind in _CONTROL_WORDS if any(c["kind"] == kind for c in made)]
-    said = listing(kinds).replace("and captured", "and")
+    said = listing(kinds).replace("and captured", "and").capitalize()
     hold = (
         "the controls hold" if part.data.get("conclusive") else "the controls that were run hold, though not all were"
     )
-    sentence = f"{part.title}, {hold}: {said}, each side gave the same bytes."
+    sentence = f"{part.title}, {hold}. {said}, each side gave the same bytes."
     evidence = tuple(f"{part.at}/controls/{n}" for n in range(len(made)))
     yield Finding(f"{part.key}/controls", "why", sentence, evidence)
 

@@ -46,7 +46,7 @@ def _tally(part: Facts, unlike: list[Mapping[str, Any]]) -> str:
     total, number = len(part.final), len(unlike)
     start = f"all {total}" if number == total else f"{number} of {total}"
     verb = "differs" if number == 1 else "differ"
-    noise = ", which may be noise as a control failed" if part.inconclusive else ""
+    noise = ", which may be noise" if part.inconclusive else ""
     return f"{start} final artifacts {verb} between {part.a} and {part.b}{noise}: {'; '.join(groups)}"
 
 
