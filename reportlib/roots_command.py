@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reportlib.compare.operations import read_roots
 from reportlib.compare.roots.results import VERDICTS
 from reportlib.store import project_home
 from reportlib.study import DEVICES, PRECISIONS, load
-from reportlib.workflow.roots import RootsOrder, find_roots, read_roots
+from reportlib.workflow.roots import RootsOrder, find_roots
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
 
 _log = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -127,6 +128,8 @@ def _pass_sentence(entry: Mapping[str, Any]) -> str:
         parts.append(f"{len(entry['moved']):,} run in another order")
     if replay := entry["replay"]:
         parts.append(f"{replay['replayed']:,} were run again on A's inputs, and {replay['differ']:,} of these differ")
+        if not all(replay["undisturbed"].values()):
+            parts.append("running them again changed the output, so that is inconclusive")
     return f"- {entry['description']}: {'; '.join(parts)}."
 
 

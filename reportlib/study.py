@@ -151,6 +151,22 @@ class ControlSpec:
 
 
 @dataclass(frozen=True)
+class OperationsSpec:
+    """Whether every operation of a pass is recorded, run again and explained: the ``[operations]`` table.
+
+    Attributes
+    ----------
+    precisions : tuple of str
+        In which precisions; none leaves it out.
+    index : bool
+        Beside BERT's forward passes also colbert-ai's indexing of A's embeddings.
+    """
+
+    precisions: tuple[str, ...] = PRECISIONS
+    index: bool = True
+
+
+@dataclass(frozen=True)
 class SearchSpec:
     """How each full index is searched: the ``[search]`` table. ``k = 0`` leaves search out."""
 
@@ -235,6 +251,7 @@ class Study:
     texts: tuple[str, ...] = ("a", "test input")
     controls: ControlSpec = field(default_factory=ControlSpec)
     swaps: SwapSpec = field(default_factory=SwapSpec)
+    operations: OperationsSpec = field(default_factory=OperationsSpec)
     search: SearchSpec = field(default_factory=SearchSpec)
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -269,6 +286,16 @@ class Study:
             for direction in self.swaps.directions
             for into, donor in [(other, first) if direction == DIRECTIONS[0] else (first, other)]
             if self.swaps.points
+        ]
+
+    def explained(self) -> list[tuple[Arm, Arm]]:
+        """Return the plain arms of A and of each other environment whose operations are to be explained."""
+        first = self.environments[0]
+        return [
+            (Arm(first, precision, self.device, count), Arm(other, precision, self.device, count))
+            for other in self.environments[1:]
+            for precision, count in self.passages.items()
+            if precision in self.operations.precisions
         ]
 
 
@@ -346,7 +373,7 @@ class _Reader:
         self.known(
             content,
             {"title", "environments", "device", "threads", "collection", "checkpoint", "colbert", "precision",
-             "layers", "controls", "swaps", "search", "variables"},
+             "layers", "controls", "swaps", "operations", "search", "variables"},
             "",
         )  # fmt: skip
         title, device = content.get("title"), content.get("device", "cpu")
@@ -374,9 +401,20 @@ class _Reader:
             texts=self.names(content.get("layers", {}).get("texts", ["a", "test input"]), "layers.texts"),
             controls=self.record(ControlSpec, content.get("controls", {}), "controls"),
             swaps=self.swaps(content.get("swaps", {}), tuple(passages)),
+            operations=self.operations(content.get("operations", {}), tuple(passages)),
             search=self.record(SearchSpec, content.get("search", {}), "search"),
             variables=self.variables(content.get("variables", {})),
         )
+
+    def operations(self, table: Any, precisions: tuple[str, ...]) -> OperationsSpec:
+        if not isinstance(table, Mapping):
+            raise self.fail("operations", "must be a table")
+        self.known(table, {"precisions", "index"}, "operations")
+        index = table.get("index", True)
+        if not isinstance(index, bool):
+            raise self.fail("operations.index", "must be true or false")
+        chosen = self.names(table.get("precisions", list(precisions)), "operations.precisions", precisions)
+        return OperationsSpec(chosen, index)
 
     def variables(self, table: Any) -> dict[str, str]:
         if not isinstance(table, Mapping):

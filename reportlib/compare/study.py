@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from reportlib.compare import origins, posts
@@ -12,6 +12,7 @@ from reportlib.compare.checks import check, input_hash, missing_arms
 from reportlib.compare.controls import compare_control, conclusive
 from reportlib.compare.findings import findings
 from reportlib.compare.layers import compare_layers, compare_weights
+from reportlib.compare.operations import operations
 from reportlib.compare.order import compare_order
 from reportlib.compare.pipeline import compare_artifacts, first_difference, summary
 from reportlib.compare.rankings import compare_rankings
@@ -28,6 +29,7 @@ SCHEMA_VERSION = 1
 def compare_study(
     study: Study,
     captures: Mapping[str, Capture],
+    roots: Mapping[str, Path] | None = None,
     *,
     allow_missing: bool = False,
     verify: bool = False,
@@ -40,6 +42,8 @@ def compare_study(
         Says which arms there are.
     captures : mapping of str to Capture
         By arm name.
+    roots : mapping of str to Path
+        Folders that `reportlib roots` wrote, by ``<environment B>/<precision>``.
     allow_missing : bool
         Report what there is, and name the arms that are not there, instead of refusing.
     verify : bool
@@ -76,7 +80,7 @@ def compare_study(
         "study": _study(study, present),
         "platform": origins.platform(study.device, study.threads, present, environments),
         "environments": environments,
-        "pairs": [_pair(study, present, other) for other in study.environments[1:]],
+        "pairs": [_pair(study, present, other, roots or {}) for other in study.environments[1:]],
         "missing_arms": missing,
     }
     report["findings"] = findings(report)
@@ -167,7 +171,7 @@ def _checkpoint(spec: CheckpointSpec) -> str:
     return f"{_without_folders(spec.source)}."
 
 
-def _pair(study: Study, captures: Mapping[str, Capture], other: str) -> Record:
+def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapping[str, Path]) -> Record:
     first = study.environments[0]
     left, right = (_any_of(study, captures, name) for name in (first, other))
     plain = [_plain(study, precision, first, other) for precision in study.passages]
@@ -176,7 +180,10 @@ def _pair(study: Study, captures: Mapping[str, Capture], other: str) -> Record:
         "b": other,
         "environment_differences": origins.differences(left, right) if left and right else [],
         "precisions": [
-            _precision(study, captures, *arms) for arms in plain if all(arm.name in captures for arm in arms)
+            _precision(study, captures, *arms)
+            | {"operations": _operations(captures, roots.get(f"{other}/{arms[0].precision}"), *arms)}
+            for arms in plain
+            if all(arm.name in captures for arm in arms)
         ],
         "sort_probes": _probes(study, captures, first, other),
     }
@@ -210,6 +217,10 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
         "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
         "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
     }
+
+
+def _operations(captures: Mapping[str, Capture], folder: Path | None, first: Arm, other: Arm) -> Record | None:
+    return None if folder is None else operations(folder, captures[first.name], captures[other.name])
 
 
 def _all_identical(counts: Mapping[str, int]) -> bool:

@@ -84,6 +84,30 @@ class PlannedSeries:
 
 
 @dataclass(frozen=True)
+class PlannedRoots:
+    """The operations of two environments in one precision, to be explained.
+
+    Attributes
+    ----------
+    a, b, precision : str
+        The environments, and the precision.
+    folder : str
+        Where `reportlib roots` writes.
+    capture : str
+        A's plain arm, whose embeddings both index; empty where only the forward passes are looked into.
+    needs : tuple of str
+        That arm's name, if it is wanted.
+    """
+
+    a: str
+    b: str
+    precision: str
+    folder: str
+    capture: str
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Planner:
     """Gives every arm of a study its address and its file of parameters.
 
@@ -95,8 +119,8 @@ class Planner:
     inputs : Inputs
     environments : mapping of str to str
         Name to the hash of what it is made from.
-    code : str
-        Hash of the code that captures.
+    code, roots_code : str
+        Hash of the code that captures, and of that which explains operations.
     """
 
     study: Study
@@ -106,6 +130,7 @@ class Planner:
     inputs: Inputs
     environments: Mapping[str, str]
     code: str
+    roots_code: str = ""
 
     def arm(self, arm: Arm) -> PlannedArm:
         """Plan a plain arm or a control."""
@@ -139,6 +164,28 @@ class Planner:
             parameters=self.parameters(folder.name, parameters, SWAPS_NOTEBOOK),
             notebook=self.relative(self.study.folder / "notebooks" / f"{name}.ipynb"),
             needs=(first.given.name, first.plain.name),
+        )
+
+    def roots(self, a: Arm, b: Arm) -> PlannedRoots:
+        """Plan the operations of two plain arms."""
+        index = self.study.operations.index
+        content = {
+            "settings": [self.study.threads, list(self.study.texts), dict(self.study.variables)],
+            "colbert": [self.study.colbert.index_bsize, self.study.colbert.doc_maxlen],
+            "environments": [self.environments[arm.environment] for arm in (a, b)],
+            "inputs": [self.inputs.collection.sha256, self.inputs.checkpoint.sha256],
+            "capture": self.capture(a).name if index else "",
+            "code": self.code + self.roots_code,
+            "ambient": ambient(a.device),
+        }
+        name = f"{a.environment}-{b.environment}-{a.precision}"
+        return PlannedRoots(
+            a=a.environment,
+            b=b.environment,
+            precision=a.precision,
+            folder=self.relative(self.home / "roots" / f"{name}-{digest(canonical_json(content).encode())[:16]}"),
+            capture=self.relative(self.capture(a)) if index else "",
+            needs=(a.name,) if index else (),
         )
 
     def parameters(self, name: str, parameters: Mapping[str, Any], notebook: Path) -> str:

@@ -22,6 +22,13 @@ from reportlib.workflow.addresses import CAPTURE_CODE, Inputs, Planner, write_un
 from reportlib.workflow.code import code_digest
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
+#: What the operations' explanation depends on, beside what a capture depends on.
+_ROOTS_CODE = (
+    "trace",
+    "compare/roots",
+    "floats.py",
+    *(f"workflow/{name}.py" for name in ("roots", "explaining", "trying", "traces", "processes")),
+)
 #: What a report's bytes depend on.
 _REPORT_CODE = ("compare", "render", "store.py", "artifacts.py", "floats.py", "study.py")
 
@@ -105,9 +112,11 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
     environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
-    planner = Planner(study, root, home, folder, inputs, environments, code_digest(CAPTURE_CODE))
+    codes = code_digest(CAPTURE_CODE), code_digest(_ROOTS_CODE)
+    planner = Planner(study, root, home, folder, inputs, environments, *codes)
     arms = {arm.name: planner.arm(arm) for arm in study.arms() if not arm.swap}
     series = [planner.series(each) for each in study.series()]
+    roots = {f"{b.environment}/{b.precision}": planner.roots(a, b) for a, b in study.explained()}
     reports = study.folder / "notebooks"
     reports.mkdir(exist_ok=True)  # papermill does not make folders
     ready = {name: home / "ready" / f"{name}-{planner.environments[name][:16]}" for name in specs}
@@ -121,6 +130,8 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
             (root / each.done).unlink(missing_ok=True)  # a capture was removed since
     captures = folder / "captures.json"
     write_unless_there(captures, json.dumps(listed, indent=1))
+    explained = folder / "roots.json"
+    write_unless_there(explained, json.dumps({name: each.folder for name, each in roots.items()}, indent=1))
     plan = {
         "study": planner.relative(study.path),
         "threads": study.threads,
@@ -128,7 +139,9 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "environments": {name: planner.relative(marker) for name, marker in ready.items()},
         "arms": {name: asdict(arm) for name, arm in arms.items()},
         "swaps": {each.name: asdict(each) for each in series},
+        "roots": {name: asdict(each) for name, each in roots.items()},
         "captures": planner.relative(captures),
+        "explained": planner.relative(explained),
         "report": planner.relative(study.folder / "report.json"),
         "notebook": planner.relative(reports / "compare.ipynb"),
         "page": planner.relative(study.folder / "index.html"),

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from reportlib.compare.operations import ROOTS_FILE, read_roots
 from reportlib.compare.roots import Comparison, compare_traces
 from reportlib.compare.roots.assemble import (
     SCHEMA_VERSION,
@@ -33,7 +34,6 @@ from reportlib.workflow.explaining import Explainer
 from reportlib.workflow.processes import Progress, pipe, run
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_addresses, trace_pair
 
-ROOTS_FILE = "roots.json"
 #: What ``roots.json`` depends on beside the two traces.
 _ROOTS_CODE = ("compare/roots", "workflow/roots.py", "workflow/trying.py", "workflow/explaining.py")
 #: Verdicts after which nothing can be said of single operations.
@@ -99,25 +99,6 @@ def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path |
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
-
-
-def read_roots(folder: Path) -> dict[str, Any]:
-    """Read a folder's ``roots.json``.
-
-    Raises
-    ------
-    StoreError
-        When there is none, it is damaged, or of another schema.
-    """
-    file = folder / ROOTS_FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        version = content["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file} cannot be read: {error}", f"remove {folder} and run again") from error
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"{file} has schema {version}; this reportlib reads {SCHEMA_VERSION}", f"remove {folder}")
-    return content
 
 
 def _key(order: RootsOrder, records: tuple[EnvironmentRecord, EnvironmentRecord], home: Path) -> str:

@@ -108,7 +108,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     found = made_up.captures(folder / "captures", load(study), request.param)
     listed = folder / "captures.json"
     listed.write_text(json.dumps({name: str(capture.path) for name, capture in found.items()}))
-    parameters = {"study": str(study), "captures": str(listed), "report": str(folder / "report.json")}
+    parameters = {"study": str(study), "captures": str(listed), "roots": "", "report": str(folder / "report.json")}
     papermill.execute_notebook(
         ROOT / "notebooks" / "compare.ipynb",
         folder / "executed.ipynb",
@@ -136,4 +136,4 @@ def test_the_whole_report_runs_and_says_what_report_json_says(run: Path) -> None
 
 
 def test_an_unknown_parameter_is_one_that_the_parameters_cell_lacks() -> None:
-    assert parameter_names(ROOT / "notebooks" / "compare.ipynb") == ["study", "captures", "report"]
+    assert parameter_names(ROOT / "notebooks" / "compare.ipynb") == ["study", "captures", "roots", "report"]
