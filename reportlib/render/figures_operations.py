@@ -68,14 +68,12 @@ def paint_differences(layout: Layout, part: Part) -> Figure:
 
 def _panel(axes: Axes, operations: Sequence[Mapping[str, Any]], kinds: Sequence[str], floor: float) -> None:
     known = [(x, rms) for x, o in enumerate(operations) if (rms := _rms(o["accumulated"])) is not None]
-    axes.plot(
-        [x for x, _ in known],
-        [rms or floor for _, rms in known],
-        color=BLUE,
-        linewidth=1.4,
-        zorder=2,
-        drawstyle="steps-mid",
-    )
+    begun = next((x for x, rms in known if rms), len(operations))
+    # An operation that reads only weights has no difference, whatever came before it: no dip of the line.
+    line = [(x, rms or floor) for x, rms in known if rms or x < begun]
+    axes.plot([x for x, _ in line], [y for _, y in line], color=BLUE, linewidth=1.4, zorder=2, drawstyle="steps-mid")
+    zeros = [x for x, rms in known if not rms and x > begun]
+    axes.plot(zeros, [floor] * len(zeros), linestyle="", marker="|", markersize=5, color=BLUE, zorder=2)
     same = [x for x, o in enumerate(operations) if o["local"] and not _differs(o)]
     axes.plot(same, [floor] * len(same), linestyle="", marker=".", markersize=2.5, color=MUTED, zorder=2)
     for number, kind in enumerate(kinds):

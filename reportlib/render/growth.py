@@ -30,9 +30,10 @@ def differences(report: Mapping[str, Any]) -> Html:
                 lambda layout, part=part: paint_differences(layout, part),  # type: ignore[misc]
                 title=f"Local and accumulated difference along the forward pass, {part.label}",
                 description=" ".join(told),
-                caption=f"{part.title}. Line: how far the two runs are apart after each operation (root mean square). "
-                f"Marks: operations of {part.b} that differ by themselves, given {part.a}'s inputs. Dots on the line "
-                "0: replayed, and the same bytes. Numbers below: encoder layers (e: embeddings, o: after the last).",
+                caption=f"{part.title}. Line: how far the two runs are apart after each operation (root mean square), "
+                "where they are; otherwise a blue mark on the line 0. "
+                f"Marks: operations of {part.b} that differ by themselves, given {part.a}'s inputs. Grey dots on "
+                "the line 0: replayed, and the same bytes. Numbers below: encoder layers (e: embeddings, o: after the last).",
             ),
         ]
     return join(pieces) if pieces else fragment("note", text="No operations were replayed, so none is drawn.")
@@ -139,6 +140,8 @@ def _bound(passes: Sequence[Mapping[str, Any]]) -> str:
     )
     if not windows:
         return f"{said}."
+    if max(windows) == 0:
+        return f"{said}. Both versions run their operations in an order in which none of B's had to wait for A's."
     return (
         f"{said}. Where the two versions run operations in another order, B's wait for their counterpart: here "
         f"{formats.size(max(windows))} at most."

@@ -131,7 +131,7 @@ def _card(report: Mapping[str, Any], part: Part, data: Mapping[str, Any], number
         ("Operation", Markup("<code>{}</code> on {}: {}.").format(full, kinds, told.meaning)),
         ("Where", _where(cause)),
         ("How often", _often(data, cause)),
-        ("How far", _far(cause["difference"])),
+        ("How far", _far(cause)),
         ("Against float64", _truth(part, cause)),
         ("Mechanism", _mechanism(part, cause)),
     ]  # fmt: skip
@@ -164,7 +164,8 @@ def _often(data: Mapping[str, Any], cause: Mapping[str, Any]) -> str:
     return said
 
 
-def _far(difference: Mapping[str, Any] | None) -> str:
+def _far(cause: Mapping[str, Any]) -> str:
+    difference = cause["difference"]
     if difference is None:
         return "not measured"
     said = f"{formats.of(difference['different'], difference['elements'])} values differ"
@@ -172,7 +173,9 @@ def _far(difference: Mapping[str, Any] | None) -> str:
         said += f", by {formats.amount(difference['max_abs'])} at most"
     if difference["rms"] is not None:
         said += f" and {formats.amount(difference['rms'])} in the root mean square"
-    if difference["max_ulp"]:
+    kind = cause["dtypes"][0] if cause["dtypes"] else None
+    # A distance across zero tells nothing.
+    if difference["max_ulp"] and formats.distance(difference["max_ulp"], difference["max_abs"], kind)[0].isdigit():
         said += f" ({formats.count(difference['max_ulp'])} ULP at most)"
     return f"{said}."
 
@@ -196,7 +199,8 @@ def _mechanism(part: Part, cause: Mapping[str, Any]) -> Html:
         prose(found.get("sentence") or "Nothing that was tried explains it."),
     ]
     for side, name in (("a", part.a), ("b", part.b)):
-        if found.get(side):
+        # The sentence may say it already.
+        if found.get(side) and found[side]["description"] not in told:
             said.append(Markup("<br>{}, bit for bit: {}").format(name, found[side]["description"]))
     return Html(Markup(" ").join(said))
 

@@ -59,9 +59,7 @@ def undo(part: Part, data: Mapping[str, Any]) -> Html:
     found = data.get("undo")
     if found is None:
         why = data.get("why_no_undo")
-        text = (
-            f"No switch that was tried undoes all of it: {str(why).rstrip('.')}." if why else "No switches were tried."
-        )
+        text = f"What would undo it is not known: {str(why).rstrip('.')}." if why else "No switches were tried."
         return join([title, fragment("note", text=text)])
     return join([
         title,
@@ -82,7 +80,7 @@ def _cost(found: Mapping[str, Any]) -> str:
     if not found.get("ratio"):
         return "What they cost was not measured."
     return (
-        f"The batch then takes {times(found['ratio'])} times the time: {formats.amount(found['seconds_with'])} s "
+        f"The batch then takes {times(found['ratio'])} times as long: {formats.amount(found['seconds_with'])} s "
         f"instead of {formats.amount(found['seconds_without'])} s."
     )
 

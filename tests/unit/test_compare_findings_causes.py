@@ -141,7 +141,7 @@ def test_many_causes_are_counted_and_not_all_named(report: Report) -> None:
 
 def test_what_undoes_it_is_said_with_its_cost_and_its_reach(report: Report) -> None:
     undo = operations(report)["undo"]
-    assert said(report, "float32/undo").endswith("gives PyTorch 2.0.1's bytes in BERT again at 1.2 times the time.")
+    assert said(report, "float32/undo").endswith("gives PyTorch 2.0.1's bytes in BERT again, taking 1.2 times as long.")
     undo |= {"passes_equal": 1, "ratio": None}
     assert said(report, "float32/undo").endswith("though the output of only 1 of 3 passes becomes the same.")
     operations(report).update(undo=None, why_no_undo=None)
@@ -202,3 +202,13 @@ def test_an_operation_has_a_name_for_a_reader_and_keeps_its_own_where_there_is_n
 )
 def test_factors_are_said_as_a_person_would(ratio: float | None, expected: str) -> None:
     assert times(factor(ratio)) == expected
+
+
+def test_operations_in_which_neither_is_closer_stand_together(report: Report) -> None:
+    found = operations(report)
+    found["causes"][0]["truth"] |= {"ratio_rms": 1.0}
+    assert "Closer to float64: neither in GELU and softmax." not in said(report, "float32/cause")
+    found["causes"][2]["truth"] = {"ratio_rms": 4.0, "closer": "a"}
+    assert "Closer to float64: PyTorch 2.0.1 in sorting (4.0 times), neither in GELU and softmax." in said(
+        report, "float32/cause"
+    )

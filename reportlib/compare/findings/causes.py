@@ -113,8 +113,11 @@ def _closer(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
     if len(sides) == 1 and len(known) == len(found) <= _MOST:
         by = [times(factor(truth["ratio_rms"])) for _, truth in known]
         return f"{part.a if sides == {'a'} else part.b} is {_by(by)}closer to float64."
-    clauses = [_one(part, name, truth) for name, truth in known[:_MOST]]
-    return f"Closer to float64: {', '.join(clauses)}."
+    shown = known[:_MOST]
+    clauses = [_one(part, name, truth) for name, truth in shown if _nearer(truth) != "equal"]
+    alike = [name for name, truth in shown if _nearer(truth) == "equal"]
+    neither = [f"neither in {listing(alike)}"] if alike else []
+    return f"Closer to float64: {', '.join([*clauses, *neither])}."
 
 
 def _nearer(truth: Mapping[str, Any]) -> str:
@@ -128,11 +131,8 @@ def _by(factors: Sequence[str]) -> str:
 
 
 def _one(part: Facts, name: str, truth: Mapping[str, Any]) -> str:
-    side = _nearer(truth)
-    if side == "equal":
-        return f"neither in {name}"
     by = times(factor(truth["ratio_rms"]))
-    return f"{part.a if side == 'a' else part.b} in {name}{f' ({by} times)' if by else ''}"
+    return f"{part.a if _nearer(truth) == 'a' else part.b} in {name}{f' ({by} times)' if by else ''}"
 
 
 def _reach(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
@@ -157,11 +157,11 @@ def _undo(part: Facts, data: Mapping[str, Any], pointer: str) -> Iterator[Findin
     if undo is None:
         if data.get("why_no_undo"):
             why = str(data["why_no_undo"]).rstrip(".")
-            sentence = f"{part.title}, no switch that was tried undoes all of it: {why}."
+            sentence = f"{part.title}, what would undo it is not known: {why}."
             yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
         return
     lines = [f"`{line.removeprefix('export ')}`" for each in undo["lines"] for line in each.splitlines()]
-    cost = f" at {times(undo['ratio'])} times the time" if undo.get("ratio") else ""
+    cost = f", taking {times(undo['ratio'])} times as long" if undo.get("ratio") else ""
     whole = "" if undo["passes"] is None or undo["passes_equal"] == undo["passes"] else _but(undo)
     sentence = f"{part.title}, with {listing(lines)} {part.b} gives {part.a}'s bytes in BERT again{cost}{whole}."
     yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))

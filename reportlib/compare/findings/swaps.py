@@ -74,8 +74,8 @@ def _sets(part: Facts, place: int, summary: Mapping[str, Any]) -> Finding:
         said = f"of {tried} tried, {smallest} {_either(enough)}"
     needed = summary["necessary"]
     if needed:
-        verb, it = ("is", "it") if len(needed) == 1 else ("are", "any of them")
-        said += f"; {code(needed)} {verb} necessary: without {it} none of these sets is enough"
+        verb, them = ("is", "it") if len(needed) == 1 else ("are", "each of them")
+        said += f"; {code(needed)} {verb} necessary: every set that is enough holds {them}, or what is computed from it"
     back = "" if summary["direction"] == _FORWARD else "back-"
     sentence = f"{part.title}, putting {way}: {said}."
     evidence = (f"{part.at}/swap_summary/{place}",)
