@@ -194,10 +194,8 @@ def _truth(part: Part, cause: Mapping[str, Any]) -> str:
 
 def _mechanism(part: Part, cause: Mapping[str, Any]) -> Html:
     found = cause.get("mechanism") or {}
-    said: list[Html | Markup] = [
-        label(_label(cause)),
-        prose(found.get("sentence") or "Nothing that was tried explains it."),
-    ]
+    told = found.get("sentence") or "Nothing that was tried explains it."
+    said: list[Html | Markup] = [label(_label(cause)), prose(told)]
     for side, name in (("a", part.a), ("b", part.b)):
         # The sentence may say it already.
         if found.get(side) and found[side]["description"] not in told:
