@@ -48,6 +48,9 @@ for name, x in refused.items():
     torch.save(x, out / f"refused-{name}.pt")
 torch.save(t, out / "refused-legacy.pt", _use_new_zipfile_serialization=False)
 torch.jit.script(torch.nn.Linear(2, 2)).save(str(out / "refused-script.pt"))
+# What a file from a GPU differs in is this one word.
+torch.serialization.location_tag = lambda storage: "cuda:0"
+torch.save((t, t.half()), out / "cuda.pt")
 """
 NAMED = {
     "dict": "dictionary",
@@ -94,6 +97,14 @@ def test_plain_containers_are_read(saved, environment):
     assert isinstance(whole, StoredTensor)
     np.testing.assert_array_equal(whole.open().array[1], row.open().array)
     assert load(saved[environment] / "values.pt") == [1, 2.5, "x", None]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_file_from_a_gpu_is_read_as_any_other(saved, environment):
+    whole, half = load(saved[environment] / "cuda.pt")
+    assert {whole.device, half.device} == {"cuda:0"}
+    np.testing.assert_array_equal(whole.open().array, np.arange(-6, 6).reshape(3, 4))
+    assert half.open().dtype == "float16"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
