@@ -11,6 +11,8 @@ from fake_roots import write_case
 
 from reportlib.compare.roots import reproduction
 from reportlib.compare.roots.reproduction import Setting, Side
+from reportlib.compare.roots.script import call as written_out
+from reportlib.compare.roots.script import script
 
 A, B = Side("torch201", "2.0.1+cu117"), Side("torch210", "2.1.0+cu121")
 SETTING = Setting(2, platform="a CPU, Linux")
@@ -93,14 +95,12 @@ def test_the_readme_says_what_where_on_what_and_how(case, tmp_path):
     ],
 )
 def test_arguments_are_written_out(case, arguments, call):
-    assert reproduction.call(written(case, arguments=arguments)) == call
+    assert written_out(written(case, arguments=arguments)) == call
     ast.parse(call)
 
 
 def test_an_overload_is_named(case):
-    assert reproduction.call(written(case, name="aten::div", overload="Tensor")).startswith(
-        "torch.ops.aten.div.Tensor("
-    )
+    assert written_out(written(case, name="aten::div", overload="Tensor")).startswith("torch.ops.aten.div.Tensor(")
 
 
 @pytest.mark.parametrize(
@@ -119,22 +119,22 @@ def test_an_overload_is_named(case):
 def test_memory_is_laid_out_as_it_was_where_it_matters(case, shape, strides, line):
     inputs = list(case.inputs)
     inputs[1] = dataclasses.replace(inputs[1], shape=shape, strides=strides)
-    text = reproduction.script(written(case, inputs=tuple(inputs)), ("torch 1", "torch 2"), SETTING, ())
+    text = script(written(case, inputs=tuple(inputs)), ("torch 1", "torch 2"), 2, "cpu")
     ast.parse(text)
     assert (line in text.splitlines()) if line else "empty_strided" not in text
 
 
 def test_what_is_changed_in_place_is_hashed_too(case):
     nothing = written(case, result={"a": None, "b": None})
-    assert "outputs = [x[0]]" in reproduction.script(nothing, ("1", "2"), SETTING, (0,))
+    assert "outputs = [x[0]]" in script(nothing, ("1", "2"), 2, "cpu", (0,))
     pair = written(case, result={side: [{"tensor": 0}, {"tensor": 1}] for side in "ab"})
-    assert "outputs = [*result, x[2]]" in reproduction.script(pair, ("1", "2"), SETTING, (2,))
+    assert "outputs = [*result, x[2]]" in script(pair, ("1", "2"), 2, "cpu", (2,))
 
 
 def test_a_gpu_case_runs_on_a_gpu_and_lies_there_as_it_lay(case):
     turned = dataclasses.replace(case.inputs[1], strides=(1, 4))
     content = written(case, inputs=(case.inputs[0], turned, case.inputs[2]))
-    text = reproduction.script(content, ("1", "2"), Setting(2, "cuda"), ())
+    text = script(content, ("1", "2"), 2, "cuda")
     assert 'x = [stored[f"input{i}"].clone().to("cuda") for i in range(3)]' in text
     assert 'torch.empty_strided((4, 6), (1, 4), dtype=x[1].dtype, device="cuda").copy_(x[1])' in text
 
