@@ -1,8 +1,9 @@
 """Swaps: colbert-ai indexes again and again, each time with other values put in the place of its own.
 
 All sets of one arm and one donor are made in one process. BERT never runs: embeddings come from a capture in every
-swap, this arm's own or the donor's. Nor is anything else computed again that no replaced value could have changed
-(`sources`): the control that repeats an arm is the proof that it would come out the same.
+swap, this arm's own or the donor's. Nor is anything else computed again that no replaced value could have changed, or
+k-means on a sample that it had before (`sources`): the control that repeats an arm shows that it would come out the
+same.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,11 +33,12 @@ from reportlib.study import Arm
 
 #: What both plain captures must agree in with the request, so that only the environments differ.
 _SHARED = ("precision", "device", "passages", "threads", "nbits", "doc_maxlen", "kmeans_niters", "index_bsize")
+_KMEANS = "kmeans_centroids"
 #: Wide intermediate values that follow from `centroids`, `codes` and `embs`: nothing takes them from a capture.
 _LEFT_OUT = frozenset({"compress_centroids", "compress_residuals"})
 
 
-def sources(points: Sequence[str], given: Capture, own: Capture) -> dict[str, Capture]:
+def sources(points: Sequence[str], given: Capture, own: Capture, made: Iterable[Capture] = ()) -> dict[str, Capture]:
     """Return for each swap point the capture that its value comes from; a point that is not there is computed.
 
     Parameters
@@ -45,9 +47,19 @@ def sources(points: Sequence[str], given: Capture, own: Capture) -> dict[str, Ca
         The swap points to replace.
     given, own : Capture
         The donor's plain capture, and this arm's own. The points that nothing replaced reaches are replayed from it.
+    made : iterable of Capture
+        Other swaps of the same series. k-means, by far the most expensive step, is not run again on the same sample.
     """
     reached = set(points).union(*(downstream(name) for name in points))
-    return {name: given if name in points else own for name in SWAP_POINTS if name in points or name not in reached}
+    found = {name: given if name in points else own for name in SWAP_POINTS if name in points or name not in reached}
+    if _KMEANS not in found:
+        upstream = {name for name in SWAP_POINTS if _KMEANS in downstream(name)}
+        for capture in made:
+            swapped = capture.arm["swap"]
+            same_sample = upstream.intersection(swapped) == upstream.intersection(points)
+            if same_sample and _KMEANS not in swapped and capture.group(_KMEANS):
+                found[_KMEANS] = capture
+    return found
 
 
 class SwapSeries:
@@ -135,7 +147,7 @@ class SwapSeries:
         with CaptureWriter(folder, pool=(*made, self.given, self.own)) as writer:
             started = time.monotonic()
             with self.setup.colbert(writer):
-                self._index(writer, sources(arm.swap, self.given, self.own))
+                self._index(writer, sources(arm.swap, self.given, self.own, made))
             shutil.rmtree(writer.index_folder)
             (writer.partial / "colbert.log").unlink()
             durations = {"index": round(time.monotonic() - started, 3)}

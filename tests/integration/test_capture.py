@@ -115,13 +115,13 @@ def test_with_its_own_values_an_arm_gives_its_own_index(capture, swaps, environm
 
 
 def test_a_series_that_was_cut_off_keeps_what_is_done(capture, swaps, tmp_path):
-    """And a set that is made alone, in another process, is the one made among others."""
+    """And a set that is made alone, in another process and with its own k-means, is the one made among others."""
     a, b = (capture(name, precision="autocast") for name in ("torch201", "torch210"))
     whole = swaps("torch210", "autocast", a, b)
-    sets = ("embs", "local_sample_embs", "codes+residuals")
+    sets = ("embs", "local_sample_embs+embs", "codes+residuals")
     first = swaps("torch210", "autocast", a, b, output=str(tmp_path / "series"), swaps=" ".join(sets))
-    shutil.rmtree(first["local_sample_embs"].path)
-    (tmp_path / "series" / "local_sample_embs.partial").mkdir()  # what a killed process leaves
+    shutil.rmtree(first["local_sample_embs+embs"].path)
+    (tmp_path / "series" / "local_sample_embs+embs.partial").mkdir()  # what a killed process leaves
     made = {name: (found.path / "manifest.json").stat().st_mtime_ns for name, found in first.items()
             if found.path.exists()}  # fmt: skip
     again = swaps("torch210", "autocast", a, b, output=str(tmp_path / "series"), swaps=" ".join(sets), again="1")
