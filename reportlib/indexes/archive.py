@@ -175,6 +175,9 @@ def _check_entry(entry: zipfile.ZipInfo, name: str, path: Path) -> None:
 
 def _data_offset(handle: BinaryIO, entry: zipfile.ZipInfo, path: Path) -> int:
     """Return where a record's bytes begin: the header before them has a length of its own."""
+    if entry.header_offset < 0:
+        # What stands before a directory that lies about its own place is counted backwards from it.
+        raise _damaged(path, f"its directory puts {entry.filename!r} before the file")
     handle.seek(entry.header_offset)
     header = handle.read(30)
     if len(header) != 30 or not header.startswith(_LOCAL):

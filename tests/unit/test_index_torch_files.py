@@ -435,6 +435,20 @@ def test_a_directory_of_gigabytes_is_not_read(path):
         load(path)
 
 
+def test_every_changed_byte_of_the_end_is_noticed_or_harmless(path):
+    whole = made.save(path, FOUR).read_bytes()
+    for place in range(len(whole) - 300, len(whole)):
+        for bit in (0x01, 0x80):
+            raw = bytearray(whole)
+            raw[place] ^= bit
+            path.write_bytes(raw)
+            try:
+                found = opened(path)
+            except IndexFileError:
+                continue
+            np.testing.assert_array_equal(found, FOUR)
+
+
 def test_something_put_before_or_after_the_archive_is_refused(path):
     whole = made.save(path, FOUR).read_bytes()
     for content in (b"PK\x03\x04" + b"\0" * 40 + whole, whole + b"more"):
