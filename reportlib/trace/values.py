@@ -13,6 +13,7 @@ import torch
 from reportlib.trace.calling import NotReplayedError
 
 _CARRIERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_UNITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
 #: Memory is laid out anew from a multiple of so many elements: alignment can decide which code a kernel runs.
 _ALIGNED = 64
 
@@ -70,6 +71,16 @@ class Layout:
         return prod(self.core) * self.itemsize
 
     @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in C order without gaps."""
+        expected = 1
+        for size, step in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size != 1 and step != expected:
+                return False
+            expected *= size
+        return True
+
+    @property
     def elements(self) -> int:
         """Number of elements."""
         return prod(self.shape)
@@ -114,10 +125,12 @@ def from_bytes(layout: Layout, data: memoryview) -> torch.Tensor:
     lead = layout.offset % _ALIGNED
     reached = [(size - 1) * step for size, step in zip(layout.shape, layout.strides, strict=True)]
     extent = 0 if 0 in layout.shape else 1 + sum(reached)
-    # numpy writes where elements overlap in memory, which torch refuses; all that overlap are equal.
     block = torch.zeros((lead + extent) * layout.itemsize, dtype=torch.uint8)
-    if extent:
-        unit = np.dtype(f"V{layout.itemsize}")
+    if extent and layout.nbytes == extent * layout.itemsize and layout.is_contiguous:
+        block.numpy()[lead * layout.itemsize :] = np.frombuffer(data, np.uint8)
+    elif extent:
+        # numpy writes where elements overlap in memory, which torch refuses; all that overlap are equal.
+        unit = np.dtype(_UNITS[layout.itemsize])
         room = block.numpy().view(unit)[lead:]
         steps = [step * layout.itemsize for step in layout.strides]
         target = np.lib.stride_tricks.as_strided(room, layout.core, steps)
