@@ -33,7 +33,7 @@ def differences(report: Mapping[str, Any]) -> Html:
                 caption=f"{part.title}. Line: how far the two runs are apart after each operation (root mean square), "
                 "where they are; otherwise a blue mark on the line 0. "
                 f"Other marks: operations of {part.b} that differ by themselves, given {part.a}'s inputs. Grey dots on "
-                "the line 0: replayed, with the same bytes. Numbers below: encoder layers (e: embeddings, o: after them).",
+                "the line 0: replayed, with the same bytes. Below: the encoder layers (e: embeddings, o: after them).",
             ),
         ]
     return join(pieces) if pieces else fragment("note", text="No operations were replayed, so none is drawn.")
