@@ -13,6 +13,7 @@ from reportlib.trace.results import Difference, Error, Truth
 from reportlib.trace.values import Layout, carrier
 
 Tensors = Sequence[torch.Tensor]
+_BLOCK = 1 << 16
 
 
 def difference(a: Tensors, b: Tensors) -> Difference:
@@ -72,25 +73,34 @@ def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def _pair(a: torch.Tensor, b: torch.Tensor) -> tuple[int, float, float, int | None]:
     """Return the number of different elements, greatest distance, sum of squares, and greatest distance in ULP."""
-    left, right = (carrier(side.detach().contiguous()) for side in (a, b))
-    dtype = str(a.dtype).removeprefix("torch.")
-    known = dtype in FORMATS
+    left, right = (carrier(side.detach().contiguous()).reshape(-1) for side in (a, b))
+    dtype = a.dtype
+    ulps = 0 if str(dtype).removeprefix("torch.") in FORMATS else None
     if torch.equal(left, right):
-        return 0, 0.0, 0.0, 0 if known else None
-    unequal = left != right
-    left, right = left[unequal], right[unequal]
-    if a.dtype == torch.complex128:
-        values = [side.view(torch.float64) for side in (left, right)]
-    else:
-        values = [_doubles(side.view(a.dtype)) for side in (left, right)]
-    finite = torch.isfinite(values[0]) & torch.isfinite(values[1])
-    distance = (values[0][finite] - values[1][finite]).abs()
-    largest = float(distance.max()) if distance.numel() else 0.0
-    ulps = None
-    if known:
-        bits = [side[finite].numpy().view(FORMATS[dtype].bits) for side in (left, right)]
-        ulps = int(ulp_distance(bits[0], bits[1], dtype).max(initial=0))
-    return int(unequal.sum()), largest, float((distance * distance).sum()), ulps
+        return 0, 0.0, 0.0, ulps
+    count, largest, squares = 0, 0.0, 0.0
+    # Blocks that stay in the cache: whole tensors of temporary values take most of the time to be made.
+    for start in range(0, left.numel(), _BLOCK):
+        x, y = left[start : start + _BLOCK], right[start : start + _BLOCK]
+        unequal = x != y
+        number = int(unequal.sum())
+        if not number:
+            continue
+        count += number
+        x, y = x[unequal], y[unequal]
+        kind = torch.float64 if dtype == torch.complex128 else dtype
+        values = [_doubles(side.view(kind)) for side in (x, y)]
+        finite = torch.isfinite(values[0]) & torch.isfinite(values[1])
+        distance = (values[0][finite] - values[1][finite]).abs()
+        if not distance.numel():
+            continue
+        largest = max(largest, float(distance.max()))
+        squares += float((distance * distance).sum())
+        if ulps is not None:
+            name = str(dtype).removeprefix("torch.")
+            bits = [side[finite].numpy().view(FORMATS[name].bits) for side in (x, y)]
+            ulps = max(ulps, int(ulp_distance(bits[0], bits[1], name).max()))
+    return count, largest, squares, ulps
 
 
 def _doubles(values: torch.Tensor) -> torch.Tensor:
