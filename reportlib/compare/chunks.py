@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from reportlib.compare.floats import Array
 from reportlib.errors import ComparisonError
+from reportlib.floats import Array
 from reportlib.store import CARRIERS, Capture, Tensor
 
 #: Elements read at a time: few enough for a block and its temporaries to stay in the cache.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from reportlib.compare import chunks
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.floats import Array
+from reportlib.floats import Array
 
 #: Counters held at a time when counting values: 64 MiB of int64.
 WINDOW = 1 << 23

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.floats import Array
 from reportlib.compare.results import ChunkDifference
+from reportlib.floats import Array
 
 Positions = npt.NDArray[np.int64]
 

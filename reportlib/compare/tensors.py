@@ -8,7 +8,11 @@ import numpy as np
 
 from reportlib.compare import tolerances
 from reportlib.compare.chunks import BLOCK, Chunked
-from reportlib.compare.floats import (
+from reportlib.compare.results import Groups, Side, TensorComparison
+from reportlib.compare.sets import is_permutation, same_sets
+from reportlib.compare.tally import Positions, Tally
+from reportlib.compare.tolerances import error, within
+from reportlib.floats import (
     Array,
     bits,
     is_float,
@@ -17,10 +21,6 @@ from reportlib.compare.floats import (
     ulp_distance,
     widen,
 )
-from reportlib.compare.results import Groups, Side, TensorComparison
-from reportlib.compare.sets import is_permutation, same_sets
-from reportlib.compare.tally import Positions, Tally
-from reportlib.compare.tolerances import error, within
 
 
 def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare.floats import Array, Floats, is_float, narrow, widen
 from reportlib.errors import ComparisonError
+from reportlib.floats import Array, Floats, is_float, narrow, widen
 from reportlib.store import Tensor
 
 

@@ -22,7 +22,7 @@ from reportlib.workflow.code import code_digest
 from reportlib.workflow.processes import Call, Progress, run
 
 #: What a trace's content depends on. `reportlib.trace` takes its inputs and precisions from `reportlib.capture`.
-TRACE_CODE = ("trace", "capture", "collections/reading.py", "store.py")
+TRACE_CODE = ("trace", "capture", "collections/reading.py", "store.py", "floats.py")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from reportlib.compare import tolerances
-from reportlib.compare.floats import FORMATS, bits, narrow, widen
 from reportlib.compare.tolerances import Tolerance
+from reportlib.floats import FORMATS, bits, narrow, widen
 from reportlib.store import CARRIERS, Tensor, project_home
 
 pytestmark = pytest.mark.integration

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reportlib.compare import tolerances
-from reportlib.compare.floats import FORMATS, bits, nan_and_inf, narrow, ulp_distance, widen
 from reportlib.compare.tolerances import Tolerance
 from reportlib.errors import ComparisonError
+from reportlib.floats import FORMATS, bits, nan_and_inf, narrow, ulp_distance, widen
 from reportlib.store import CARRIERS, Tensor
 
 FLOATS = tuple(FORMATS)

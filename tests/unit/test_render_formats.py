@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportlib.compare.floats import ulp_distance
+from reportlib.floats import ulp_distance
 from reportlib.render import formats
 
 

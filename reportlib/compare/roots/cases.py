@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from reportlib.compare.floats import Array, is_float, widen
 from reportlib.errors import StoreError
+from reportlib.floats import Array, is_float, widen
 
 SCHEMA_VERSION = 1
 CASE_FILE, INPUTS_FILE, OUTPUTS_FILE = "case.json", "inputs.safetensors", "outputs.safetensors"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from reportlib.compare.roots.matching import Matching, Seen, all_seen, match, moved, seen
+from reportlib.compare.roots.matching import Seen, all_seen, match, moved, seen
 from reportlib.compare.roots.results import Comparison, PassComparison, RootOperation, Unmatched
-from reportlib.compare.roots.taint import Reach, is_new, reach
+from reportlib.compare.roots.taint import Reach, in_reach, is_new, reach
 from reportlib.errors import ComparisonError
 from reportlib.store import canonical_json
 from reportlib.trace.format import Operation, RecordedPass, TensorRecord, Trace
@@ -72,12 +72,12 @@ def compare_passes(
     """
     matching = match(a, b)
     known_a, known_b = all_seen(a), all_seen(b)
-    roots = [
-        _root(a[i], b[j], reach(b, j, known_a, entry_b.output, changed))
-        for i, j in matching.pairs
-        if (changed := _changed(a[i], b[j])) is not None
-    ]
-    unmatched = _unmatched(a, b, matching, (known_a, known_b), (entry_a.output, entry_b.output))
+    changed = {(i, j): found for i, j in matching.pairs if (found := _changed(a[i], b[j])) is not None}
+    roots = [_root(a[i], b[j], reach(b, j, known_a, entry_b.output, found)) for (i, j), found in changed.items()]
+    beyond_a = in_reach(a, {i: found & set(range(len(a[i].outputs))) for (i, _), found in changed.items()}, known_b)
+    beyond_b = in_reach(b, {j: found for (_, j), found in changed.items()}, known_a)
+    apart = [i for i in matching.left_a if i not in beyond_a], [j for j in matching.left_b if j not in beyond_b]
+    unmatched = _unmatched(a, b, apart, (known_a, known_b), (entry_a.output, entry_b.output))
     same_output = seen(entry_a.output) == seen(entry_b.output)
     out_a = len(matching.left_a) - sum(entry.side == "A" for entry in unmatched)
     out_b = len(matching.left_b) - sum(entry.side == "B" for entry in unmatched)
@@ -144,14 +144,15 @@ def _root(a: Operation, b: Operation, reached: Reach) -> RootOperation:
 def _unmatched(
     a: Sequence[Operation],
     b: Sequence[Operation],
-    matching: Matching,
+    apart: tuple[Sequence[int], Sequence[int]],
     known: tuple[AbstractSet[Seen], AbstractSet[Seen]],
     outputs: tuple[TensorRecord, TensorRecord],
 ) -> tuple[Unmatched, ...]:
     """Return the operations that one side lacks although it has everything that they read."""
     known_a, known_b = known
-    only_a = [a[i] for i in matching.left_a if not any(is_new(tensor, known_b) for tensor in a[i].inputs)]
-    only_b = [b[j] for j in matching.left_b if not any(is_new(tensor, known_a) for tensor in b[j].inputs)]
+    left_a, left_b = apart
+    only_a = [a[i] for i in left_a if not any(is_new(tensor, known_b) for tensor in a[i].inputs)]
+    only_b = [b[j] for j in left_b if not any(is_new(tensor, known_a) for tensor in b[j].inputs)]
     twins = dict(_twins(only_a, only_b))
     back = {j: i for i, j in twins.items()}
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -58,3 +58,31 @@ def reach(
             count += 1
             carriers |= {tensor.storage for tensor in operation.outputs if is_new(tensor, known)}
     return Reach(count, output.storage in carriers and is_new(output, known))
+
+
+def in_reach(
+    operations: Sequence[Operation], starts: Mapping[int, AbstractSet[int]], known: AbstractSet[Seen]
+) -> frozenset[int]:
+    """Return the positions of operations that read memory which a difference is in, whatever they find there.
+
+    A small view of such memory can hold by chance what the other side has somewhere too; that does not make it the
+    same place.
+
+    Parameters
+    ----------
+    operations : sequence of Operation
+        One side's stream.
+    starts : mapping of int to set of int
+        Position of each operation where a difference enters, and the indices of its outputs that differ.
+    known : set
+        Every tensor of the other side.
+    """
+    carriers: set[int] = set()
+    found = set()
+    for operation in operations:
+        reads = any(tensor.storage in carriers for tensor in operation.inputs)
+        if reads:
+            found.add(operation.position)
+            carriers |= {tensor.storage for tensor in operation.outputs if is_new(tensor, known)}
+        carriers |= {operation.outputs[index].storage for index in starts.get(operation.position, ())}
+    return frozenset(found)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare.floats import narrow
+from reportlib.floats import narrow
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from reportlib.compare.floats import is_float
 from reportlib.compare.roots.cases import Case, Tensor
 from reportlib.compare.roots.mechanisms.arithmetic import Array, fma, to_format
 from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, only_output
+from reportlib.floats import is_float
 
 _OPERATORS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "add": ("sum", np.add),
