@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planted import LAYERS, Network, at, entry
+from planted import LAYERS, Machine, Network, at, entry
 
 from reportlib.compare.roots import PassComparison, compare_passes
+from reportlib.trace.format import Operation, TensorRecord
 
 LAST = "encoder.layer.2"
 
@@ -226,3 +227,25 @@ def test_strides_are_reported_and_do_not_prevent_a_match():
     found = compare(a, b)
     assert names(found) == [(LAST, "aten::scale_")]
     assert not found.roots[0].same_strides
+
+
+def test_small_pieces_of_differing_memory_are_out_of_reach_though_their_values_are_known():
+    """colbert-ai cuts the sorted ids into short pieces: one may hold by chance what another piece held in A."""
+
+    def stream(order: list[int]) -> tuple[list[Operation], TensorRecord]:
+        machine = Machine()
+        codes = machine.value(np.array([1, 0, 1, 0, 2, 2]))
+        ranked = machine.run("argsort", lambda _: np.array(order), codes)
+        pieces = [machine.run("slice", lambda x, s=start: x[s : s + 2], ranked, start=start) for start in (0, 2, 4)]
+        found = [machine.run("unique", np.unique, piece) for piece in pieces]
+        return machine.operations, found[-1].record()
+
+    (a, output_a), (b, output_b) = stream([1, 3, 0, 2, 4, 5]), stream([3, 1, 0, 2, 4, 5])
+    found = compare_passes(a, b, entry(a, output_a), entry(b, output_b))
+    assert [root.full_name for root in found.roots] == ["aten::argsort"]
+    assert found.unmatched == ()
+    # The first piece is new in B; with a piece that A has twice, "known" must not read as "B lacks it".
+    (c, output_c) = stream([0, 2, 0, 2, 4, 5])
+    found = compare_passes(a, c, entry(a, output_a), entry(c, output_c))
+    assert found.unmatched == ()
+    assert found.out_of_reach_b == found.operations_b - found.matched
