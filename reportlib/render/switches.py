@@ -77,12 +77,22 @@ def _reach(found: Mapping[str, Any]) -> str:
 
 
 def _cost(found: Mapping[str, Any]) -> str:
+    without, with_them = found.get("rounds_without") or [], found.get("rounds_with") or []
+    if not found.get("ratio") and without and with_them:
+        return (
+            f"In {len(with_them)} processes each, in turns, the batch took {_range(with_them)} s with them and "
+            f"{_range(without)} s without, so no cost can be told from the noise."
+        )
     if not found.get("ratio"):
         return "What they cost was not measured."
     return (
         f"The batch then takes {times(found['ratio'])} times as long: {formats.amount(found['seconds_with'])} s "
         f"instead of {formats.amount(found['seconds_without'])} s."
     )
+
+
+def _range(seconds: list[float]) -> str:
+    return f"{formats.amount(min(seconds))} to {formats.amount(max(seconds))}"
 
 
 def _pasteable(lines: list[str]) -> list[str]:

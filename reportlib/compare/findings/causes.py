@@ -161,7 +161,9 @@ def _undo(part: Facts, data: Mapping[str, Any], pointer: str) -> Iterator[Findin
             yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
         return
     lines = [f"`{line.removeprefix('export ')}`" for each in undo["lines"] for line in each.splitlines()]
-    cost = f", taking {times(undo['ratio'])} times as long" if undo.get("ratio") else ""
+    told = undo.get("rounds_with") and undo.get("rounds_without")
+    cost = ", at no cost that could be told from noise" if told else ""
+    cost = f", taking {times(undo['ratio'])} times as long" if undo.get("ratio") else cost
     whole = "" if undo["passes"] is None or undo["passes_equal"] == undo["passes"] else _but(undo)
     sentence = f"{part.title}, with {listing(lines)} {part.b} gives {part.a}'s bytes in BERT again{cost}{whole}."
     yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
