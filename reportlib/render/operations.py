@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.compare.findings.words import names, words
+from reportlib.compare.findings.words import in_words, names, words
 from reportlib.compare.phrases import factor, times
 from reportlib.render import formats
 from reportlib.render.controls import inconclusive
@@ -133,7 +133,7 @@ def _card(report: Mapping[str, Any], part: Part, data: Mapping[str, Any], number
         ("How often", _often(data, cause)),
         ("How far", _far(cause)),
         ("Against float64", _truth(part, cause)),
-        ("Mechanism", _mechanism(part, cause)),
+        ("Mechanism", _mechanism(part, data, cause)),
     ]  # fmt: skip
     if cause.get("upstream"):
         facts.append(("Upstream", _upstream(cause["upstream"])))
@@ -192,9 +192,9 @@ def _truth(part: Part, cause: Mapping[str, Any]) -> str:
     return f"{errors[0]}, {errors[1]}. Closer: {_closer(part, cause)}."
 
 
-def _mechanism(part: Part, cause: Mapping[str, Any]) -> Html:
+def _mechanism(part: Part, data: Mapping[str, Any], cause: Mapping[str, Any]) -> Html:
     found = cause.get("mechanism") or {}
-    told = found.get("sentence") or "Nothing that was tried explains it."
+    told = in_words(found.get("sentence") or "Nothing that was tried explains it.", data, part.a, part.b)
     said: list[Html | Markup] = [label(_label(cause)), prose(told)]
     for side, name in (("a", part.a), ("b", part.b)):
         # The sentence may say it already.

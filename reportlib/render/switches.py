@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reportlib.compare.findings.words import in_words
 from reportlib.compare.phrases import times
 from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
@@ -58,8 +59,8 @@ def undo(part: Part, data: Mapping[str, Any]) -> Html:
     title = heading("What would undo it", f"undo-{part.slug}", 4)
     found = data.get("undo")
     if found is None:
-        why = data.get("why_no_undo")
-        text = f"What would undo it is not known: {str(why).rstrip('.')}." if why else "No switches were tried."
+        why = in_words(str(data.get("why_no_undo") or ""), data, part.a, part.b).rstrip(".")
+        text = f"What would undo it is not known: {why}." if why else "No switches were tried."
         return join([title, fragment("note", text=text)])
     return join([
         title,

@@ -10,7 +10,7 @@ import render_operations
 from render_reports import everything_differs, explained, inconclusive
 
 from reportlib.compare.findings import findings
-from reportlib.compare.findings.words import names, words
+from reportlib.compare.findings.words import in_words, names, words
 from reportlib.compare.phrases import factor, times
 
 Report = dict[str, Any]
@@ -211,4 +211,19 @@ def test_operations_in_which_neither_is_closer_stand_together(report: Report) ->
     found["causes"][2]["truth"] = {"ratio_rms": 4.0, "closer": "a"}
     assert "Closer to float64: PyTorch 2.0.1 in sorting (4.0 times), neither in GELU and softmax." in said(
         report, "float32/cause"
+    )
+
+
+def test_ids_and_switch_names_become_words_and_nothing_else_does():
+    operations = {
+        "causes": [{"id": "div-Tensor-bfloat16", "name": "aten::div", "dtypes": ["bfloat16"]},
+                   {"id": "gelu-bfloat16", "name": "aten::gelu", "dtypes": ["bfloat16"]}],
+        "switches": [{"name": "aten-avx2", "line": "export ATEN_CPU_CAPABILITY=avx2", "description": ""},
+                     {"name": "none", "line": None, "description": ""}],
+    }  # fmt: skip
+    text = "none gives it; aten-avx2 makes B return A's bytes on 1, not on div-Tensor-bfloat16, gelu-bfloat16, ABBA"
+    said = in_words(text, operations, "PyTorch 1", "PyTorch 2")
+    assert said == (
+        "none gives it; `ATEN_CPU_CAPABILITY=avx2` makes PyTorch 2 return PyTorch 1's bytes on 1, "
+        "not on division, GELU, ABBA"
     )

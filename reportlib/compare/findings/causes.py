@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reportlib.compare.findings.facts import Facts, Finding
-from reportlib.compare.findings.words import names
+from reportlib.compare.findings.words import in_words, names
 from reportlib.compare.phrases import code, count, factor, listing, times
 
 #: How many causes a sentence names before it counts the rest.
@@ -156,7 +156,7 @@ def _undo(part: Facts, data: Mapping[str, Any], pointer: str) -> Iterator[Findin
     undo = data.get("undo")
     if undo is None:
         if data.get("why_no_undo"):
-            why = str(data["why_no_undo"]).rstrip(".")
+            why = in_words(str(data["why_no_undo"]), data, part.a, part.b).rstrip(".")
             sentence = f"{part.title}, what would undo it is not known: {why}."
             yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
         return
