@@ -15,12 +15,13 @@ def swaps(part: Facts) -> Iterator[Finding]:
     """Say which sets of values bring the whole index back, which are necessary, and what the posts' swaps give."""
     if not part.data["swaps"] or not any(r["verdict"] != "identical" for r in part.final):
         return
-    for place, summary in enumerate(part.data.get("swap_summary") or []):
+    summaries = part.data.get("swap_summary") or []
+    for place, summary in enumerate(summaries):
         arms = [(n, arm) for n, arm in enumerate(part.data["swaps"]) if arm["direction"] == summary["direction"]]
-        for points in summary["sufficient"]:
-            number, arm = next((n, arm) for n, arm in arms if set(arm["points"]) == set(points))
-            yield _sufficient(part, number, arm)
-        yield _sets(part, place, summary)
+        if summary["direction"] == _FORWARD or len(summaries) == 1:
+            for points in summary["sufficient"][:1]:  # `_sets` names the others
+                yield _sufficient(part, *next((n, arm) for n, arm in arms if set(arm["points"]) == set(points)))
+        yield _sets(part, place, summary, summaries[0] if place else None)
         for number, arm in arms:
             if arm["posts"] and not arm["all_final_identical"]:
                 yield _insufficient(part, number, arm)
@@ -62,18 +63,23 @@ def _finding(part: Facts, number: int, arm: Mapping[str, Any], sentence: str) ->
     return Finding(name, "why", sentence, evidence, tuple(arm["posts"]))
 
 
-def _sets(part: Facts, place: int, summary: Mapping[str, Any]) -> Finding:
-    """Say, for one direction, how many sets were tried, the smallest that are enough, and what no set can lack."""
+def _sets(part: Facts, place: int, summary: Mapping[str, Any], before: Mapping[str, Any] | None) -> Finding:
+    """Say, for one direction, how many sets were tried, the smallest that are enough, and what no set can lack.
+
+    Where the direction told before gave the same, only that is said.
+    """
     way = f"{part.name(summary['from'])}'s values into {part.name(summary['into'])}"
     enough = [code(points) for points in summary["sufficient"]]
     tried = count(summary["tested"], "set")
-    if not enough:
+    if before is not None and all(before[key] == summary[key] for key in ("tested", "sufficient", "necessary")):
+        said = f"the same as the other way round, over {tried}"
+    elif not enough:
         said = f"of {tried} tried, none makes the whole index identical"
     else:
         smallest = "the smallest that is enough is" if len(enough) == 1 else "the smallest that are enough are"
         said = f"of {tried} tried, {smallest} {_either(enough)}"
     needed = summary["necessary"]
-    if needed:
+    if needed and not said.startswith("the same"):
         verb, them = ("is", "it") if len(needed) == 1 else ("are", "each of them")
         said += f"; {code(needed)} {verb} necessary: every set that is enough holds {them}, or what is computed from it"
     back = "" if summary["direction"] == _FORWARD else "back-"
