@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET  # reads only what matplotlib has just written
 
@@ -134,6 +135,7 @@ def _svg(name: str, layout: Layout, paint: Callable[[Layout], Figure], title: st
     prefix = f"{name}-{layout.name}"
     _strip_namespaces(root)
     _tidy(root, prefix)
+    _shrink(root)
     _label(root, prefix, title, description)
     root.set("class", layout.name)
     if layout.narrow:
@@ -170,6 +172,62 @@ def _tidy(root: ET.Element, prefix: str) -> None:
                 element.set(key, f"#{prefix}-{value[1:]}")
             elif "url(#" in value:
                 element.set(key, value.replace("url(#", f"url(#{prefix}-"))
+
+
+def _shrink(root: ET.Element) -> None:
+    """Say in a few bytes what matplotlib says in many: a page can have thousands of marks.
+
+    Groups that group nothing go, neighbours of one style share it through a group, and coordinates keep two decimals
+    of a unit of which a figure is several hundred wide.
+    """
+    for element in root.iter():
+        if element.tag not in _WITH_TEXT:
+            element.text = None
+        element.tail = None
+        for key in _COORDINATES & element.attrib.keys():
+            element.set(key, " ".join(_DECIMALS.sub(r"\1", element.attrib[key]).split()))
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+    _ungroup(root)
+    for name in ("clip-path", "style"):
+        for parent in list(root.iter()):
+            _share(parent, name)
+
+
+_WITH_TEXT = {"text", "tspan", "title", "desc"}
+_COORDINATES = {"d", "x", "y", "x1", "x2", "y1", "y2", "transform", "points", "width", "height", "viewBox"}
+_DECIMALS = re.compile(r"(\d+\.\d\d)\d+")
+#: What an element does not take over from the group that it is in.
+_NOT_INHERITED = re.compile(r"(?<![\w-])(opacity|clip-path|mask|filter|display|stop-\w+):")
+
+
+def _ungroup(parent: ET.Element) -> None:
+    children: list[ET.Element] = []
+    for child in parent:
+        _ungroup(child)
+        if child.tag == "g" and not child.attrib:
+            children += list(child)
+        elif child.tag != "g" or len(child):
+            children.append(child)
+    parent[:] = children
+
+
+def _share(parent: ET.Element, name: str) -> None:
+    """Put neighbours with one value of an attribute into a group that has it."""
+    children: list[ET.Element] = []
+    for value, run in groupby(list(parent), key=lambda child: child.get(name)):
+        alike = list(run)
+        # A clip is in the coordinates of what it is on.
+        moved = name == "clip-path" and any("transform" in child.attrib for child in alike)
+        if value is None or len(alike) == 1 or moved or (name == "style" and _NOT_INHERITED.search(value)):
+            children += alike
+            continue
+        group = ET.Element("g", {name: value})
+        for child in alike:
+            del child.attrib[name]
+        group[:] = alike
+        children.append(group)
+    parent[:] = children
 
 
 def _label(root: ET.Element, prefix: str, title: str, description: str) -> None:
