@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from reportlib.compare.roots.mechanisms import How, Mechanism, Tried, label, on_every_case
+from reportlib.compare.roots.mechanisms.mechanism import FEW
 
 ONE, OTHER = How("one", "a sum in float64"), How("other", "a sum in bfloat16")
-TRIED = (Tried("one", "a sum in float64", 90, 100, 100), Tried("other", "a sum in bfloat16", 100, 7, 100))
+TRIED = (Tried("one", "a sum in float64", 900, 1000, 1000), Tried("other", "a sum in bfloat16", 1000, 70, 1000))
 NAMED = {"url": "https://example.org/1", "title": "Sum in float64", "text": "It does.", "status": "named"}
 
 
@@ -50,6 +51,15 @@ def test_the_label(
     assert label(mechanism(a, b), switches, upstream).label == expected
 
 
+@pytest.mark.parametrize(("elements", "expected"), [(5, "candidate"), (FEW - 1, "candidate"), (FEW, "proven")])
+def test_a_handful_of_elements_is_no_proof(elements: int, expected: str) -> None:
+    tried = (Tried("one", "a sum in float64", elements, elements - 1, elements),)
+    for sides, switches in (((ONE, OTHER), []), ((None, None), [switch("avx2", "b", "a")])):
+        found = label(Mechanism(*sides, tried=tried, cut_short=False), switches, None)
+        assert found.label == expected
+        assert (f"rests on {elements} elements" in found.sentence) == (expected == "candidate")
+
+
 def test_the_first_switch_that_crosses_is_named() -> None:
     switches = [switch("threads", "b", "b"), switch("avx2", "b", "a"), switch("no-onednn", "b", "a")]
     assert label(mechanism(), switches, None).switch == "avx2"
@@ -67,7 +77,7 @@ def test_both_sides_in_words() -> None:
 def test_one_side_says_how_close_the_other_came() -> None:
     sentence = label(mechanism(None, ONE, cut_short=True), [switch("avx2", "b", "a")], None).sentence
     assert sentence.startswith("B's bytes are those of a sum in float64: reproduced bit for bit, on every element.")
-    assert "Nothing tried reproduces A; the closest, “other”, does so for 100 of 100 elements." in sentence
+    assert "Nothing tried reproduces A; the closest, “other”, does so for 1,000 of 1,000 elements." in sentence
     assert sentence.endswith("With avx2, B returns A's bytes. The search was stopped for time.")
 
 
@@ -110,7 +120,7 @@ def test_what_goes_into_the_file() -> None:
     assert content["tried"][1] == {
         "name": "other",
         "description": "a sum in bfloat16",
-        "equal_a": 100,
-        "equal_b": 7,
-        "elements": 100,
+        "equal_a": 1000,
+        "equal_b": 70,
+        "elements": 1000,
     }

@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
+#: Two orders of adding give most sums the same last bit, so a few elements fit more than one explanation: of fewer than
+#: this, nothing is called proven.
+FEW = 128
+
+
 @dataclass(frozen=True)
 class How:
     """An explanation that reproduces one side bit for bit.
@@ -124,7 +129,8 @@ def label(mechanism: Mechanism, switches: Sequence[Mapping[str, Any]], upstream:
 
     *Proven*: one explanation reproduces A's bytes and another B's, on every element; or a single switch gives, in one
     environment, exactly the other's bytes (then what is proven is what the switch controls). *Candidate*: one side is
-    reproduced, or an upstream change is known that fits. *Unknown*: otherwise.
+    reproduced, or an upstream change is known that fits, or what would be a proof rests on fewer than `FEW` elements.
+    *Unknown*: otherwise.
 
     Parameters
     ----------
@@ -138,13 +144,17 @@ def label(mechanism: Mechanism, switches: Sequence[Mapping[str, Any]], upstream:
     turned = next((entry for entry in switches if _crosses(entry)), None)
     switch = str(turned["switch"]) if turned else None
     both = mechanism.a is not None and mechanism.b is not None
-    if both or turned:
+    if (both or turned) and not _too_few(mechanism):
         word = "proven"
-    elif mechanism.a or mechanism.b or upstream:
+    elif both or turned or mechanism.a or mechanism.b or upstream:
         word = "candidate"
     else:
         word = "unknown"
     return replace(mechanism, label=word, switch=switch, sentence=_sentence(mechanism, turned, upstream))
+
+
+def _too_few(mechanism: Mechanism) -> bool:
+    return 0 < max((entry.elements for entry in mechanism.tried), default=0) < FEW
 
 
 def _crosses(entry: Mapping[str, Any]) -> bool:
@@ -174,6 +184,8 @@ def _sentence(mechanism: Mechanism, turned: Mapping[str, Any] | None, upstream: 
     if upstream:
         fits = "It changed upstream in" if upstream["status"] == "named" else "A change upstream that fits is"
         parts.append(f"{fits} “{upstream['title']}”.")
+    if ((mechanism.a and mechanism.b) or turned) and _too_few(mechanism):
+        parts.append(f"That rests on {max(entry.elements for entry in mechanism.tried)} elements, too few for a proof.")
     if mechanism.cut_short:
         parts.append("The search was stopped for time.")
     return " ".join(parts)
