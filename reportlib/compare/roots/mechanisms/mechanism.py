@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-
 #: Two orders of adding give most sums the same last bit, so a few elements fit more than one explanation: of fewer than
 #: this, nothing is called proven.
 FEW = 128
