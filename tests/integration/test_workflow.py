@@ -30,8 +30,13 @@ environments = ["torch201", "torch210"]
 passages = 16
 [colbert]
 ndocs = {unique}
+[controls]
+repeat = false
+observer = false
 [swaps]
 points = []
+[operations]
+precisions = []
 [search]
 k = 0
 """
