@@ -130,6 +130,9 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
             (root / each.done).unlink(missing_ok=True)  # a capture was removed since
     captures = folder / "captures.json"
     write_unless_there(captures, json.dumps(listed, indent=1))
+    # A file, and no parameter of a rule: what two studies share would be made again for each of them.
+    code = folder / "code"
+    write_unless_there(code, digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()))
     explained = folder / "roots.json"
     write_unless_there(explained, json.dumps({name: each.folder for name, each in roots.items()}, indent=1))
     plan = {
@@ -148,7 +151,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "capture_notebook": str(CAPTURE_NOTEBOOK),
         "swaps_notebook": str(SWAPS_NOTEBOOK),
         "compare_notebook": str(COMPARE_NOTEBOOK),
-        "report_digest": digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()),
+        "code": planner.relative(code),
     }
     path = folder / "plan.json"
     write_unless_there(path, json.dumps(plan, indent=1))

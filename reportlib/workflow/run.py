@@ -177,7 +177,7 @@ class _Snakemake:
     def command(self, options: Sequence[str]) -> list[str]:
         return [
             sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", str(self.cores),
-            "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input", "--nocolor",
+            "--rerun-incomplete", "--rerun-triggers", "mtime", "--nocolor",
             "--config", f"plan={self.plan}", *options,
         ]  # fmt: skip
 

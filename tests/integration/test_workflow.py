@@ -81,6 +81,12 @@ def test_the_small_study_and_what_has_to_be_done_again(run, home, study):
     run("reportlib", "run", str(study))
     assert (page.read_bytes(), report.read_bytes()) == before, "the same captures give the same bytes"
 
+    twin = study.parent / "twin" / "study.toml"
+    twin.parent.mkdir()
+    twin.write_text(study.read_text())
+    assert steps(run("reportlib", "run", str(twin), "--json").stdout) == 2, "another study has the same captures"
+    assert steps(run("reportlib", "run", str(study), "--json").stdout) == 0, "and takes none away"
+
 
 def test_a_killed_run_goes_on_where_it_stopped(run, home, study):
     log = study.with_name("log")
