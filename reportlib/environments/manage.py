@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def _build(
         held = inspect(prefix)
         require_fit(spec, prefix, held)
     except BaseException:
-        shutil.rmtree(prefix, ignore_errors=True)
+        _clear(prefix)
         raise
     return _describe(spec, prefix, backend.name, held, skipped)
 
@@ -237,6 +238,14 @@ def remove(name: str, home: Path, *, progress: Progress = silent) -> Environment
             progress(f"removing {record.prefix}")
             shutil.rmtree(record.prefix, ignore_errors=True)
     return record
+
+
+def _clear(prefix: Path, seconds: float = 10) -> None:
+    """Remove a half-made prefix for good: when py-rattler raises, its threads may still be linking another package."""
+    deadline = time.monotonic() + seconds
+    while prefix.exists() and time.monotonic() < deadline:
+        shutil.rmtree(prefix, ignore_errors=True)
+        time.sleep(0.2)
 
 
 def _forget(name: str, home: Path) -> None:

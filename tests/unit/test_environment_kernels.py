@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import reportlib
-from reportlib.environments import installer
+from reportlib.environments import installer, manage
 from reportlib.environments.check import check
 from reportlib.environments.fit import _same_version
 from reportlib.environments.installer import UvFailedError, explain
@@ -272,3 +274,20 @@ def test_uv_is_ended_when_its_progress_is_interrupted(tmp_path: Path, monkeypatc
 def test_uv_is_there() -> None:
     done = subprocess.run([installer.find_uv(), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("uv ")
+
+
+def test_what_a_thread_still_writes_is_removed_too(tmp_path):
+    """py-rattler raises for one package while its threads link another."""
+    prefix = tmp_path / "half-made"
+    prefix.mkdir()
+
+    def link() -> None:
+        time.sleep(0.1)
+        prefix.mkdir(exist_ok=True)
+        (prefix / "late").touch()
+
+    thread = threading.Thread(target=link)
+    thread.start()
+    manage._clear(prefix)
+    thread.join()
+    assert not prefix.exists()
