@@ -32,7 +32,7 @@ def described(array: np.ndarray) -> CaseTensor:
 def write_case(folder: Path, identity: str = CASE) -> Case:
     """Write a case of `addmm` of which B has one element more."""
     rng = np.random.default_rng(5)
-    bias, x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((6,), (4, 6), (6, 6)))
+    bias, x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((6,), (40, 6), (6, 6)))
     a = (x.astype(np.float64) @ w + bias).astype(np.float32)
     b = a.copy()
     b[0, 0] += np.float32(1)
