@@ -20,15 +20,10 @@ from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import Study
 from reportlib.workflow.addresses import CAPTURE_CODE, Inputs, Planner, write_unless_there
 from reportlib.workflow.code import code_digest
+from reportlib.workflow.roots import ROOTS_CODE
+from reportlib.workflow.traces import TRACE_CODE
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
-#: What the operations' explanation depends on, beside what a capture depends on.
-_ROOTS_CODE = (
-    "trace",
-    "compare/roots",
-    "floats.py",
-    *(f"workflow/{name}.py" for name in ("roots", "explaining", "trying", "traces", "processes")),
-)
 #: What a report's bytes depend on.
 _REPORT_CODE = ("compare", "render", "store.py", "artifacts.py", "floats.py", "study.py")
 
@@ -112,7 +107,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
     environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
-    codes = code_digest(CAPTURE_CODE), code_digest(_ROOTS_CODE)
+    codes = code_digest(CAPTURE_CODE), code_digest((*TRACE_CODE, *ROOTS_CODE))
     planner = Planner(study, root, home, folder, inputs, environments, *codes)
     arms = {arm.name: planner.arm(arm) for arm in study.arms() if not arm.swap}
     series = [planner.series(each) for each in study.series()]

@@ -11,13 +11,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.collections.reading import PASSAGES, read_passages
 from reportlib.environments.record import EnvironmentRecord, load_record
 from reportlib.errors import CheckpointError, StoreError
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import VARIABLES
 from reportlib.trace.format import Trace
+from reportlib.workflow.ambient import ambient
 from reportlib.workflow.code import code_digest
 from reportlib.workflow.processes import Call, Progress, run
 
@@ -166,7 +166,7 @@ def trace_addresses(
         **order.content(),
         "inputs": inputs.digest(),
         "code": code_digest(TRACE_CODE),
-        "machine": [cpu_name(), instruction_sets()],
+        "machine": ambient(order.device)["machine"],
     }
     first, second = (_address(record, shared, order, home) for record in records)
     return first, second.with_name(f"{second.name}-again") if first == second else second

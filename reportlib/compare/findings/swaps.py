@@ -69,23 +69,29 @@ def _sets(part: Facts, place: int, summary: Mapping[str, Any], before: Mapping[s
     Where the direction told before gave the same, only that is said.
     """
     way = f"{part.name(summary['from'])}'s values into {part.name(summary['into'])}"
+    if before is not None and all(before[key] == summary[key] for key in ("tested", "sufficient", "necessary")):
+        said = f"the same as the other way round, over {count(summary['tested'], 'set')}"
+    else:
+        said = _found(summary)
+    back = "" if summary["direction"] == _FORWARD else "back-"
+    sentence = f"{part.title}, putting {way}: {said}."
+    evidence = (f"{part.at}/swap_summary/{place}",)
+    return Finding(f"{part.key}/swap-{back}sets", "why", sentence, evidence)
+
+
+def _found(summary: Mapping[str, Any]) -> str:
     enough = [code(points) for points in summary["sufficient"]]
     tried = count(summary["tested"], "set")
-    if before is not None and all(before[key] == summary[key] for key in ("tested", "sufficient", "necessary")):
-        said = f"the same as the other way round, over {tried}"
-    elif not enough:
+    if not enough:
         said = f"of {tried} tried, none makes the whole index identical"
     else:
         smallest = "the smallest that is enough is" if len(enough) == 1 else "the smallest that are enough are"
         said = f"of {tried} tried, {smallest} {_either(enough)}"
     needed = summary["necessary"]
-    if needed and not said.startswith("the same"):
+    if needed:
         verb, them = ("is", "it") if len(needed) == 1 else ("are", "each of them")
         said += f"; {code(needed)} {verb} necessary: every set that is enough holds {them}, or what is computed from it"
-    back = "" if summary["direction"] == _FORWARD else "back-"
-    sentence = f"{part.title}, putting {way}: {said}."
-    evidence = (f"{part.at}/swap_summary/{place}",)
-    return Finding(f"{part.key}/swap-{back}sets", "why", sentence, evidence)
+    return said
 
 
 def _either(sets: list[str]) -> str:

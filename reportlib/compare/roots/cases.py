@@ -18,9 +18,7 @@ import safetensors
 
 from reportlib.errors import StoreError
 from reportlib.floats import Array, is_float, widen
-
-SCHEMA_VERSION = 1
-CASE_FILE, INPUTS_FILE, OUTPUTS_FILE = "case.json", "inputs.safetensors", "outputs.safetensors"
+from reportlib.trace.cases import CASE_FILE, INPUTS_FILE, OUTPUTS_FILE, SCHEMA_VERSION
 
 #: safetensors' dtypes, as torch calls them, and what numpy can hold their bytes in.
 _DTYPES: Mapping[str, tuple[str, type[np.generic]]] = {
