@@ -29,10 +29,10 @@ def described(array: np.ndarray) -> CaseTensor:
     return CaseTensor(str(array.dtype), array.shape, strides, digest(np.ascontiguousarray(array).tobytes()))
 
 
-def write_case(folder: Path, identity: str = CASE) -> Case:
+def write_case(folder: Path, identity: str = CASE, rows: int = 4) -> Case:
     """Write a case of `addmm` of which B has one element more."""
     rng = np.random.default_rng(5)
-    bias, x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((6,), (40, 6), (6, 6)))
+    bias, x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((6,), (rows, 6), (6, 6)))
     a = (x.astype(np.float64) @ w + bias).astype(np.float32)
     b = a.copy()
     b[0, 0] += np.float32(1)
@@ -99,7 +99,7 @@ def make_home(folder: Path, *, same: bool = False) -> Path:
         record = EnvironmentRecord(name, str(program.parents[1]), "uv", "", torch=VERSIONS[name])
         record.write(home)
     write_replay(ready / "replay", differ=not same)
-    case = write_case(ready / "replay" / "cases")
+    case = write_case(ready / "replay" / "cases", rows=40)
     if same:
         shutil.rmtree(ready / "replay" / "cases")
     output = json.loads((ready / "traces" / "ta" / "manifest.json").read_text())["passes"][0]["output_untraced"]
