@@ -168,10 +168,27 @@ class OperationsSpec:
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """How each full index is searched: the ``[search]`` table. ``k = 0`` leaves search out."""
+    """How the indexes are searched: the ``[search]`` table.
+
+    Attributes
+    ----------
+    k : int
+        Passages per query that count; 0 leaves search out.
+    queries : int
+        How many queries; 0 for all that have a relevant passage among those indexed.
+    seeds : int
+        How many indexes A makes besides, each with another seed for k-means: the yardstick that a change of version is
+        held against. 0 for none.
+    """
 
     k: int = 10
     queries: int = 0
+    seeds: int = 3
+
+    @property
+    def depth(self) -> int:
+        """How many passages per query are kept, so that one that left the best `k` can still be found behind them."""
+        return 2 * self.k
 
 
 @dataclass(frozen=True)
@@ -190,6 +207,9 @@ class Arm:
         That environment.
     control : str
         One of `CONTROLS`; empty for an arm that is none.
+    searching : bool
+        Whether it indexes nothing and searches the plain arms' indexes instead: its own, the others', and its own made
+        again with other seeds.
     """
 
     environment: str
@@ -199,6 +219,7 @@ class Arm:
     swap: tuple[str, ...] = ()
     donor: str = ""
     control: str = ""
+    searching: bool = False
 
     @property
     def name(self) -> str:
@@ -206,12 +227,14 @@ class Arm:
         plain = f"{self.environment}-{self.precision}"
         if self.swap:
             return f"{plain}-swap-{'+'.join(self.swap)}-from-{self.donor}"
+        if self.searching:
+            return f"{plain}-search"
         return f"{plain}-{self.control}" if self.control else plain
 
     @property
     def plain(self) -> Arm:
-        """The same arm without a swap, and no control."""
-        return replace(self, swap=(), donor="", control="")
+        """The same arm without a swap, no control, and not searching."""
+        return replace(self, swap=(), donor="", control="", searching=False)
 
     @property
     def given(self) -> Arm:
@@ -266,14 +289,15 @@ class Study:
         return self.path.parent
 
     def arms(self) -> tuple[Arm, ...]:
-        """Return every arm: plain ones, their controls, and the swapped ones that need the plain ones' captures."""
+        """Return every arm: plain ones, their controls, and the swapped and searching ones that need their captures."""
         plain = [
             Arm(environment, precision, self.device, count)
             for precision, count in self.passages.items()
             for environment in self.environments
         ]
         controls = [replace(arm, control=kind) for arm in plain for kind in self.controls.kinds]
-        return (*plain, *controls, *(arm for series in self.series() for arm in series))
+        searching = [replace(arm, searching=True) for arm in plain] if self.search.k else []
+        return (*plain, *controls, *(arm for series in self.series() for arm in series), *searching)
 
     def series(self) -> list[list[Arm]]:
         """Return the swapped arms in series, each of one environment, precision and direction: one process makes it."""
@@ -287,6 +311,12 @@ class Study:
             for into, donor in [(other, first) if direction == DIRECTIONS[0] else (first, other)]
             if self.swaps.points
         ]
+
+    def searched(self, arm: Arm) -> tuple[Arm, ...]:
+        """Return the plain arms whose indexes a searching arm searches: its own first; A's searches all, others A's."""
+        first, *others = self.environments
+        names = (first, *others) if arm.environment == first else (arm.environment, first)
+        return tuple(replace(arm.plain, environment=name) for name in names)
 
     def explained(self) -> list[tuple[Arm, Arm]]:
         """Return the plain arms of A and of each other environment whose operations are to be explained."""
