@@ -17,6 +17,7 @@ from reportlib.errors import NotebookParameterError
 
 CAPTURE_NOTEBOOK = Path("notebooks/capture.ipynb")
 SWAPS_NOTEBOOK = Path("notebooks/swaps.ipynb")
+SEARCH_NOTEBOOK = Path("notebooks/search.ipynb")
 #: What IPython itself puts into a notebook's namespace.
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 _PLAIN = (str, int, float, bool, list, tuple, dict, type(None))

@@ -241,14 +241,20 @@ class Planner:
         key = self.key(arm, self.swap_settings(arm), SWAPS_NOTEBOOK, donors)
         return self.home / "captures" / f"{_series_name(arm)}-{key}"
 
-    def key(self, arm: Arm, settings: Mapping[str, Any], notebook: Path, donors: Sequence[str] = ()) -> str:
-        """Return the part of an address that stands for everything that determines a capture's content."""
+    def key(
+        self, arm: Arm, settings: Mapping[str, Any], notebook: Path, donors: Sequence[str] = (), code: str = ""
+    ) -> str:
+        """Return the part of an address that stands for everything that determines a capture's content.
+
+        `donors` are the names of the captures that it takes values from; `code` is the digest of what it runs beside
+        the code that captures.
+        """
         content = {
             "settings": settings,
             "environment": self.environments[arm.environment],
             "collection": self.inputs.collection.sha256,
             "checkpoint": self.inputs.checkpoint.sha256,
-            "code": self.code + digest_file(self.root / notebook),
+            "code": self.code + code + digest_file(self.root / notebook),
             "donors": list(donors),
             "ambient": ambient(arm.device),
         }

@@ -15,12 +15,13 @@ from reportlib import checkpoints, collections
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
 from reportlib.errors import CollectionError, StudyError
-from reportlib.notebooks import CAPTURE_NOTEBOOK, SWAPS_NOTEBOOK, find_project
+from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, find_project
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import Study
 from reportlib.workflow.addresses import CAPTURE_CODE, Inputs, Planner, write_unless_there
 from reportlib.workflow.code import code_digest
 from reportlib.workflow.roots import ROOTS_CODE
+from reportlib.workflow.searches import SEARCH_CODE, plan_search
 from reportlib.workflow.traces import TRACE_CODE
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
@@ -109,7 +110,9 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
     codes = code_digest(CAPTURE_CODE), code_digest((*TRACE_CODE, *ROOTS_CODE))
     planner = Planner(study, root, home, folder, inputs, environments, *codes)
-    arms = {arm.name: planner.arm(arm) for arm in study.arms() if not arm.swap}
+    arms = {arm.name: planner.arm(arm) for arm in study.arms() if not (arm.swap or arm.searching)}
+    searching = code_digest(SEARCH_CODE)
+    searches = {arm.name: plan_search(planner, arm, searching) for arm in study.arms() if arm.searching}
     series = [planner.series(each) for each in study.series()]
     roots = {f"{b.environment}/{b.precision}": planner.roots(a, b) for a, b in study.explained()}
     reports = study.folder / "notebooks"
@@ -118,7 +121,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     for name, marker in ready.items():
         if find_record(name, home) is None:
             marker.unlink(missing_ok=True)  # the environment was removed since
-    listed = {name: arm.capture for name, arm in arms.items()}
+    listed = {name: arm.capture for name, arm in (arms | searches).items()}
     for each in series:
         listed |= each.captures
         if not all((root / capture / MANIFEST).is_file() for capture in each.captures.values()):
@@ -137,6 +140,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "environments": {name: planner.relative(marker) for name, marker in ready.items()},
         "arms": {name: asdict(arm) for name, arm in arms.items()},
         "swaps": {each.name: asdict(each) for each in series},
+        "searches": {name: asdict(each) for name, each in searches.items()},
         "roots": {name: asdict(each) for name, each in roots.items()},
         "captures": planner.relative(captures),
         "explained": planner.relative(explained),
@@ -145,6 +149,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "page": planner.relative(study.folder / "index.html"),
         "capture_notebook": str(CAPTURE_NOTEBOOK),
         "swaps_notebook": str(SWAPS_NOTEBOOK),
+        "search_notebook": str(SEARCH_NOTEBOOK),
         "compare_notebook": str(COMPARE_NOTEBOOK),
         "code": planner.relative(code),
     }
