@@ -1,17 +1,16 @@
-"""A study: one comparison, as `study.toml` describes it, and the arms that it needs."""
+"""A study: one comparison, as `study.toml` describes it, and the arms that it needs.
+
+Environments import these records too, so only the standard library is needed here; `reportlib.study_file` reads the
+file.
+"""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from reportlib.artifacts import SWAPPABLE
-from reportlib.errors import StudyError
-
-_Record = TypeVar("_Record")
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "autocast")
@@ -330,7 +329,7 @@ class Study:
 
 
 def load(path: Path, *, device: str | None = None) -> Study:
-    """Read a `study.toml`.
+    """Read a `study.toml`, as `reportlib.study_file.read` does.
 
     Parameters
     ----------
@@ -346,142 +345,9 @@ def load(path: Path, *, device: str | None = None) -> Study:
     Raises
     ------
     StudyError
-        When the file is missing, is not TOML, or a key or value in it makes no sense; the message names it.
+        When the file is missing, is not TOML, or a key or value in it makes no sense; the message names its line.
     """
-    path = path / "study.toml" if path.is_dir() else path
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StudyError(f"there is no study at {path}", "give the path of a study.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is not TOML: {error}") from error
-    if device is not None:
-        content["device"] = device
-    return _Reader(path).study(content)
+    # Not at the top: an environment has these records and not what the file is checked against.
+    from reportlib.study_file import read
 
-
-class _Reader:
-    """Turns TOML tables into records, naming the file and key in every complaint."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fail(self, key: str, what: str, mend: str | None = None) -> StudyError:
-        return StudyError(f"{self.path}: {key}: {what}", mend)
-
-    def record(self, kind: type[_Record], table: Any, where: str) -> _Record:
-        """Make a flat dataclass from a table; every field has the type of its default."""
-        if not isinstance(table, Mapping):
-            raise self.fail(where, "must be a table")
-        known = {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]
-        self.known(table, set(known), where)
-        for key, value in table.items():
-            default = known[key]
-            fits = isinstance(value, type(default)) and isinstance(value, bool) is isinstance(default, bool)
-            if not fits and not (isinstance(default, float) and isinstance(value, int)):
-                raise self.fail(f"{where}.{key}", f"must be of type {type(default).__name__}")
-            if isinstance(value, int) and value < 0:
-                raise self.fail(f"{where}.{key}", "must not be negative")
-        return kind(**table)
-
-    def known(self, table: Mapping[str, Any], names: set[str], where: str) -> None:
-        for key in table:
-            if key not in names:
-                raise self.fail(f"{where}.{key}" if where else key, "is not a key", f"use one of {sorted(names)}")
-
-    def names(self, value: Any, key: str, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise self.fail(key, "must be a list of strings")
-        for name in value:
-            if allowed is not None and name not in allowed:
-                raise self.fail(key, f"{name!r} is not known", f"use one of {list(allowed)}")
-        if len(set(value)) != len(value):
-            raise self.fail(key, "names something twice")
-        return tuple(value)
-
-    def study(self, content: dict[str, Any]) -> Study:
-        self.known(
-            content,
-            {"title", "environments", "device", "threads", "collection", "checkpoint", "colbert", "precision",
-             "layers", "controls", "swaps", "operations", "search", "variables"},
-            "",
-        )  # fmt: skip
-        title, device = content.get("title"), content.get("device", "cpu")
-        if not isinstance(title, str) or not title:
-            raise self.fail("title", "must be a sentence that names the study")
-        if device not in DEVICES:
-            raise self.fail("device", f"{device!r} is not known", f"use one of {list(DEVICES)}")
-        environments = self.names(content.get("environments"), "environments")
-        if len(environments) < 2:
-            raise self.fail("environments", "a comparison needs at least two")
-        threads = content.get("threads", 2)
-        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-            raise self.fail("threads", "must be a positive whole number")
-        passages = self.passages(content.get("precision", {"float32": {}, "autocast": {"passages": 64}}))
-        return Study(
-            path=self.path,
-            title=title,
-            environments=environments,
-            device=device,
-            threads=threads,
-            collection=self.record(CollectionSpec, content.get("collection", {}), "collection"),
-            checkpoint=self.record(CheckpointSpec, content.get("checkpoint", {}), "checkpoint"),
-            colbert=self.record(ColbertSettings, content.get("colbert", {}), "colbert"),
-            passages=passages,
-            texts=self.names(content.get("layers", {}).get("texts", ["a", "test input"]), "layers.texts"),
-            controls=self.record(ControlSpec, content.get("controls", {}), "controls"),
-            swaps=self.swaps(content.get("swaps", {}), tuple(passages)),
-            operations=self.operations(content.get("operations", {}), tuple(passages)),
-            search=self.record(SearchSpec, content.get("search", {}), "search"),
-            variables=self.variables(content.get("variables", {})),
-        )
-
-    def operations(self, table: Any, precisions: tuple[str, ...]) -> OperationsSpec:
-        if not isinstance(table, Mapping):
-            raise self.fail("operations", "must be a table")
-        self.known(table, {"precisions", "index"}, "operations")
-        index = table.get("index", True)
-        if not isinstance(index, bool):
-            raise self.fail("operations.index", "must be true or false")
-        chosen = self.names(table.get("precisions", list(precisions)), "operations.precisions", precisions)
-        return OperationsSpec(chosen, index)
-
-    def variables(self, table: Any) -> dict[str, str]:
-        if not isinstance(table, Mapping):
-            raise self.fail("variables", "must be a table")
-        self.known(table, set(VARIABLES), "variables")
-        for name, value in table.items():
-            if not isinstance(value, str):
-                raise self.fail(f"variables.{name}", "must be a string")
-        return dict(table)
-
-    def passages(self, table: Any) -> dict[str, int]:
-        if not isinstance(table, Mapping) or not table:
-            raise self.fail("precision", "must have at least one table", "[precision.float32]")
-        self.known(table, set(PRECISIONS), "precision")
-        counts = {}
-        for precision, settings in table.items():
-            self.known(settings, {"passages"}, f"precision.{precision}")
-            count = settings.get("passages", 0)
-            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-                raise self.fail(f"precision.{precision}.passages", "must be a whole number; 0 means all")
-            counts[precision] = count
-        return counts
-
-    def swaps(self, table: Mapping[str, Any], precisions: tuple[str, ...]) -> SwapSpec:
-        self.known(table, {"points", "precisions", "directions"}, "swaps")
-        chosen = self.names(table.get("precisions", list(precisions)), "swaps.precisions", precisions)
-        directions = self.names(table.get("directions", list(DIRECTIONS)), "swaps.directions", DIRECTIONS)
-        points = table.get("points")
-        if points is None:
-            return SwapSpec(precisions=chosen, directions=directions)
-        if not isinstance(points, list):
-            raise self.fail("swaps.points", "must be a list of lists of swap points")
-        sets = [self.names(p, "swaps.points", SWAPPABLE) for p in points]
-        if not all(sets):
-            raise self.fail("swaps.points", "has an empty list", "name at least one swap point in each")
-        # In pipeline order, so that a set has one name however it is written.
-        ordered = tuple(tuple(sorted(each, key=SWAPPABLE.index)) for each in sets)
-        if len(set(ordered)) != len(ordered):
-            raise self.fail("swaps.points", "names a set twice")
-        return SwapSpec(ordered, chosen, directions)
+    return read(path, device=device)
