@@ -13,13 +13,18 @@ from reportlib.render.operations import root_operations
 from reportlib.render.order import sort_order, sort_probes
 from reportlib.render.origins import environment_differences, provenance, reproduce
 from reportlib.render.publish import publish
+from reportlib.render.rankings import rankings
 from reportlib.render.rivals import rivals
-from reportlib.render.search import rankings
+from reportlib.render.search import search
+from reportlib.render.search_changed import changed_queries
+from reportlib.render.search_lists import search_lists
+from reportlib.render.search_quality import search_quality
 from reportlib.render.swaps import swaps
 
 __all__ = [
     "Html",
     "bert_layers",
+    "changed_queries",
     "controls",
     "costs",
     "differences",
@@ -36,6 +41,9 @@ __all__ = [
     "reproduce",
     "rivals",
     "root_operations",
+    "search",
+    "search_lists",
+    "search_quality",
     "sort_order",
     "sort_probes",
     "swaps",

@@ -50,6 +50,31 @@ def amount(value: float | None, digits: int = 2) -> str:
     return f"−{text[1:]}" if text.startswith("-") else text
 
 
+def decimals(value: float | None, places: int = 3, *, signed: bool = False) -> str:
+    """Return a number with a fixed number of decimals, so that those of a column can be set side by side.
+
+    Parameters
+    ----------
+    value : float or None
+        Any number; ``None`` where there is none.
+    places : int
+        Decimals.
+    signed : bool
+        Whether a positive number gets a plus sign.
+
+    Returns
+    -------
+    str
+        ``0`` only for exactly zero; a number that would round to it is written as `amount` does.
+    """
+    if value is None or not math.isfinite(value) or value == 0:
+        return amount(value)
+    text = f"{abs(value):,.{places}f}"
+    if float(text.replace(",", "")) == 0:
+        text = amount(abs(value), 1)
+    return f"{'−' if value < 0 else '+' if signed else ''}{text}"
+
+
 def of(part: int | None, whole: int | None) -> str:
     """Return ``3 of 3,276,800``, ``none of 96`` or ``all 96``: exact, however large the numbers."""
     if part is None or whole is None:

@@ -1,22 +1,32 @@
-"""Whether it matters: the rankings of the same queries on both sides' indexes."""
+"""Does it matter for search: what was searched with what, the answer in sentences, and the yardstick."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from reportlib.render import formats
-from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
-from reportlib.render.labels import Part, parts
+from reportlib.render.controls import inconclusive
+from reportlib.render.html import Column, Html, Row, fragment, join, table
+from reportlib.render.labels import Part, answer, heading, parts
+from reportlib.render.rankings import ranked
+from reportlib.render.search_words import comparison, in_line, place, quality_sentences, searched, share
 
-#: A longer list of changed queries is folded.
-_OPEN_ROWS = 6
+#: How the yardstick's figures are called, and how each is shown.
+_FIGURES = {
+    "changed_queries": "queries whose list changed",
+    "different_passages": "different passages per query",
+    "overlap": "passages in common",
+    "rbo": "rank-biased overlap",
+}
+#: The parts of the sentence that sets the upgrade beside the seeds, least change first.
+_VERDICTS = {"smaller": "smaller in", "within": "within their range in", "larger": "larger in"}
 
 
-def rankings(report: Mapping[str, Any]) -> Html:
-    """Show how many queries rank as before, how far scores moved, and the queries that changed most.
+def search(report: Mapping[str, Any]) -> Html:
+    """Say what was searched and what came of it: lists, quality, and the upgrade beside another seed.
 
     Parameters
     ----------
@@ -26,53 +36,167 @@ def rankings(report: Mapping[str, Any]) -> Html:
     Returns
     -------
     Html
+        Of a precision that was searched only by its own version, the table of its rankings.
     """
-    shown = [part for part in parts(report) if part.precision["rankings"]]
-    if not shown:
-        return fragment("note", text="This study has no search, so it cannot say whether rankings changed.")
-    columns = (
-        Column("Part"), Column("Queries", numeric=True), Column("Same passages, same order", numeric=True),
-        Column("Same passages", numeric=True), Column("Passages that differ per query", numeric=True),
-        Column("Largest difference of a score", numeric=True),
-    )  # fmt: skip
-    rows = [_row(part) for part in shown]
-    k = formats.listing(sorted({formats.count(part.precision["rankings"]["k"]) for part in shown}), "or")
-    overview = table(f"The best {k} passages of each query on A's index and on B's", columns, rows)
-    return join([overview, *(_changed(part) for part in shown)])
+    known = {part.slug: found for part, found in searched(report)}
+    if not known:
+        return ranked(list(parts(report)))
+    pieces: list[Html] = []
+    for part in parts(report):
+        pieces += [heading(part.title, f"search-{part.slug}"), inconclusive(part)]
+        found = known.get(part.slug)
+        pieces += [ranked([part])] if found is None else _part(part, found)
+    return join(pieces)
 
 
-def _row(part: Part) -> Row:
-    found = part.precision["rankings"]
-    note = ""
-    if found["queries_missing"]:
-        note = f"{formats.plural(found['queries_missing'], 'query', 'queries')} ranked on one side only."
-    return Row(
-        (
-            part.label,
-            formats.count(found["queries"]),
-            formats.of(found["same_order"], found["queries"]),
-            formats.of(found["same_set"], found["queries"]),
-            f"{formats.amount(found['symmetric_difference'])} of {formats.count(2 * found['k'])}",
-            formats.amount(found["max_score_difference"]),
-        ),
-        note,
+def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
+    if not found["queries"]:
+        return [fragment("note", text="No query was searched, so nothing is known of search here.")]
+    return [
+        _failed(part, found),
+        fragment("sentences", sentences=list(_answers(part, found))),
+        _searched(part, found),
+        _controls(part, found),
+    ]
+
+
+def _answers(part: Part, found: Mapping[str, Any]) -> Iterator[str]:
+    upgrade = comparison(found)
+    if upgrade is None:
+        yield "The upgrade was not compared: one side has no rankings."
+        return
+    yield _lists(part, found, upgrade)
+    if upgrade["measures"]:
+        yield from quality_sentences(upgrade["measures"], upgrade["measures"][0].get("queries", found["judged"]))
+    else:
+        yield (
+            "None of these queries has relevance judgements, so this says how much the lists changed, and not whether "
+            "they got better or worse."
+        )
+    yield yardstick_sentence(found["yardstick"])
+
+
+def _lists(part: Part, found: Mapping[str, Any], upgrade: Mapping[str, Any]) -> str:
+    queries, k = upgrade["queries"], formats.count(found["k"])
+    who = f"{formats.plural(queries, 'query', 'queries')}"
+    if upgrade["same_order"] == queries:
+        same = f"{part.b} finds the same {k} passages in the same order as {part.a} for all {who}"
+        if upgrade["scores_identical"] == queries:
+            return f"{same}, with identical scores."
+        return f"{same}; scores differ by {formats.amount(upgrade['max_score_difference'])} at most."
+    return (
+        f"{formats.of(upgrade['same_order'], queries)} queries get the same {k} passages in the same order from "
+        f"{part.a} and from {part.b}, and {formats.of(upgrade['same_set'], queries)} the same {k} in any order. Of "
+        f"{formats.count(2 * found['k'])} possible, {in_line(upgrade['different_passages'], 2)} passages per query "
+        "are on one side only."
+    ).replace("none of", "None of", 1)
+
+
+def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
+    """Say whether the upgrade changes less, as much or more than another seed of k-means does.
+
+    Parameters
+    ----------
+    yardstick : mapping or None
+        The record's ``yardstick``.
+
+    Returns
+    -------
+    str
+        One sentence or two, with the figures of the upgrade and of the seeds.
+    """
+    if yardstick is None or not yardstick["seeds"] or not yardstick["figures"]:
+        return "There is no yardstick: no index was made again with another seed of k-means."
+    figures = yardstick["figures"]
+    verdicts = {f["verdict"] for f in figures}
+    seeds = formats.plural(yardstick["seeds"], "other seed")
+    if verdicts == {"smaller"}:
+        said = f"Smaller than re-seeding: by every figure the upgrade changes less than {seeds} of k-means did"
+    elif verdicts == {"within"}:
+        said = f"Within re-seeding: by every figure the upgrade changes as much as {seeds} of k-means did"
+    elif verdicts == {"larger"}:
+        said = f"Larger than re-seeding: by every figure the upgrade changes more than {seeds} of k-means did"
+    else:
+        groups = [
+            f"{words} {formats.listing([_called(f) for f in figures if f['verdict'] == verdict])}"
+            for verdict, words in _VERDICTS.items()
+            if verdict in verdicts
+        ]
+        return f"Beside {seeds} of k-means, the change of the upgrade is {formats.listing(groups)}."
+    return f"{said}: {formats.listing([_called(f) for f in figures])}."
+
+
+def _called(figure: Mapping[str, Any]) -> str:
+    """Return a figure's name with the upgrade's number and the range of the seeds'."""
+    wanted = _FIGURES.get(figure["name"], str(figure["name"]))
+    own, lowest, highest = (
+        _shown(figure["name"], number) for number in (figure["upgrade"], min(figure["seeds"]), max(figure["seeds"]))
     )
+    return f"{wanted} ({own}, seeds {lowest if lowest == highest else f'{lowest} to {highest}'})"
 
 
-def _changed(part: Part) -> Html:
-    changed = part.precision["rankings"]["changed"]
-    if not changed:
+def _shown(name: str, value: float) -> str:
+    if name == "changed_queries":
+        return share(value)
+    return formats.decimals(value, 2 if name == "different_passages" else 3)
+
+
+def _searched(part: Part, found: Mapping[str, Any]) -> Html:
+    """List which version searched which index."""
+    sides = [side for compared in found["comparisons"] for side in (compared["left"], compared["right"])]
+    pairs = list(dict.fromkeys((side["torch"], side["index"]) for side in sides))
+    own = [place(part, *pair) for pair in pairs if pair[1] in {"a", "b"}]
+    seeds = len(pairs) - len(own)
+    queries = formats.plural(found["queries"], "query", "queries")
+    said = [
+        f"Each of {queries} was searched for its best {formats.count(found['k'])} passages: {formats.listing(own)}."
+    ]
+    if 0 < found["judged"] < found["queries"]:
+        said.append(f"Of these queries {formats.count(found['judged'])} have relevance judgements.")
+    if seeds:
+        again = "an index" if seeds == 1 else f"{formats.count(seeds)} indexes"
+        other = "another seed" if seeds == 1 else "other seeds"
+        said.append(f"{part.a} also searched {again} that it made with {other} of k-means.")
+    said += _encoded(part, found["query_embeddings"])
+    return fragment("paragraph", text=" ".join(said))
+
+
+def _encoded(part: Part, rows: Mapping[str, Any] | None) -> Sequence[str]:
+    if rows is None or not rows["total"]:
+        return []
+    if rows["identical"] == rows["total"]:
+        return [
+            f"Both versions encode every query to the same bytes ({formats.count(rows['total'])} token embeddings)."
+        ]
+    same = formats.of(rows["identical"], rows["total"])
+    most = formats.amount(rows["max_abs"])
+    return [
+        f"{part.a} and {part.b} encode {same} token embeddings of the queries alike; values differ by {most} at most."
+    ]
+
+
+def _controls(part: Part, found: Mapping[str, Any]) -> Html:
+    columns = (Column("Control"), Column("Same passages and scores", numeric=True), Column("Holds"))
+    rows = [
+        Row(
+            (
+                f"{_version(part, c['environment'])}, its own index again in another process",
+                formats.of(c["identical"], c["queries"]),
+                answer(c["identical"] == c["queries"], "holds", "does not hold"),
+            )
+        )
+        for c in found["controls"]
+    ]
+    return table("The same search twice", columns, rows)
+
+
+def _failed(part: Part, found: Mapping[str, Any]) -> Html:
+    failed = [_version(part, c["environment"]) for c in found["controls"] if c["identical"] != c["queries"]]
+    if not failed:
         return Html(Markup(""))
-    columns = (
-        Column("Query"), Column("First rank that differs", numeric=True),
-        Column(f"Only with {part.a}"), Column(f"Only with {part.b}"),
-    )  # fmt: skip
-    rows = [Row((str(c["qid"]), formats.count(c["first_rank"]), _ids(c["only_a"]), _ids(c["only_b"]))) for c in changed]
-    inner = table(f"Queries whose rankings changed most, {part.label}", columns, rows)
-    if len(rows) <= _OPEN_ROWS:
-        return inner
-    return fold(f"The {formats.count(len(rows))} queries that changed most in {part.label}", inner)
+    text = f"{formats.listing(failed)} did not find the same twice in its own index, so what differs may be noise."
+    return fragment("warning", title="Inconclusive.", text=text)
 
 
-def _ids(ids: list[Any]) -> str:
-    return ", ".join(str(i) for i in ids) or "none"
+def _version(part: Part, environment: str) -> str:
+    return {part.pair["a"]: part.a, part.pair["b"]: part.b}.get(environment, environment)

@@ -1,0 +1,158 @@
+"""Whether search got better or worse: measures against judgements, their differences, and what would have been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reportlib.render import formats
+from reportlib.render.figures_search import paint_quality
+from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
+from reportlib.render.labels import Part, heading
+from reportlib.render.search_words import (
+    NOT_SEARCHED,
+    comparison,
+    direction,
+    estimate,
+    in_line,
+    name,
+    place,
+    searched,
+    told,
+)
+from reportlib.render.svg import figure
+
+_SIGNS = {"better": ("identical", "▲"), "worse": ("different", "▼"), "": ("missing", "?")}
+
+
+def search_quality(report: Mapping[str, Any]) -> Html:
+    """Show the quality of every search, and of every comparison the differences with their intervals.
+
+    Parameters
+    ----------
+    report : mapping
+        As `reportlib.compare.compare_study` makes it.
+
+    Returns
+    -------
+    Html
+    """
+    pieces: list[Html] = []
+    for part, found in searched(report):
+        pieces.append(heading(part.title, f"search-quality-{part.slug}", 4))
+        pieces += _part(part, found) if found["judged"] and found["quality"] else [_unjudged(found)]
+    return join(pieces) if pieces else fragment("note", text=NOT_SEARCHED)
+
+
+def _unjudged(found: Mapping[str, Any]) -> Html:
+    who = "No query was searched" if not found["queries"] else "None of the queries has relevance judgements"
+    return fragment("note", text=f"{who}, so whether search got better or worse is not known.")
+
+
+def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
+    made = [c for c in found["comparisons"] if c["queries"] and c["measures"]]
+    upgrade = comparison(found)
+    others = [c for c in made if c["id"] != "upgrade"]
+    shown = [] if upgrade is None or not upgrade["measures"] else [_differences(part, found, upgrade, open_notes=True)]
+    if made:
+        shown.append(_figure(part, made))
+    if others:
+        tables = join([_differences(part, found, c) for c in others])
+        shown.append(fold(f"The other {formats.plural(len(others), 'comparison')}, as tables", tables))
+    return [*shown, fold("The measures of every search, with their intervals", _overview(part, found))]
+
+
+def _differences(
+    part: Part, found: Mapping[str, Any], compared: Mapping[str, Any], *, open_notes: bool = False
+) -> Html:
+    """List a comparison's measures: both sides, their difference, and what it says."""
+    sides = [place(part, compared[side]["torch"], compared[side]["index"]) for side in ("left", "right")]
+    columns = (
+        Column("Measure"), Column("Before", numeric=True), Column("After", numeric=True),
+        Column("Difference, with 95 % interval", numeric=True), Column("Queries better, equal, worse", numeric=True),
+        Column("p", numeric=True), Column("Smallest change seen", numeric=True), Column("Result"),
+    )  # fmt: skip
+    caption = f"{name(part, compared)}: {sides[0]}, then {sides[1]}; {_judged(found)}"
+    rows = [_row(measure, found["judged"], open_notes) for measure in compared["measures"]]
+    return table(caption, columns, rows)
+
+
+def _judged(found: Mapping[str, Any]) -> str:
+    return f"{formats.count(found['judged'])} judged {'query' if found['judged'] == 1 else 'queries'}"
+
+
+def _row(measure: Mapping[str, Any], queries: int, open_notes: bool) -> Row:
+    said = direction(measure)
+    kind, sign = _SIGNS[said]
+    result = fragment("badge", kind=kind, sign=sign, text=said or "not detected")
+    return Row(
+        (
+            str(measure["measure"]),
+            formats.decimals(measure["left"]),
+            formats.decimals(measure["right"]),
+            estimate(measure["difference"], signed=True),
+            Markup(" · ").join(formats.count(measure[key]) for key in ("better", "equal", "worse")),
+            _chance(measure),
+            formats.decimals(measure["detectable"]),
+            result,
+        ),
+        prose(told(measure, queries)) if open_notes else "",
+    )
+
+
+def _chance(measure: Mapping[str, Any]) -> Html:
+    """Draw the probability of such a difference by chance, and below it that of the sign test."""
+    signs = measure["p_sign"]
+    return fragment(
+        "estimate",
+        value=_probability(measure["p_permutation"]),
+        beside="" if signs is None else f"sign test {_probability(signs)}",
+    )
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return formats.ABSENT
+    return "<0.001" if value < 0.001 else formats.decimals(value, 3 if value < 0.1 else 2)
+
+
+def _overview(part: Part, found: Mapping[str, Any]) -> Html:
+    """List the measures of every combination of torch and index."""
+    names = list(dict.fromkeys(measure for each in found["quality"] for measure in each["measures"]))
+    columns = (Column("Searched"), *(Column(measure, numeric=True) for measure in names))
+    rows = [
+        Row(
+            (
+                place(part, each["torch"], each["index"]),
+                *(estimate(each["measures"][m]) if m in each["measures"] else formats.ABSENT for m in names),
+            )
+        )
+        for each in found["quality"]
+    ]
+    return table(f"Means over {_judged(found)}, with 95 % intervals", columns, rows)
+
+
+def _figure(part: Part, made: Sequence[Mapping[str, Any]]) -> Html:
+    seeds = [c for c in made if c["kind"] == "seed"]
+    said = [
+        f"{name(part, compared)}: "
+        + formats.listing([f"{m['measure']} {in_line(m['difference'], signed=True)}" for m in compared["measures"]])
+        + "."
+        for compared in made
+    ]
+    band = (
+        " The grey rows are the same index made with another seed of k-means; the grey band reaches as far as they do, "
+        "either way."
+        if seeds
+        else ""
+    )
+    return figure(
+        f"search-quality-{part.slug}",
+        lambda layout: paint_quality(layout, made),
+        title="Differences of the quality measures, with 95 % intervals",
+        description=" ".join(said),
+        caption="Each mark is a mean difference over the judged queries, each line its 95 % interval: right of the "
+        f"dotted line is better, left is worse. A is {part.a}, B is {part.b}.{band}",
+    )
