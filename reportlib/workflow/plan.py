@@ -121,11 +121,12 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     for name, marker in ready.items():
         if find_record(name, home) is None:
             marker.unlink(missing_ok=True)  # the environment was removed since
-    listed = {name: arm.capture for name, arm in (arms | searches).items()}
+    listed = {name: arm.capture for name, arm in arms.items()}
     for each in series:
         listed |= each.captures
         if not all((root / capture / MANIFEST).is_file() for capture in each.captures.values()):
             (root / each.done).unlink(missing_ok=True)  # a capture was removed since
+    listed |= {name: search.capture for name, search in searches.items()}
     captures = folder / "captures.json"
     write_unless_there(captures, json.dumps(listed, indent=1))
     # A file, and no parameter of a rule: what two studies share would be made again for each of them.

@@ -15,6 +15,7 @@ from reportlib.collections import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
 from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
 from reportlib.workflow import ambient, plan
+from reportlib.workflow.code import code_digest
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -58,7 +59,8 @@ def make(root: Path, study: Study) -> Path:
 def captures(found: dict) -> dict[str, str]:
     """Capture folder of every arm, swapped ones included."""
     plain = {name: arm["capture"] for name, arm in found["arms"].items()}
-    return plain | {name: folder for series in found["swaps"].values() for name, folder in series["captures"].items()}
+    swapped = {name: folder for series in found["swaps"].values() for name, folder in series["captures"].items()}
+    return plain | swapped | {name: search["capture"] for name, search in found["searches"].items()}
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +107,8 @@ def test_a_changed_environment_file_moves_its_arms_and_the_swaps_that_use_them(p
         "torch201-float32-observer",
         "torch210-float32-swap-embs-from-torch201",  # both take values from torch201's capture
         "torch201-float32-swap-embs-from-torch210",
+        "torch201-float32-search",  # and both search its index
+        "torch210-float32-search",
     }
 
 
@@ -165,6 +169,39 @@ def test_search_settings_leave_the_controls_where_they_are(project):
     controls = {name for name in before if name.endswith(("repeat", "observer"))}
     assert controls <= {name for name in before if before[name] == after[name]}
     assert before["torch201-float32"] != after["torch201-float32"]
+
+
+def test_a_search_needs_every_index_that_it_searches(project):
+    found = planned(project)
+    assert list(found["searches"]) == ["torch201-float32-search", "torch210-float32-search"]
+    searches = list(found["searches"].values())
+    assert [search["needs"] for search in searches] == [
+        ["torch201-float32", "torch210-float32"],
+        ["torch210-float32", "torch201-float32"],
+    ]
+    first, other = (yaml.safe_load((project / search["parameters"]).read_text()) for search in searches)
+    assert first["indexes"] == {name.split("-")[0]: found["arms"][name]["capture"] for name in searches[0]["needs"]}
+    assert (first["k"], first["depth"]) == (10, 20)
+    assert (first["seeds"], other["seeds"]) == (3, 0), "the yardstick is A's"
+
+
+def test_more_seeds_search_again_and_capture_nothing_again(project):
+    before = captures(planned(project))
+    after = captures(planned(project, search=SearchSpec(seeds=5)))
+    assert {name for name in before if before[name] != after[name]} == {"torch201-float32-search"}
+
+
+def test_code_that_searches_is_part_of_a_searching_arms_address_only(project, monkeypatch):
+    before = captures(planned(project))
+    monkeypatch.setattr(plan, "code_digest", lambda names: "other" if "searching" in names else real(names))
+    real = code_digest
+    after = captures(planned(project))
+    moved = {name for name in before if before[name] != after[name]}
+    assert moved == {"torch201-float32-search", "torch210-float32-search"}
+
+
+def test_without_search_there_are_no_searching_arms(project):
+    assert planned(project, search=SearchSpec(k=0))["searches"] == {}
 
 
 @pytest.mark.parametrize(
