@@ -155,11 +155,9 @@ def area(items: Items) -> Record:
     pairs = below.size * above.size
     needed = stats.norm.ppf(1 - (1 - CONFIDENCE) / 2) + stats.norm.ppf(POWER)
     smallest = 0.5 + needed / np.sqrt(12 * pairs / items.margin.size)
-    # Where all margins are one number there is no rank to test: nothing was told apart.
-    p = tested.pvalue if np.isfinite(tested.pvalue) else 1.0
     return {
         "auc": rounded(1 - tested.statistic / pairs),
-        "p": rounded(p),
+        "p": rounded(tested.pvalue),
         "detectable": rounded(smallest) if smallest <= 1 else None,
     }
 
