@@ -1,6 +1,8 @@
 """A gate for continuous integration: requirements on a comparison, judged, and written for other programs."""
 
-from reportlib.gate.grammar import Requirement, parse
-from reportlib.gate.judge import FAILS, HOLDS, INCONCLUSIVE, Judgement, exit_code, judge
+from reportlib.gate.grammar import parse
+from reportlib.gate.judge import exit_code, judge
+from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE, Judgement
+from reportlib.gate.vocabulary import Requirement
 
 __all__ = ["FAILS", "HOLDS", "INCONCLUSIVE", "Judgement", "Requirement", "exit_code", "judge", "parse"]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 import reportlib
-from reportlib.gate.judge import FAILS, HOLDS, Judgement
+from reportlib.gate.outcomes import FAILS, HOLDS, Judgement
 
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

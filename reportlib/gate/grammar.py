@@ -1,20 +1,26 @@
-"""The small language of requirements: ``ivf identical, codes differing < 1%, centroids close bnb``.
+"""The small language of requirements: ``ivf identical, codes differing < 1%, recall@10 drop < 0.01``.
 
 ::
 
     requirements = requirement { "," requirement }
-    requirement  = subject claim
-    subject      = artifact | "all" | "integers" | "floats" | measure
+    requirement  = artifacts claim | search
+    artifacts    = artifact | "all" | "integers" | "floats"
     artifact     = "doclens" | "codes" | "residuals" | "ivf" | "ivf_lengths" | "avg_residual"
                  | "bucket_cutoffs" | "bucket_weights" | "centroids"
-    measure      = word "@" digits                      (recall@10)
     claim        = "identical" | "same set" | "close" [ "default" | "bnb" ]
-                 | quantity ( "<" | "<=" ) number [ "%" ]
+                 | quantity below
     quantity     = "differing" | "groups_differing" | "max_abs" | "mean_abs" | "max_rel" | "max_ulp"
-                 | "drop"                               (of a measure)
+    search       = measure "drop" below
+                 | ( "overlap" | "rbo" ) [ "@" digits ] above
+                 | ( "different passages" | "changed queries" ) below
+                 | [ measure ] "smaller than reseeding"
+    measure      = ( "recall" | "mrr" | "ndcg" | "success" ) "@" digits     (in any case: nDCG@10)
+    below        = ( "<" | "<=" ) number [ "%" ]
+    above        = ( ">" | ">=" ) number [ "%" ]
 
 ``close`` and ``max_rel`` are for floats, ``same set`` for integers (which are never given a tolerance),
-``groups_differing`` for the ivf, a percentage for ``differing``, ``groups_differing`` and ``drop``.
+``groups_differing`` for the ivf. A percentage is a hundredth of what lies between 0 and 1: ``differing``,
+``groups_differing``, ``drop`` (of the measure itself, not of what it was), ``overlap``, ``rbo``, ``changed queries``.
 """
 
 from __future__ import annotations
@@ -22,58 +28,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from reportlib.compare.index_side import POINTS
 from reportlib.errors import RequirementError
+from reportlib.gate.vocabulary import (
+    AGREEMENTS,
+    CHANGES,
+    FRACTIONS,
+    KINDS,
+    MEASURES,
+    QUANTITIES,
+    RESEEDING,
+    SEARCH,
+    SETS,
+    TOLERANCES,
+    Requirement,
+    at_k,
+)
 
-#: Artifacts by name, with ``float`` or ``integer``.
-KINDS = {p.name: p.kind for p in POINTS}
-#: Words that stand for several artifacts.
-SETS = {
-    "all": tuple(KINDS),
-    "integers": tuple(n for n, kind in KINDS.items() if kind == "integer"),
-    "floats": tuple(n for n, kind in KINDS.items() if kind == "float"),
-}
-FRACTIONS = ("differing", "groups_differing", "drop")
-QUANTITIES = ("differing", "groups_differing", "max_abs", "mean_abs", "max_rel", "max_ulp")
-TOLERANCES = ("default", "bnb")
-_MEASURE = re.compile(r"[A-Za-z][A-Za-z0-9]*@[1-9][0-9]*")
 _TOKEN = re.compile(r",|[<>=!]+|[^\s,<>=!]+")
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One requirement, as its parts.
-
-    Attributes
-    ----------
-    text : str
-        As written.
-    subject : str
-        An artifact, a key of `SETS`, or a measure of search (``recall@10``).
-    claim : str
-        ``identical``, ``same set``, ``close`` or the name of a quantity.
-    tolerance : str or None
-        For ``close``: ``default``, ``bnb``, or None for either.
-    limit : float or None
-        For a quantity; a fraction where a percentage was written.
-    inclusive : bool
-        Whether the limit itself is allowed.
-    """
-
-    text: str
-    subject: str
-    claim: str
-    tolerance: str | None = None
-    limit: float | None = None
-    inclusive: bool = False
-
-    @property
-    def artifacts(self) -> tuple[str, ...]:
-        """The artifacts that it is about; none for a measure of search."""
-        return SETS.get(self.subject) or ((self.subject,) if self.subject in KINDS else ())
+_MEASURES = [f"{name}@10" for name in MEASURES]
 
 
 @dataclass(frozen=True)
@@ -123,13 +98,8 @@ class _Parser:
     def requirement(self) -> Requirement:
         """Return the requirement that the tokens make, all of them."""
         subject = self.next("a subject", f"begin with one of {_listed([*KINDS, *SETS])}")
-        if _MEASURE.fullmatch(subject.text):
-            found = self._drop(subject.text)
-        elif subject.text in KINDS or subject.text in SETS:
-            found = self._claim(subject.text)
-        else:
-            mend = f"write one of {_listed([*KINDS, *SETS])}, or a measure such as recall@10"
-            _refuse(self.text, subject, f"there is no artifact {subject.text!r}", mend)
+        known = subject.text in KINDS or subject.text in SETS
+        found = self._claim(subject.text) if known else self._search(subject)
         if self.at < len(self.tokens):
             extra = self.tokens[self.at]
             _refuse(self.text, extra, f"{extra.text!r} is one word too many", "put a comma between requirements")
@@ -154,9 +124,7 @@ class _Parser:
         if word.text == "identical":
             return self._made(subject, "identical")
         if word.text == "same":
-            second = self.next("the word 'set'", "write same set")
-            if second.text != "set":
-                _refuse(self.text, second, f"{second.text!r} does not follow 'same'", "write same set")
+            self._rest("same set")
             self._only(word, kinds, "integer", "same set is for integers", "'close'")
             return self._made(subject, "same set")
         if word.text == "close":
@@ -174,6 +142,15 @@ class _Parser:
         if kinds != {kind}:
             _refuse(self.text, word, what, f"write {instead}, or name {kind}s only")
 
+    def _rest(self, phrase: str) -> None:
+        """Read the words of a phrase after its first, which has been read."""
+        before, *words = phrase.split()
+        for expected in words:
+            word = self.next(f"the word '{expected}'", f"write {phrase}")
+            if word.text != expected:
+                _refuse(self.text, word, f"{word.text!r} does not follow {before!r}", f"write {phrase}")
+            before = expected
+
     def _close(self, subject: str) -> Requirement:
         if self.at == len(self.tokens):
             return self._made(subject, "close")
@@ -182,29 +159,62 @@ class _Parser:
             _refuse(self.text, name, f"there is no tolerance {name.text!r}", "write close, close default or close bnb")
         return self._made(subject, "close", name.text)
 
-    def _drop(self, measure: str) -> Requirement:
-        word = self.next("the word 'drop'", f"write {measure} drop < 0.01")
+    def _search(self, subject: _Token) -> Requirement:
+        """Return a requirement on search, whose first word has been read."""
+        name = at_k(subject.text)
+        if name in MEASURES:
+            return self._quality(subject.text)
+        if (claim := name or subject.text) in AGREEMENTS:
+            return self._limit(subject.text, claim, above=True)
+        for phrase in CHANGES:
+            if phrase.split()[0] == subject.text:
+                self._rest(phrase)
+                return self._limit(phrase, phrase)
+        if subject.text == RESEEDING.split()[0]:
+            self._rest(RESEEDING)
+            return self._made(SEARCH, RESEEDING)
+        if name:
+            mend = f"write one of {_listed([*_MEASURES, *AGREEMENTS])}"
+            _refuse(self.text, subject, f"there is no measure {subject.text!r}", mend)
+        known = _listed([*KINDS, *SETS, *AGREEMENTS, *CHANGES])
+        mend = f"write one of {known}, '{RESEEDING}', or a measure such as recall@10"
+        _refuse(self.text, subject, f"there is no artifact {subject.text!r}", mend)
+
+    def _quality(self, measure: str) -> Requirement:
+        mend = f"write {measure} drop < 0.01"
+        word = self.next("the word 'drop'", mend)
+        if word.text == RESEEDING.split()[0]:
+            self._rest(RESEEDING)
+            return self._made(measure, RESEEDING)
         if word.text != "drop":
-            what = f"nothing can be required of {measure} by the word {word.text!r}"
-            _refuse(self.text, word, what, f"write {measure} drop < 0.01")
+            _refuse(self.text, word, f"nothing can be required of {measure} by the word {word.text!r}", mend)
         return self._limit(measure, "drop")
 
-    def _limit(self, subject: str, quantity: str) -> Requirement:
-        sign = self.next("'<' or '<='", f"write {subject} {quantity} < 0.01")
-        if sign.text not in ("<", "<="):
-            _refuse(self.text, sign, f"{sign.text!r} is neither '<' nor '<='", "a requirement is a limit from above")
-        number = self.next("a number", f"write {subject} {quantity} {sign.text} 0.01")
+    def _limit(self, subject: str, quantity: str, above: bool = False) -> Requirement:
+        signs, side, example = ((">", ">="), "below", "0.95") if above else (("<", "<="), "above", "0.01")
+        before = subject if subject == quantity or above else f"{subject} {quantity}"
+        sign = self.next(f"'{signs[0]}' or '{signs[1]}'", f"write {before} {signs[0]} {example}")
+        if sign.text not in signs:
+            what = f"{sign.text!r} is neither '{signs[0]}' nor '{signs[1]}'"
+            whose = f"a requirement on {subject}" if above else "a requirement"
+            _refuse(self.text, sign, what, f"{whose} is a limit from {side}")
+        number = self.next("a number", f"write {before} {sign.text} {example}")
+        value = self._value(number, quantity)
+        if value == 0 and sign.text == "<":
+            _refuse(self.text, number, "nothing is smaller than 0", "write <= 0")
+        if above and (value > 1 or (value == 1 and sign.text == ">")):
+            _refuse(self.text, number, f"no {quantity} is larger than 1", "write >= 1, or a smaller number")
+        return replace(self._made(subject, quantity), limit=value, inclusive=sign.text.endswith("="))
+
+    def _value(self, number: _Token, quantity: str) -> float:
         value = _number(number.text.removesuffix("%"))
         if value is None:
             _refuse(self.text, number, f"{number.text!r} is no number from 0 up", "write one such as 0.01, 1e-6 or 1%")
-        if number.text.endswith("%"):
-            if quantity not in FRACTIONS:
-                _refuse(self.text, number, f"{quantity} is no fraction", "write a number without %")
-            value /= 100
-        if value == 0 and sign.text == "<":
-            _refuse(self.text, number, "nothing is smaller than 0", "write <= 0")
-        made = self._made(subject, quantity)
-        return Requirement(made.text, subject, quantity, None, value, sign.text == "<=")
+        if not number.text.endswith("%"):
+            return value
+        if quantity not in FRACTIONS:
+            _refuse(self.text, number, f"{quantity} is no fraction", "write a number without %")
+        return value / 100
 
 
 def _number(text: str) -> float | None:

@@ -3,63 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from reportlib.gate.grammar import Requirement
+from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE, Judgement
+from reportlib.gate.search import judge_search
+from reportlib.gate.vocabulary import Requirement
 
-HOLDS, FAILS, INCONCLUSIVE = "holds", "does not hold", "inconclusive"
 _Record = Mapping[str, Any]
+#: What a folder cannot answer.
+_NO_SEARCH = "two index folders hold no search results; `reportlib check` judges them on a study"
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What became of one requirement.
+def judge(requirements: Sequence[Requirement], comparison: _Record) -> tuple[Judgement, ...]:
+    """Judge `requirements` on what `reportlib.compare.indexes.compare_indexes` returned, or on a study's comparison.
 
-    Attributes
-    ----------
-    requirement : Requirement
-        What was required.
-    outcome : str
-        `HOLDS`, `FAILS` or `INCONCLUSIVE`.
-    reason : str
-        What was measured, or why nothing could be.
-    artifact : str
-        The artifact that decided; empty where there is none.
-    file : str
-        That artifact's file in A's index folder; of several the first that differs. Empty where there is none.
-    where : str
-        Which of several comparisons it is about; empty where there is one.
-    """
-
-    requirement: Requirement
-    outcome: str
-    reason: str
-    artifact: str = ""
-    file: str = ""
-    where: str = ""
-
-    @property
-    def text(self) -> str:
-        """The judgement in one line."""
-        before = f"{self.where}: " if self.where else ""
-        return f"{before}{self.requirement.text}: {self.outcome}; {self.reason}"
-
-
-def judge(
-    requirements: Sequence[Requirement],
-    comparison: _Record,
-    no_search: str = "two index folders hold no search results",
-) -> tuple[Judgement, ...]:
-    """Judge `requirements` on what `reportlib.compare.indexes.compare_indexes` returned.
-
-    `no_search` is why a requirement on search cannot be told.
+    Only the latter has ``search``, as a report has it.
 
     Files of equal bytes satisfy every requirement. A shape mismatch or an unequal dtype satisfies none but what is
     counted in spite of it (``differing`` for dtypes, ``groups_differing`` for shapes).
     """
     records = {record["name"]: record for record in comparison["artifacts"]}
-    return tuple(_judge(each, records, no_search) for each in requirements)
+    return tuple(_judge(each, records, comparison) for each in requirements)
 
 
 def exit_code(judgements: Sequence[Judgement], comparison: _Record) -> int:
@@ -74,9 +39,11 @@ def exit_code(judgements: Sequence[Judgement], comparison: _Record) -> int:
     return 2 if INCONCLUSIVE in outcomes or comparison["verdict"] == INCONCLUSIVE else 0
 
 
-def _judge(requirement: Requirement, records: Mapping[str, _Record], no_search: str) -> Judgement:
+def _judge(requirement: Requirement, records: Mapping[str, _Record], comparison: _Record) -> Judgement:
     if not requirement.artifacts:
-        return Judgement(requirement, INCONCLUSIVE, no_search)
+        if "search" not in comparison:
+            return Judgement(requirement, INCONCLUSIVE, _NO_SEARCH)
+        return Judgement(requirement, *judge_search(requirement, comparison["search"]))
     found = [_one(requirement, records[name]) for name in requirement.artifacts]
     # The worst decides: what fails before what is unknown before what holds.
     for outcome in (FAILS, INCONCLUSIVE):

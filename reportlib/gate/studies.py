@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from reportlib.errors import ComparisonError
-from reportlib.gate.grammar import KINDS, Requirement
-from reportlib.gate.judge import INCONCLUSIVE, Judgement, exit_code, judge
+from reportlib.gate.judge import exit_code, judge
+from reportlib.gate.outcomes import INCONCLUSIVE, Judgement
+from reportlib.gate.vocabulary import KINDS, Requirement
 
 REPORT = "report.json"
-_NO_SEARCH = "this gate knows no search results of a study yet"
 _Record = Mapping[str, Any]
 
 
@@ -58,7 +58,7 @@ def judge_study(requirements: Sequence[Requirement], folder: Path) -> StudyJudge
     codes = []
     try:
         for where, conclusive, comparison in _comparisons(report):
-            judged = [replace(j, where=where, file=REPORT) for j in judge(requirements, comparison, _NO_SEARCH)]
+            judged = [replace(j, where=where, file=REPORT) for j in judge(requirements, comparison)]
             if not conclusive:
                 judged = [replace(j, outcome=INCONCLUSIVE, reason=f"a control failed ({j.reason})") for j in judged]
             found.extend(judged)
@@ -103,7 +103,8 @@ def _comparisons(report: _Record) -> Iterator[tuple[str, bool, _Record]]:
             records = [_prepared(name, known.get(name)) for name in KINDS]
             told = all(record["verdict"] is not None for record in records)
             name = f"{pair['a']} and {pair['b']}, {precision['precision']}"
-            comparison = {"artifacts": records, "verdict": "different" if told else INCONCLUSIVE}
+            verdict = "different" if told else INCONCLUSIVE
+            comparison = {"artifacts": records, "verdict": verdict, "search": precision.get("search")}
             yield name, precision.get("conclusive") is not False, comparison
 
 

@@ -19,7 +19,7 @@ from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import FAILS, HOLDS, INCONCLUSIVE, Judgement, Requirement, exit_code, judge, parse
 from reportlib.gate.formats import junit, sarif
-from reportlib.gate.grammar import FRACTIONS, KINDS, QUANTITIES, SETS
+from reportlib.gate.vocabulary import AGREEMENTS, CHANGES, FRACTIONS, KINDS, QUANTITIES, SETS
 
 # ---- the language
 
@@ -119,7 +119,7 @@ def test_what_a_requirement_says_of_itself_is_understood_the_same(parts):
 
 def test_every_artifact_is_an_integer_or_a_float():
     assert {*SETS["integers"], *SETS["floats"]} == set(KINDS) == set(SETS["all"])
-    assert set(FRACTIONS) - {"drop"} < set(QUANTITIES)
+    assert set(FRACTIONS) < {*QUANTITIES, "drop", *AGREEMENTS, *CHANGES}
 
 
 # ---- judgements
@@ -149,7 +149,7 @@ def test_two_folders_know_nothing_of_search(tmp_path):
     found = compared(tmp_path)
     judgements = judge(parse("ivf identical, recall@10 drop < 0.01"), found)
     assert [j.outcome for j in judgements] == [HOLDS, INCONCLUSIVE]
-    assert "two index folders hold no search results" in judgements[1].text
+    assert "two index folders hold no search results; `reportlib check` judges them" in judgements[1].text
     assert exit_code(judgements, found) == 2
 
 

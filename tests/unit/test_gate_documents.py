@@ -13,7 +13,7 @@ import yaml
 from reportlib.compare import indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import parse
-from reportlib.gate.grammar import KINDS, QUANTITIES, SETS
+from reportlib.gate.vocabulary import KINDS, QUANTITIES, SETS
 
 DOCUMENT = (Path(__file__).parents[2] / "reports" / "COMPARE.md").read_text()
 

@@ -11,6 +11,7 @@ import index_folders as made
 import numpy as np
 import pytest
 from junitparser import JUnitXml
+from searches import search
 from typer.testing import CliRunner, Result
 
 from reportlib.cli import app
@@ -108,10 +109,20 @@ def test_an_artifact_that_one_side_lacks_is_inconclusive(study, precision):
     assert "was not captured" in run(study(known), "--require", "ivf identical").stdout
 
 
-def test_search_is_not_known_yet(study, precision):
+def test_a_study_without_searches_says_what_to_run(study, precision):
     done = run(study(precision("float32")), "--require", "recall@10 drop < 0.01")
     assert done.exit_code == 2
-    assert "no search results of a study yet" in done.stdout
+    assert "no searches of both sides' indexes; give it k in [search]" in done.stdout
+
+
+def test_search_that_holds_is_said_all_the_same(study, precision):
+    folder = study(precision("float32") | {"search": search(0)})
+    done = run(folder, "--require", "ivf identical, recall@10 drop < 0.01")
+    assert done.exit_code == 0
+    line, last = done.stdout.splitlines()
+    assert "float32: recall@10 drop < 0.01: holds; no query of 121 changed" in line
+    assert "up to 2.4% of such queries could change unseen" in line
+    assert last == "All 2 judgements hold."
 
 
 def test_a_report_that_compares_nothing_is_inconclusive(study):
