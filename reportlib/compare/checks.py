@@ -78,6 +78,7 @@ def _check_settings(study: Study, arm: Arm, capture: Capture) -> None:
         "threads": study.threads,
         "donor": arm.donor,
         "control": arm.control,
+        "searching": arm.searching,
         **asdict(study.colbert),
     }
     said = {**capture.arm, **capture.arm.get("colbert", {})}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,10 +12,12 @@ from reportlib.compare.checks import check, input_hash, missing_arms
 from reportlib.compare.controls import compare_control, conclusive
 from reportlib.compare.findings import findings
 from reportlib.compare.layers import compare_layers, compare_weights
+from reportlib.compare.margins import compare_margins
 from reportlib.compare.operations import operations
 from reportlib.compare.order import compare_order
 from reportlib.compare.pipeline import compare_artifacts, first_difference, summary
 from reportlib.compare.rankings import compare_rankings
+from reportlib.compare.searching import compare_search
 from reportlib.compare.sorting import compare_probes
 from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
@@ -216,7 +218,14 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
         "swaps": (swaps := _swaps(study, captures, first, other, artifacts)),
         "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
         "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
+        "search": compare_search(first, other, captures, k=study.search.k),
+        "margins": compare_margins(a, b, *_searching(captures, first, other), k=study.search.k),
     }
+
+
+def _searching(captures: Mapping[str, Capture], *plain: Arm) -> list[Capture | None]:
+    """Return the captures of the searching arms of these plain ones."""
+    return [captures.get(replace(arm, searching=True).name) for arm in plain]
 
 
 def _operations(captures: Mapping[str, Capture], folder: Path | None, first: Arm, other: Arm) -> Record | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from reportlib.artifacts import point
 from reportlib.store import Capture, CaptureWriter, digest
-from reportlib.study import Arm, Study, SwapSpec
+from reportlib.study import Arm, SearchSpec, Study, SwapSpec
 
 PASSAGES, DIM, CENTROIDS = 40, 8, 16
 #: Swapped sets of the made-up study, in both directions.
@@ -228,6 +228,7 @@ def write(folder: Path, arm: Arm, values: Values, settings: Settings | None = No
             "swap": list(arm.swap),
             "donor": arm.donor,
             "control": arm.control,
+            "searching": arm.searching,
         }
         writer.describe(described, provenance(arm, settings))
     return Capture.open(folder / arm.name)
@@ -242,8 +243,59 @@ def _stage(name: str) -> str:
 
 def study_of(folder: Path, **changes: Any) -> Study:
     """A study of torch201 and torch210 in `folder`."""
-    kept = {"title": "A made-up study", "environments": ("torch201", "torch210"), "swaps": SwapSpec(SWAPS)} | changes
+    kept = {
+        "title": "A made-up study",
+        "environments": ("torch201", "torch210"),
+        "swaps": SwapSpec(SWAPS),
+        "search": SearchSpec(k=5, seeds=2),
+    } | changes
     return Study(path=folder / "made-up" / "study.toml", **kept)
+
+
+def search_values(study: Study, arm: Arm, plain: Mapping[str, Values]) -> Values:
+    """What a searching arm captures: which torch searches makes no difference here, only which index.
+
+    `plain` has the values of every plain arm; a query that a test took from its rankings is searched all the same.
+    """
+    own = rankings_of(arm.plain)
+    values: Values = {
+        f"rankings/{other.environment}": deeper(own, plain[other.name].get("rankings"), study)
+        for other in study.searched(arm)
+    }
+    if arm.environment == study.environments[0]:
+        seeds = range(1, study.search.seeds + 1)
+        values |= {f"rankings/seed-{n}": deeper(own, reseeded(own, n), study) for n in seeds}
+        values["seeds"] = {"default": 123} | {f"seed-{n}": 123 + n for n in seeds}
+    qids = [query["qid"] for query in own["queries"]]
+    # Of each query the passages at ranks 1 and 3 are relevant; of the last one nothing is known.
+    values["judgements"] = {q["qid"]: {str(q["pids"][0]): 2, str(q["pids"][2]): 1} for q in own["queries"][:-1]}
+    values["query_texts"] = {qid: f"What is {qid}?" for qid in qids}
+    ranked = {p for name, v in values.items() if name.startswith("rankings/") for q in v["queries"] for p in q["pids"]}
+    values["passage_texts"] = {str(pid): {"id": f"doc-{pid}", "text": f"Passage {pid}."} for pid in sorted(ranked)}
+    values["query_embs"] = np.random.default_rng(5).standard_normal((len(qids), 4, DIM)).astype(np.float32)
+    return values
+
+
+def rankings_of(arm: Arm) -> Values:
+    """The rankings of an arm, nothing planted."""
+    return dict(pipeline_values(arm)["rankings"])
+
+
+def deeper(own: Values, planted: Values | None, study: Study) -> Values:
+    """Rankings with as many passages behind the best k as a searching arm keeps."""
+    queries = {q["qid"]: q for q in [*own["queries"], *(planted or own)["queries"]]}
+    found = []
+    for query in queries.values():
+        behind = [pid for pid in range(PASSAGES) if pid not in query["pids"]][: study.search.depth - study.search.k]
+        scores = [query["scores"][-1] - 0.01 * (n + 1) for n in range(len(behind))]
+        found.append(query | {"pids": query["pids"] + behind, "scores": query["scores"] + scores})
+    return {"k": own["k"], "depth": study.search.depth, "queries": found}
+
+
+def reseeded(own: Values, seed: int) -> Values:
+    """Rankings of an index of another seed: as many queries as the seed's number have another first passage."""
+    queries = [q | {"pids": [PASSAGES + seed, *q["pids"][1:]]} if n < seed else q for n, q in enumerate(own["queries"])]
+    return own | {"queries": queries}
 
 
 def captures(
@@ -261,17 +313,24 @@ def captures(
     study : Study
         Gives the arms.
     plant : callable, optional
-        Changes an arm's values before they are written; by default none differs.
+        Changes an arm's values before they are written; by default none differs. Searching arms follow from the
+        plain arms' rankings.
     settings : mapping of str to Settings, optional
         Per environment.
     """
     found = {}
+    plain: dict[str, Values] = {}
     for arm in study.arms():
         chosen = (settings or {}).get(arm.environment, Settings())
+        if arm.searching:
+            found[arm.name] = write(folder, arm, search_values(study, arm, plain), chosen)
+            continue
         values = pipeline_values(arm)
         values["sort_probes"] = probes(arm.environment, chosen)
         if plant is not None:
             plant(arm, values)
+        if arm == arm.plain:
+            plain[arm.name] = values
         values = {name: value for name, value in values.items() if _taken(arm, name)}
         found[arm.name] = write(folder, arm, values, chosen)
     return found
