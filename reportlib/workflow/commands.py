@@ -42,6 +42,9 @@ def run(
     if as_json:
         typer.echo(json.dumps({"page": str(outcome.page), "report": str(outcome.report), "steps": outcome.steps}))
         return
+    if outcome.dry:
+        _say("a dry run: nothing was done")
+        return
     _say("nothing to do: every part is up to date" if outcome.steps == 0 else "done")
     typer.echo(f"the page is {outcome.page}")
 

@@ -48,11 +48,14 @@ class Outcome:
         The study's `index.html` and `report.json`.
     steps : int
         How many steps of the workflow had to be done; 0 when everything was there.
+    dry : bool
+        Whether Snakemake was only asked what it would do.
     """
 
     page: Path
     report: Path
     steps: int
+    dry: bool = False
 
 
 def run_study(
@@ -99,7 +102,11 @@ def run_study(
         snakemake = _Snakemake(root, home, plan_path, cores or study.threads, progress)
         snakemake.unlock()
         steps = snakemake.run([*options])
-        return Outcome(root / plan["page"], root / plan["report"], steps)
+        return Outcome(root / plan["page"], root / plan["report"], steps, _is_dry(options))
+
+
+def _is_dry(options: Sequence[str]) -> bool:
+    return not {"-n", "--dry-run", "--dryrun"}.isdisjoint(options)
 
 
 def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
@@ -113,7 +120,8 @@ def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
     DiskSpaceError
         When there is clearly not enough room.
     """
-    missing = [arm for arm in plan["arms"].values() if not _captured(home, arm)]
+    arms = [*plan["arms"].values(), *plan["searches"].values()]
+    missing = [arm for arm in arms if not _captured(home, arm)]
     swaps = [series for series in plan["swaps"].values() if not _swapped(home, series)]
     if study.device == "cuda" and (missing or swaps):
         if not _has_gpu():
@@ -192,6 +200,7 @@ class _Snakemake:
         """Run Snakemake, its whole output in a log; return how many steps were done."""
         log = self.plan.with_name("run.log")
         done = 0
+        everything = _is_dry(options)  # what it would do is all that was asked for
         tail: list[str] = []
         with log.open("w", encoding="utf-8") as copy:
             process = subprocess.Popen(
@@ -206,7 +215,7 @@ class _Snakemake:
                 for line in _lines(process):
                     copy.write(line + "\n")
                     tail = [*tail[-400:], line]
-                    if _ARM.match(line):
+                    if everything or _ARM.match(line):
                         self.progress(line)
                     elif steps := _STEPS.match(line):
                         done = int(steps.group(1))

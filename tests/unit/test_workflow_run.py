@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def test_steps_find_the_host_and_the_projects_kernels_first(tmp_path, monkeypatc
 
 def plan(folder: Path) -> dict:
     series = str(folder / "captures" / "swaps-1" / ".done-1")
-    return {"arms": {"x": {"capture": str(folder / "captures" / "x-1")}}, "swaps": {"s": {"done": series}}}
+    arms = {"x": {"capture": str(folder / "captures" / "x-1")}}
+    return {"arms": arms, "swaps": {"s": {"done": series}}, "searches": {}}
 
 
 def test_a_gpu_that_is_not_there_is_missed_first(tmp_path, monkeypatch):
@@ -99,3 +101,29 @@ def test_a_full_disk_is_noticed_first(tmp_path, monkeypatch):
 )
 def test_which_lines_of_a_step_are_shown(line, shown):
     assert bool(run._ARM.match(line)) is shown
+
+
+def fake_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> Path:
+    """A Snakemake that only prints `lines`; return its plan."""
+    script = "import sys; sys.stdout.write(" + repr("\n".join(lines) + "\n") + ")"
+    monkeypatch.setattr(run._Snakemake, "command", lambda *_: [sys.executable, "-c", script])
+    return tmp_path / "plan.json"
+
+
+@pytest.mark.parametrize("option", ["-n", "--dry-run", "--dryrun"])
+def test_a_dry_run_shows_all_that_snakemake_would_do(tmp_path, monkeypatch, option):
+    said: list[str] = []
+    lines = ["Building DAG of jobs...", "rule capture:", "    output: x"]
+    plan_path = fake_snakemake(tmp_path, monkeypatch, lines)
+    assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run([option]) == 0
+    assert said == lines
+    assert run._is_dry([option])
+
+
+def test_a_real_run_shows_arms_and_steps_only(tmp_path, monkeypatch):
+    said: list[str] = []
+    lines = ["Building DAG of jobs...", "torch201-float32 · indexing", "2 of 7 steps (29%) done"]
+    plan_path = fake_snakemake(tmp_path, monkeypatch, lines)
+    assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run(["--profile", "x"]) == 2
+    assert said == ["torch201-float32 · indexing", "2 of 7 steps done"]
+    assert not run._is_dry(["--profile", "x"])
