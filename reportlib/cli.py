@@ -15,6 +15,7 @@ from rich.table import Table
 from reportlib.check_command import register as register_check
 from reportlib.compare_command import register as register_compare
 from reportlib.errors import ReportlibError
+from reportlib.init_command import register as register_init
 from reportlib.roots_command import register as register_roots
 from reportlib.store import project_home
 from reportlib.workflow.commands import register as register_workflow
@@ -222,6 +223,7 @@ def doctor(as_json: Json = False) -> None:
 app = _application("What changed in a ColBERT index after a PyTorch upgrade, why, and whether it matters.")
 register_environment_commands(app)
 register_doctor(app)
+register_init(app)
 register_workflow(app)
 register_roots(app)
 register_compare(app)

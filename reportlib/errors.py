@@ -26,6 +26,10 @@ class EnvironmentFileError(ReportlibError):
     """An environment file that is missing, malformed or asks for what does not exist."""
 
 
+class PinsConflictError(EnvironmentFileError):
+    """An environment file whose versions do not go together."""
+
+
 class EnvironmentCreationError(ReportlibError):
     """An environment that could not be made, adopted or checked."""
 

@@ -76,10 +76,18 @@ def read(path: Path, *, device: str | None = None) -> Study:
     path = path / "study.toml" if path.is_dir() else path
     try:
         text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
     except FileNotFoundError as error:
         raise StudyError(f"there is no study at {path}", "give the path of a study.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is not TOML: {error}") from error
+    return parse(text, path, device=device)
+
+
+def parse(text: str, path: Path, *, device: str | None = None) -> Study:
+    """Read a study from its text, as `read` does from the file at `path`."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path} is not TOML: {error}") from error
     if device is not None:
         if device not in DEVICES:

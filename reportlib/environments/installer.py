@@ -14,6 +14,7 @@ from reportlib.errors import (
     DiskSpaceError,
     EnvironmentCreationError,
     EnvironmentFileError,
+    PinsConflictError,
     ReportlibError,
 )
 
@@ -125,7 +126,7 @@ def explain(failure: UvFailedError, path: Path) -> ReportlibError:
     if unknown:
         return EnvironmentFileError(f"{path}: there is no package {unknown[1]}", "check its name")
     if "No solution found" in said:
-        return EnvironmentFileError(f"{path} asks for versions that do not go together:\n{failure}")
+        return PinsConflictError(f"{path} asks for versions that do not go together:\n{failure}")
     if "Hash mismatch" in said or "hash mismatch" in said:
         return EnvironmentCreationError(
             f"a package is not the file that the lock of {path.name} knows:\n{_tail(failure)}",

@@ -56,8 +56,17 @@ def parse(text: str) -> Lock:
     return Lock(text, {canonicalize_name(name): version for name, version in _PIN.findall(text)})
 
 
-def resolve(spec: EnvironmentSpec, *, progress: Progress = silent) -> Lock:
+def resolve(spec: EnvironmentSpec, *, prefer: Lock | None = None, progress: Progress = silent) -> Lock:
     """Resolve the ``pip`` part of an environment file as of now.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        The environment file.
+    prefer : Lock, optional
+        Its versions are taken wherever they fit, so that two environments differ in no more than they must.
+    progress : callable
+        Gets a line each time something moves on.
 
     Returns
     -------
@@ -75,18 +84,21 @@ def resolve(spec: EnvironmentSpec, *, progress: Progress = silent) -> Lock:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "requirements.in")
         source.write_text("\n".join(spec.pip) + "\n", encoding="utf-8")
+        found = Path(folder, "lock.txt")
+        if prefer is not None:
+            found.write_text(prefer.text, encoding="utf-8")  # uv keeps what the file that it writes already has
         try:
-            text = run_uv(
+            run_uv(
                 [
                     "pip", "compile", source, "--generate-hashes", "--no-header", "--no-annotate",
                     "--python-version", spec.python_minor, "--python-platform", PLATFORM,
-                    "--no-emit-index-url", "--no-emit-find-links",
+                    "--no-emit-index-url", "--no-emit-find-links", "--output-file", found,
                 ],
                 progress=progress,
             )  # fmt: skip
         except UvFailedError as failure:
             raise explain(failure, spec.path) from failure
-    return parse(text)
+        return parse(found.read_text(encoding="utf-8"))
 
 
 def write_lock(spec: EnvironmentSpec, *, progress: Progress = silent) -> Lock:
@@ -97,7 +109,11 @@ def write_lock(spec: EnvironmentSpec, *, progress: Progress = silent) -> Lock:
     EnvironmentFileError, EnvironmentCreationError
         As `resolve`; a lock that is there stays as it is.
     """
-    resolved = resolve(spec, progress=progress)
+    return save_lock(spec, resolve(spec, progress=progress))
+
+
+def save_lock(spec: EnvironmentSpec, resolved: Lock) -> Lock:
+    """Write what an environment file was resolved to as the lock beside it, and return it with its header."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     header = (
         f"# What {spec.path.name} resolved to on {today},\n"

@@ -1,0 +1,133 @@
+"""What someone means by a collection or a checkpoint: a path of theirs, or the name of one that is not here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from reportlib.checkpoints import check_dim, offline
+from reportlib.checkpoints.folder import inspect
+from reportlib.collections.files import BeirSource, TsvSource
+from reportlib.errors import CheckpointError, CollectionError
+from reportlib.study import CheckpointSpec, ColbertSettings, CollectionSpec
+
+DOCSTRINGS = "numpy-docstrings"
+#: Passages that are looked at to see how many there are: a larger collection is not read through here.
+LOOKED_AT = 1000
+_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class FoundCollection:
+    """A collection as a study will name it.
+
+    Attributes
+    ----------
+    spec : CollectionSpec
+        The ``[collection]`` table.
+    passages : int or None
+        How many there are, up to one more than was looked at; None when that is not known without fetching it.
+    notes : tuple of str
+        What the user should know: that there is nothing to search for, or nothing to judge it by.
+    """
+
+    spec: CollectionSpec
+    passages: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_collection(given: str, folder: Path, root: Path, *, config: str, split: str, most: int) -> FoundCollection:
+    """Say what a collection is.
+
+    Parameters
+    ----------
+    given : str
+        A TSV file, a BEIR folder, a folder with a copy of a Hugging Face data set, the id of one, or
+        ``numpy-docstrings``.
+    folder, root : Path
+        The study's folder, which a path in it is relative to, and the project.
+    config, split : str
+        Of a data set.
+    most : int
+        Passages to look at.
+
+    Raises
+    ------
+    CollectionError
+        When it is nothing of these, or its first lines are not what they must be.
+    """
+    path = Path(given).expanduser()
+    if given in ("", DOCSTRINGS):
+        return FoundCollection(CollectionSpec())
+    if path.is_file():
+        spec = CollectionSpec("tsv", _written(path, folder, root))
+        return _looked_at(spec, TsvSource(path), "queries.tsv and qrels.tsv beside it", most)
+    if path.is_dir() and any((path / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")):
+        spec = CollectionSpec("beir", _written(path, folder, root), split=split)
+        return _looked_at(spec, BeirSource(path, split), "queries.jsonl and qrels in it", most)
+    if path.is_dir() and _is_data_set(path):
+        return FoundCollection(CollectionSpec("huggingface", _written(path, folder, root), config=config, split=split))
+    if path.is_dir():
+        raise CollectionError(
+            f"{path} is not a collection that is known", "a BEIR folder has a corpus.jsonl, a data set a README.md"
+        )
+    if _ID.fullmatch(given) and not given.startswith("."):
+        return FoundCollection(CollectionSpec("huggingface", name=given, config=config, split=split))
+    raise CollectionError(
+        f"there is no collection {given!r}",
+        f"give a TSV file, a BEIR folder, a Hugging Face id (UKPLab/dapr), or {DOCSTRINGS}",
+    )
+
+
+def _is_data_set(path: Path) -> bool:
+    return (path / "README.md").is_file() or any(path.rglob("*.parquet"))
+
+
+def _looked_at(spec: CollectionSpec, source: BeirSource | TsvSource, beside: str, most: int) -> FoundCollection:
+    source.files()
+    passages = sum(1 for _ in islice(source.passages(), most + 1))
+    if not passages:
+        raise CollectionError(f"{spec.path} has no passages", "give a collection with at least one")
+    notes = []
+    if not _any(source.queries()):
+        notes.append(f"The collection has no queries, so nothing is searched for: they are read from {beside}.")
+    elif not _any(source.judgements()):
+        notes.append(f"The collection has no judgements, so that search is compared but not judged: {beside}.")
+    return FoundCollection(spec, passages, tuple(notes))
+
+
+def _any(entries: Iterator[object]) -> bool:
+    return next(entries, None) is not None
+
+
+def find_checkpoint(given: str, folder: Path, root: Path) -> CheckpointSpec:
+    """Say what a checkpoint is: a folder, a hub id or the offline one.
+
+    Raises
+    ------
+    CheckpointError
+        When it is nothing of these, or the folder is no ColBERT checkpoint that can be indexed with.
+    """
+    path = Path(given).expanduser()
+    if given in ("", offline.NAME):
+        return CheckpointSpec()
+    if path.is_dir():
+        check_dim(inspect(path).dim, ColbertSettings().nbits)
+        return CheckpointSpec(_written(path, folder, root))
+    if _ID.fullmatch(given) and not given.startswith("."):
+        return CheckpointSpec(given)
+    raise CheckpointError(
+        f"there is no checkpoint {given!r}",
+        f"give a folder, a hub id (answerdotai/answerai-colbert-small-v1), or {offline.NAME}",
+    )
+
+
+def _written(path: Path, folder: Path, root: Path) -> str:
+    """Return a path as the study names it: relative inside the project, which may be moved, and absolute outside."""
+    path = path.absolute()
+    inside = path.resolve().is_relative_to(root.resolve())
+    return os.path.relpath(path.resolve(), folder.resolve()) if inside else str(path)

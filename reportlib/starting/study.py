@@ -1,0 +1,206 @@
+"""Begin a study: look at everything first, then write the environment files and `study.toml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reportlib.environments.further import Further, environment_name, full_version, further
+from reportlib.environments.installer import Progress, silent
+from reportlib.environments.spec import load_spec
+from reportlib.errors import StudyError
+from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project
+from reportlib.starting.inputs import DOCSTRINGS, LOOKED_AT, FoundCollection, find_checkpoint, find_collection
+from reportlib.starting.template import study_text
+from reportlib.study import DEVICES, OperationsSpec, Study, SwapSpec
+from reportlib.study_file import parse
+
+#: The default study's: enough token embeddings for everything that it shows, and few where bfloat16 is slow.
+FLOAT32, AUTOCAST = 640, 48
+_DEFAULT = ("torch201", "torch210")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What someone asks of a new study; what is left out is chosen.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder.
+    torch : sequence of str
+        Versions of torch.
+    environments : sequence of str
+        Names of environment files, for versions that have one; they come before `torch`.
+    collection, checkpoint : str
+        Paths, or names of what is not here.
+    config, split : str
+        Of a data set.
+    device, title : str
+        As in `study.toml`.
+    passages : int or None
+        How many from the start of the collection; 0 for all.
+    """
+
+    name: str = ""
+    torch: Sequence[str] = ()
+    environments: Sequence[str] = ()
+    collection: str = ""
+    checkpoint: str = ""
+    config: str = ""
+    split: str = ""
+    device: str = "cpu"
+    title: str = ""
+    passages: int | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A new study.
+
+    Attributes
+    ----------
+    study : Study
+        As its file reads.
+    written : tuple of Path
+        Every file that was written, the study last.
+    further : tuple of Further
+        The environment files that were made for it.
+    notes : tuple of str
+        What the user should know before running it.
+    commands : tuple of str
+        What to type next.
+    """
+
+    study: Study
+    written: tuple[Path, ...]
+    further: tuple[Further, ...]
+    notes: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
+    """Write a new study and the environment files that it needs.
+
+    Parameters
+    ----------
+    wish : Wish
+        What is asked for.
+    here : Path
+        A folder of the project.
+    progress : callable
+        Gets a line each time something moves on.
+
+    Raises
+    ------
+    ReportlibError
+        When something asked for does not exist or makes no sense, or the study is there already. Nothing is written
+        then.
+    """
+    root = find_project(here)
+    if root is None:
+        raise StudyError(f"no folder above {here} has {CAPTURE_NOTEBOOK}", "go to the project's folder first")
+    if wish.device not in DEVICES:
+        raise StudyError(f"there is no device {wish.device!r}", f"use one of {list(DEVICES)}")
+    named, asked = _asked(wish)
+    versions = (*(load_spec(name, root).pins["torch"] for name in named), *asked)
+    folder = _free_folder(wish.name or f"torch-{'-vs-'.join(versions)}", root)
+    limit = LOOKED_AT if wish.passages is None else max(wish.passages, AUTOCAST)
+    collection = find_collection(wish.collection, folder, root, config=wish.config, split=wish.split, most=limit)
+    passages, notes = _passages(wish, collection)
+    study = Study(
+        path=folder / "study.toml",
+        title=wish.title or f"Comparing colbert-ai artifacts between PyTorch {_joined(versions)}",
+        environments=(*named, *map(environment_name, asked)),
+        device=wish.device,
+        collection=collection.spec,
+        checkpoint=find_checkpoint(wish.checkpoint, folder, root),
+        passages=passages,
+        swaps=SwapSpec(precisions=tuple(passages)),
+        operations=OperationsSpec(precisions=tuple(passages)),
+    )
+    # The package registry is asked last: everything else takes no time.
+    found = [further(version, root, progress=progress) for version in asked]
+    added = tuple(each for each in found if each.text)
+    written = _written(study, added, root)
+    remarks = [*_remarks(added), *collection.notes, *notes]
+    return Started(study, written, added, tuple(remarks), _commands(study, added, root))
+
+
+def _asked(wish: Wish) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the environments that are named, and the versions for which one is to be found."""
+    given = wish.environments or wish.torch
+    named = tuple(dict.fromkeys(wish.environments if given else _DEFAULT))
+    versions = dict.fromkeys(map(full_version, wish.torch))
+    asked = tuple(version for version in versions if environment_name(version) not in named)
+    if len(named) + len(asked) < 2:
+        raise StudyError(
+            f"a comparison needs at least two environments; this is {', '.join((*named, *asked))} alone",
+            "name the old version and the new one: --torch 2.1.0 --torch 2.6.0",
+        )
+    return named, asked
+
+
+def _free_folder(slug: str, root: Path) -> Path:
+    if not _NAME.fullmatch(slug):
+        raise StudyError(f"{slug!r} cannot be the name of a study", "use letters, digits, '-', '_' and '.'")
+    folder = root / "reports" / slug
+    if (folder / "study.toml").exists():
+        raise StudyError(f"{folder / 'study.toml'} is there already", "give another name, or edit that file")
+    return folder
+
+
+def _passages(wish: Wish, collection: FoundCollection) -> tuple[dict[str, int], list[str]]:
+    """Return how many passages for each precision, and what to say of that."""
+    there, asked = collection.passages, wish.passages
+    if there is not None and asked is not None and asked > there:
+        raise StudyError(f"the collection has {there:,} passages, and {asked:,} are asked for", "ask for fewer")
+    notes = []
+    if asked is None:
+        own = collection.spec.source != DOCSTRINGS
+        asked = LOOKED_AT if own else FLOAT32
+        if there is not None and there <= LOOKED_AT:
+            asked = 0
+        elif own:
+            notes.append(f"It takes the first {LOOKED_AT:,} passages; --passages takes more, and 0 all of them.")
+    if wish.device != "cpu":
+        return {"float32": asked, "autocast": asked}, notes
+    few = [count for count in (AUTOCAST, asked, there) if count]
+    return {"float32": asked, "autocast": min(few)}, notes
+
+
+def _written(study: Study, added: Sequence[Further], root: Path) -> tuple[Path, ...]:
+    text = study_text(study)
+    parse(text, study.path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise StudyError("the title or a path is not UTF-8", "give it other letters, or rename the file") from error
+    study.folder.mkdir(parents=True, exist_ok=True)
+    written = [path for each in added for path in each.write(root)]
+    with study.path.open("x", encoding="utf-8") as out:
+        out.write(text)
+    return (*written, study.path)
+
+
+def _remarks(added: Sequence[Further]) -> list[str]:
+    said = []
+    for each in added:
+        if each.other_pins:
+            changes = ", ".join(each.other_pins)
+            said.append(f"{each.name} differs from {each.base} in more than torch: {changes}. Look at that too.")
+        if each.asked:
+            said.append(f"{each.name} has no lock yet: {each.asked}")
+    return said
+
+
+def _commands(study: Study, added: Sequence[Further], root: Path) -> tuple[str, ...]:
+    locks = [f"reportlib env lock {each.name}" for each in added if each.lock is None]
+    return (*locks, f"reportlib run {study.path.relative_to(root)}")
+
+
+def _joined(versions: Sequence[str]) -> str:
+    return f"{', '.join(versions[:-1])} and {versions[-1]}"
