@@ -65,13 +65,18 @@ def decimals(value: float | None, places: int = 3, *, signed: bool = False) -> s
     Returns
     -------
     str
-        ``0`` only for exactly zero; a number that would round to it is written as `amount` does.
+        ``0`` and ``1`` only for exactly these: 0.9998 would round to 1 and 0.0002 to nothing, so they get as many
+        decimals as they need, and below a millionth `amount` writes them.
     """
     if value is None or not math.isfinite(value) or value == 0:
         return amount(value)
-    text = f"{abs(value):,.{places}f}"
-    if float(text.replace(",", "")) == 0:
-        text = amount(abs(value), 1)
+    size = abs(value)
+    if size == round(size):
+        text = f"{size:,.0f}"
+    else:
+        telling = (n for n in range(places, 7) if round(size, n) != round(size))
+        enough = next(telling, None)
+        text = f"{size:,.{enough}f}" if enough is not None else amount(size, 1)
     return f"{'−' if value < 0 else '+' if signed else ''}{text}"
 
 

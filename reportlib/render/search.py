@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from reportlib.render import formats
 from reportlib.render.controls import inconclusive
-from reportlib.render.html import Column, Html, Row, fragment, join, table
-from reportlib.render.labels import Part, answer, heading, parts
+from reportlib.render.html import Html, fragment, join
+from reportlib.render.labels import Part, heading, parts
 from reportlib.render.rankings import ranked
 from reportlib.render.search_words import comparison, in_line, place, quality_sentences, searched, share
 
@@ -56,7 +56,6 @@ def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
         _failed(part, found),
         fragment("sentences", sentences=list(_answers(part, found))),
         _searched(part, found),
-        _controls(part, found),
     ]
 
 
@@ -111,11 +110,11 @@ def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
     verdicts = {f["verdict"] for f in figures}
     seeds = formats.plural(yardstick["seeds"], "other seed")
     if verdicts == {"smaller"}:
-        said = f"Smaller than re-seeding: by every figure the upgrade changes less than {seeds} of k-means did"
+        said = f"Smaller than re-seeding. By every figure the upgrade changes less than {seeds} of k-means did"
     elif verdicts == {"within"}:
-        said = f"Within re-seeding: by every figure the upgrade changes as much as {seeds} of k-means did"
+        said = f"Within re-seeding. By every figure the upgrade changes as much as {seeds} of k-means did"
     elif verdicts == {"larger"}:
-        said = f"Larger than re-seeding: by every figure the upgrade changes more than {seeds} of k-means did"
+        said = f"Larger than re-seeding. By every figure the upgrade changes more than {seeds} of k-means did"
     else:
         groups = [
             f"{words} {formats.listing([_called(f) for f in figures if f['verdict'] == verdict])}"
@@ -128,7 +127,7 @@ def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
 
 def _called(figure: Mapping[str, Any]) -> str:
     """Return a figure's name with the upgrade's number and the range of the seeds'."""
-    wanted = _FIGURES.get(figure["name"], str(figure["name"]))
+    wanted = _FIGURES.get(figure["name"], f"the change of {figure['name']}")
     own, lowest, highest = (
         _shown(figure["name"], number) for number in (figure["upgrade"], min(figure["seeds"]), max(figure["seeds"]))
     )
@@ -157,7 +156,7 @@ def _searched(part: Part, found: Mapping[str, Any]) -> Html:
         again = "an index" if seeds == 1 else f"{formats.count(seeds)} indexes"
         other = "another seed" if seeds == 1 else "other seeds"
         said.append(f"{part.a} also searched {again} that it made with {other} of k-means.")
-    said += _encoded(part, found["query_embeddings"])
+    said += [*_encoded(part, found["query_embeddings"]), *_repeated(part, found["controls"])]
     return fragment("paragraph", text=" ".join(said))
 
 
@@ -175,19 +174,21 @@ def _encoded(part: Part, rows: Mapping[str, Any] | None) -> Sequence[str]:
     ]
 
 
-def _controls(part: Part, found: Mapping[str, Any]) -> Html:
-    columns = (Column("Control"), Column("Same passages and scores", numeric=True), Column("Holds"))
-    rows = [
-        Row(
-            (
-                f"{_version(part, c['environment'])}, its own index again in another process",
-                formats.of(c["identical"], c["queries"]),
-                answer(c["identical"] == c["queries"], "holds", "does not hold"),
-            )
+def _repeated(part: Part, controls: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """Say what came of each version's searching its own index again, in another process."""
+    held = [c for c in controls if c["identical"] == c["queries"]]
+    said = []
+    if held:
+        who = formats.listing([_version(part, c["environment"]) for c in held])
+        queries = formats.plural(held[0]["queries"], "query", "queries")
+        said.append(
+            f"The same search again in another process, with {who}: the same passages and scores for all {queries}."
         )
-        for c in found["controls"]
-    ]
-    return table("The same search twice", columns, rows)
+    for control in controls:
+        if control not in held:
+            same = formats.of(control["identical"], control["queries"])
+            said.append(f"With {_version(part, control['environment'])} they are the same for {same} queries only.")
+    return said
 
 
 def _failed(part: Part, found: Mapping[str, Any]) -> Html:

@@ -24,6 +24,8 @@ from reportlib.render.search_words import (
 )
 from reportlib.render.svg import figure
 
+#: Decimals in a table: one more than in a sentence, so that both sides of a small difference are told apart.
+_PLACES = 4
 _SIGNS = {"better": ("identical", "▲"), "worse": ("different", "▼"), "": ("missing", "?")}
 
 
@@ -55,7 +57,7 @@ def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
     made = [c for c in found["comparisons"] if c["queries"] and c["measures"]]
     upgrade = comparison(found)
     others = [c for c in made if c["id"] != "upgrade"]
-    shown = [] if upgrade is None or not upgrade["measures"] else [_differences(part, found, upgrade, open_notes=True)]
+    shown = [] if upgrade is None or not upgrade["measures"] else [_differences(part, found, upgrade, in_words=True)]
     if made:
         shown.append(_figure(part, made))
     if others:
@@ -64,52 +66,53 @@ def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
     return [*shown, fold("The measures of every search, with their intervals", _overview(part, found))]
 
 
-def _differences(
-    part: Part, found: Mapping[str, Any], compared: Mapping[str, Any], *, open_notes: bool = False
-) -> Html:
+def _differences(part: Part, found: Mapping[str, Any], compared: Mapping[str, Any], *, in_words: bool = False) -> Html:
     """List a comparison's measures: both sides, their difference, and what it says."""
     sides = [place(part, compared[side]["torch"], compared[side]["index"]) for side in ("left", "right")]
     columns = (
         Column("Measure"), Column("Before", numeric=True), Column("After", numeric=True),
         Column("Difference, with 95 % interval", numeric=True), Column("Queries better, equal, worse", numeric=True),
-        Column("p", numeric=True), Column("Smallest change seen", numeric=True), Column("Result"),
+        Column("p", numeric=True), Column("Smallest change to show", numeric=True), Column("Result"),
     )  # fmt: skip
     caption = f"{name(part, compared)}: {sides[0]}, then {sides[1]}; {_judged(found)}"
-    rows = [_row(measure, found["judged"], open_notes) for measure in compared["measures"]]
-    return table(caption, columns, rows)
+    notes = [told(measure, found["judged"]) for measure in compared["measures"]]
+    # What holds of every measure is said once, below them all.
+    alike = len(set(notes)) == 1
+    rows = [
+        _row(measure, "" if alike or not in_words else note)
+        for measure, note in zip(compared["measures"], notes, strict=True)
+    ]
+    drawn = table(caption, columns, rows)
+    return join([drawn, fragment("note", text=notes[0])]) if alike and in_words else drawn
 
 
 def _judged(found: Mapping[str, Any]) -> str:
     return f"{formats.count(found['judged'])} judged {'query' if found['judged'] == 1 else 'queries'}"
 
 
-def _row(measure: Mapping[str, Any], queries: int, open_notes: bool) -> Row:
+def _row(measure: Mapping[str, Any], note: str) -> Row:
     said = direction(measure)
     kind, sign = _SIGNS[said]
-    result = fragment("badge", kind=kind, sign=sign, text=said or "not detected")
     return Row(
         (
             str(measure["measure"]),
-            formats.decimals(measure["left"]),
-            formats.decimals(measure["right"]),
-            estimate(measure["difference"], signed=True),
+            formats.decimals(measure["left"], _PLACES),
+            formats.decimals(measure["right"], _PLACES),
+            estimate(measure["difference"], _PLACES, signed=True),
             Markup(" · ").join(formats.count(measure[key]) for key in ("better", "equal", "worse")),
             _chance(measure),
-            formats.decimals(measure["detectable"]),
-            result,
+            formats.decimals(measure["detectable"], _PLACES),
+            fragment("badge", kind=kind, sign=sign, text=said or "not detected"),
         ),
-        prose(told(measure, queries)) if open_notes else "",
+        note and prose(note),
+        passing=not measure["better"] and not measure["worse"],
     )
 
 
-def _chance(measure: Mapping[str, Any]) -> Html:
+def _chance(measure: Mapping[str, Any]) -> Html | str:
     """Draw the probability of such a difference by chance, and below it that of the sign test."""
-    signs = measure["p_sign"]
-    return fragment(
-        "estimate",
-        value=_probability(measure["p_permutation"]),
-        beside="" if signs is None else f"sign test {_probability(signs)}",
-    )
+    shown, signs = _probability(measure["p_permutation"]), measure["p_sign"]
+    return shown if signs is None else fragment("estimate", value=shown, beside=f"sign test {_probability(signs)}")
 
 
 def _probability(value: float | None) -> str:

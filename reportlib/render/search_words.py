@@ -62,10 +62,11 @@ def spread(estimate: Mapping[str, float], places: int = 3, *, signed: bool = Fal
     return f"{low} to {high}"
 
 
-def estimate(value: Mapping[str, float], places: int = 3, *, signed: bool = False) -> Html:
-    """Draw a mean with its interval below it."""
+def estimate(value: Mapping[str, float], places: int = 3, *, signed: bool = False) -> Html | str:
+    """Draw a mean with its interval below it; a bare number where that has no width."""
     shown = formats.decimals(value["value"], places, signed=signed)
-    return fragment("estimate", value=shown, beside=spread(value, places, signed=signed))
+    beside = spread(value, places, signed=signed)
+    return fragment("estimate", value=shown, beside=beside) if beside else shown
 
 
 def in_line(value: Mapping[str, float], places: int = 3, *, signed: bool = False) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import nbformat
 import render_operations
+import render_search
 
 from reportlib import render
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
@@ -452,6 +453,24 @@ def inconclusive() -> dict[str, Any]:
     return report
 
 
+def searched() -> dict[str, Any]:
+    """Explained, and both versions searched both indexes: nothing changed in float32, something under autocast."""
+    report = explained()
+    plain, autocast = report["pairs"][0]["precisions"]
+    plain["search"] = render_search.search(changed=0)
+    autocast["search"] = render_search.search(changed=24, detected=True)
+    report["findings"] = findings(report)
+    return report
+
+
+def strange() -> dict[str, Any]:
+    """Queries and passages as strangers' collections have them: endless words, other scripts, emoji, nothing at all."""
+    report = explained()
+    for part in report["pairs"][0]["precisions"]:
+        part["search"] = render_search.strange()
+    return report
+
+
 def hostile() -> dict[str, Any]:
     """Every text that a stranger could have chosen carries markup."""
     report = everything_differs()
@@ -474,6 +493,7 @@ def hostile() -> dict[str, Any]:
         part["weights"]["names"] = [HOSTILE]
         part["rankings"]["changed"] = [{"qid": HOSTILE, "only_a": [1], "only_b": [2], "first_rank": 1}]
         part["order"]["steps"][0]["claim"] = HOSTILE
+        part["search"] = render_search.hostile(render_search.search(), HOSTILE)
         _hostile_operations(part)
     return report
 
