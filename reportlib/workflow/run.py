@@ -202,15 +202,17 @@ class _Snakemake:
         done = 0
         everything = _is_dry(options)  # what it would do is all that was asked for
         tail: list[str] = []
-        with log.open("w", encoding="utf-8") as copy:
-            process = subprocess.Popen(
+        with (
+            log.open("w", encoding="utf-8") as copy,
+            subprocess.Popen(
                 self.command(options),
                 cwd=self.root,
                 env=host_variables(self.home),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-            )
+            ) as process,
+        ):
             try:
                 for line in _lines(process):
                     copy.write(line + "\n")
