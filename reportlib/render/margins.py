@@ -167,13 +167,20 @@ def _predicts(record: Record) -> str:
 
 def _explained(words: Decision, record: Record) -> list[str]:
     found = record["explained"]
-    flips = formats.of(found["within"], found["of"])
-    told = [f"For {flips} flips that very margin shrank by at least its own size."]
+    told = [f"That very margin shrank by at least its own size {_flips(found['within'], found['of'])}."]
     if found["unknown"]:
         told.append(f"For {formats.count(found['unknown'])} the change is not known: a passage is no longer ranked.")
     if found["alike"]:
-        told.append(f"In {formats.of(found['alike'], found['of'])} flips {words.moved}.")
+        where = _flips(found["alike"], found["of"])
+        told.append(f"{where[:1].upper()}{where[1:]} {words.moved}.")
     return told
+
+
+def _flips(part: int, whole: int) -> str:
+    """Return in how many of the flips: ``in 3 of 4 flips``, ``in the one flip``."""
+    if whole == 1:
+        return "in the one flip" if part else "not in the one flip"
+    return f"in {formats.of(part, whole)} flips"
 
 
 def _ids(part: Part, record: Record) -> list[str]:
