@@ -96,7 +96,7 @@ def permutation_p(differences: Floats) -> list[float | None]:
     changed = np.count_nonzero(whole, axis=0)
     # A value is right to one unit: sums that would tie, but for that, count as tied.
     observed = np.abs(whole.sum(axis=0)) - 2 * changed
-    drawn = 2.0**changed > RESAMPLES
+    drawn = changed > int(math.log2(RESAMPLES))
     extreme = np.zeros(whole.shape[1], np.int64)
     for signs in _signs(len(whole)) if drawn.any() else ():
         extreme += np.count_nonzero(np.abs(signs @ whole) >= observed, axis=0)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from reportlib.compare.searching.agreement import agreement, rank_biased_overlap
+from reportlib.compare.searching.sides import Ranked
+
+
+def ranked(pids: list[int], scores: list[float] | None = None, k: int = 3) -> Ranked:
+    return Ranked("q", tuple(pids), tuple(scores or [10.0 - n for n in range(len(pids))]), k)
+
+
+def extrapolated(a: list[int], b: list[int], p: float, depth: int = 3000) -> float:
+    """The sum that defines rank-biased overlap, with the agreement behind the lists' ends as the paper assumes it."""
+    short, long = sorted((a, b), key=len)
+    s, total = len(short), 0.0
+    at_short = len(set(short) & set(long[:s]))
+    for d in range(1, depth):
+        seen = min(d, len(long))
+        common = len(set(short[:seen]) & set(long[:seen]))
+        found = common / d if d <= s else (common + at_short * (seen - s) / s) / seen
+        total += (1 - p) * p ** (d - 1) * found
+    return total
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        # Agreements 1, 1/2, 1 at depths 1, 2, 3: 1/2 + 1/8 + 1/8, and 1/8 for all that follows.
+        ([1, 2, 3], [1, 3, 2], 0.875),
+        # Agreements 0, 1/2 (then by extrapolation 5/6 at 3 and behind): 1/8 + 5/48 + 5/48.
+        ([1, 2], [2, 3, 1], 1 / 3),
+        ([1], [1, 2], 1.0),
+        ([1, 2], [3, 4], 0.0),
+        ([], [], 1.0),
+        ([], [4], 0.0),
+    ],
+)
+def test_rank_biased_overlap_by_hand(a: list[int], b: list[int], expected: float) -> None:
+    assert rank_biased_overlap(a, b, 0.5) == pytest.approx(expected, abs=1e-12)
+    assert rank_biased_overlap(b, a, 0.5) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rank_biased_overlap_is_the_sum_that_it_extrapolates() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        a, b = (rng.permutation(14)[: rng.integers(1, 11)].tolist() for _ in "ab")
+        found = rank_biased_overlap(a, b)
+        assert found == pytest.approx(extrapolated(a, b, 0.9), abs=1e-9)
+        assert 0 <= found <= 1 + 1e-12
+
+
+def test_a_change_at_the_top_weighs_more_than_one_at_the_bottom() -> None:
+    whole = list(range(10))
+    top, bottom = [99, *whole[1:]], [*whole[:-1], 99]
+    assert rank_biased_overlap(whole, top) < rank_biased_overlap(whole, bottom) < 1
+
+
+def test_two_rankings_that_are_the_same() -> None:
+    found = agreement(ranked([1, 2, 3, 8]), ranked([1, 2, 3, 9]))
+    assert (found.first_rank, found.same_set, found.same_scores) == (None, True, True)
+    assert (found.moved, found.overlap, found.rbo, found.score_difference) == (0, 1.0, 1.0, 0.0)
+
+
+def test_what_stands_behind_the_best_k_does_not_count() -> None:
+    # Passage 3 only moved from rank 3 to 4: it left the best three, though it is still found.
+    found = agreement(ranked([1, 2, 3, 4]), ranked([1, 2, 4, 3]))
+    assert (found.moved, found.first_rank, found.same_set) == (2, 3, False)
+    assert found.overlap == pytest.approx(2 / 3)
+
+
+def test_another_order_of_the_same_passages() -> None:
+    found = agreement(ranked([1, 2, 3]), ranked([1, 3, 2]))
+    assert (found.first_rank, found.same_set, found.moved, found.same_scores) == (2, True, 0, False)
+    assert found.rbo < 1
+
+
+def test_other_scores_in_the_same_order() -> None:
+    found = agreement(ranked([1, 2, 3], [3.0, 2.0, 1.0]), ranked([1, 2, 3], [3.0, 2.25, 1.0]))
+    assert (found.first_rank, found.same_scores, found.score_difference) == (None, False, 0.25)
+
+
+def test_tied_passages_that_changed_places_have_no_identical_scores() -> None:
+    found = agreement(ranked([1, 2], [1.0, 1.0]), ranked([2, 1], [1.0, 1.0]))
+    assert (found.same_scores, found.score_difference, found.first_rank) == (False, 0.0, 1)
+
+
+def test_lists_that_end_early() -> None:
+    found = agreement(ranked([1, 2]), ranked([1]))
+    assert (found.moved, found.overlap, found.first_rank) == (1, 0.5, 2)
+    nothing = agreement(ranked([]), ranked([]))
+    assert (nothing.moved, nothing.overlap, nothing.rbo, nothing.score_difference) == (0, 1.0, 1.0, None)
+    assert agreement(ranked([]), ranked([1])).overlap == 0.0
+
+
+def test_scores_that_are_no_numbers_give_no_difference() -> None:
+    found = agreement(ranked([1, 2], [math.inf, 2.0]), ranked([1, 2], [math.inf, 1.5]))
+    assert found.score_difference == 0.5
+    assert agreement(ranked([1], [math.nan]), ranked([1], [1.0])).score_difference is None
