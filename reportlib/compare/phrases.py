@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_IRREGULAR = {"query": "queries", "further query": "further queries", "pass": "passes"}
+_IRREGULAR = {
+    "query": "queries",
+    "further query": "further queries",
+    "judged query": "judged queries",
+    "pass": "passes",
+}
 
 
 def count(number: int, noun: str) -> str:
@@ -55,3 +60,27 @@ def times(number: float | None) -> str:
         return ""
     rounded = float(f"{number:.2g}")
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}" if rounded >= 1 else f"{rounded:.2g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage of two digits: ``0.25 %``, ``3.1 %``, ``100 %``."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 10 else f"{value:.2g} %"
+
+
+def small(number: float) -> str:
+    """Return a number of two digits below one, and three above: ``0.0042``, ``1.33``."""
+    return f"{number:.2g}" if abs(number) < 1 else f"{number:.3g}"
+
+
+def signed(number: float) -> str:
+    """Return a change with its sign: ``+0.0042``, ``−0.011``, ``0``."""
+    return f"{'+' if number > 0 else '−'}{small(abs(number))}" if number else "0"
+
+
+def unseen(queries: int, confidence: float) -> str:
+    """Return the largest share of queries that could change without any of `queries` drawn ones showing it.
+
+    The exact one-sided bound, ``1 - (1 - confidence) ** (1 / queries)``, as a percentage.
+    """
+    return percent(1 - (1 - confidence) ** (1 / queries))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reportlib.compare.phrases import percent, unseen
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
 from reportlib.gate.vocabulary import AGREEMENTS, RESEEDING, SEARCH, Requirement
 
@@ -39,7 +40,7 @@ class _Measured:
     @property
     def text(self) -> str:
         low, high = sorted((self.best, self.worst))
-        return f"measured {self.value:.4g}, {low:.4g} to {high:.4g} with {self.confidence:.0%} confidence"
+        return f"measured {self.value:.4g}, {low:.4g} to {high:.4g} with {percent(self.confidence)} confidence"
 
 
 def judge_search(requirement: Requirement, search: _Record | None) -> tuple[str, str]:
@@ -124,8 +125,8 @@ def _agreement(requirement: Requirement, search: _Record, upgrade: _Record) -> t
 
 def _unchanged(same: str, queries: int, search: _Record) -> str:
     """Return what was seen where no query changed, and how many could change without one of these showing it."""
-    unseen = 1 - (1 - search["confidence"]) ** (1 / queries)
-    return f"no query of {queries:,} changed: {same}; up to {100 * unseen:.2g}% of such queries could change unseen"
+    bound = unseen(queries, search["confidence"])
+    return f"no query of {queries:,} changed: {same}; up to {bound} of such queries could change unseen"
 
 
 def _within(requirement: Requirement, measured: _Measured) -> tuple[str, str]:

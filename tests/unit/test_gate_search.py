@@ -147,7 +147,7 @@ def test_what_was_measured_is_said_with_its_interval():
     )
     assert told("ndcg@10 drop < 0.004", record) == (
         FAILS,
-        "measured 0.011, 0.005 to 0.018 with 95% confidence (0.842 becomes 0.831 over 121 queries)",
+        "measured 0.011, 0.005 to 0.018 with 95 % confidence (0.842 becomes 0.831 over 121 queries)",
     )
 
 
@@ -163,10 +163,10 @@ def test_no_changed_query_holds_and_says_what_could_have_gone_unseen():
     found, reason = told("recall@10 drop < 0.0001", search(0))
     assert found == HOLDS
     assert reason == (
-        "no query of 121 changed: Recall@10 is 0.842 on both sides; up to 2.4% of such queries could change unseen"
+        "no query of 121 changed: Recall@10 is 0.842 on both sides; up to 2.4 % of such queries could change unseen"
     )
     few = upgraded(search(0), measures=[still(name, 3) for name in NAMES])
-    assert told("recall@10 drop < 0.0001", few)[1].endswith("up to 63% of such queries could change unseen")
+    assert told("recall@10 drop < 0.0001", few)[1].endswith("up to 63 % of such queries could change unseen")
 
 
 def test_one_query_says_nothing_of_others():
@@ -202,10 +202,10 @@ def test_agreement_is_judged_by_the_whole_interval(text, expected):
 
 def test_what_agrees_is_said_with_its_interval():
     assert told("changed queries < 1%", search(6))[1] == (
-        "measured 0.04959, 0.02479 to 0.09917 with 95% confidence (6 of 121 queries)"
+        "measured 0.04959, 0.02479 to 0.09917 with 95 % confidence (6 of 121 queries)"
     )
     assert told("overlap@10 > 0.9995", search(6))[1] == (
-        "measured 0.9975, 0.995 to 0.9988 with 95% confidence (over 121 queries)"
+        "measured 0.9975, 0.995 to 0.9988 with 95 % confidence (over 121 queries)"
     )
 
 
@@ -213,7 +213,7 @@ def test_what_agrees_is_said_with_its_interval():
 def test_agreement_in_every_query_holds_with_its_bound(text):
     found, reason = told(text, search(0))
     assert found == HOLDS
-    assert "up to 2.4% of such queries could change unseen" in reason
+    assert "up to 2.4 % of such queries could change unseen" in reason
 
 
 def test_another_order_of_the_same_passages_is_no_other_passage_but_no_equal_ranking():
@@ -227,7 +227,7 @@ def test_few_unchanged_queries_do_not_show_that_few_would_change():
     found, reason = told("changed queries < 1%", search(0))
     assert found == INCONCLUSIVE
     # The bound above a share of which nothing was seen goes with one over the number of queries.
-    assert reason == ("measured 0, 0 to 0.03002 with 95% confidence (0 of 121 queries); about 370 queries would tell")
+    assert reason == ("measured 0, 0 to 0.03002 with 95 % confidence (0 of 121 queries); about 370 queries would tell")
 
 
 # ---- re-seeding
@@ -277,7 +277,7 @@ def test_nothing_changed_needs_no_seed_that_changes_more():
     for text in ("smaller than reseeding", "ndcg@10 smaller than reseeding"):
         found, reason = told(text, record)
         assert found == HOLDS
-        assert reason.endswith("with 1 other seed of k-means; up to 2.4% of such queries could change unseen")
+        assert reason.endswith("with 1 other seed of k-means; up to 2.4 % of such queries could change unseen")
 
 
 def test_without_other_seeds_there_is_no_yardstick():
@@ -369,10 +369,10 @@ def test_one_line_says_which_requirement_and_by_how_much(study):
     failed, held = done.stdout.splitlines()
     assert failed == (
         "torch201 and torch210, precision0: recall@10 drop < 0.01: does not hold; measured 0.02, 0.011 to 0.03 with "
-        "95% confidence (0.842 becomes 0.8424 over 121 queries)."
+        "95 % confidence (0.842 becomes 0.8424 over 121 queries)."
     )
     assert held == (
-        "torch201 and torch210, precision0: rbo > 0.99: holds; measured 0.9988, 0.9975 to 0.9994 with 95% confidence "
+        "torch201 and torch210, precision0: rbo > 0.99: holds; measured 0.9988, 0.9975 to 0.9994 with 95 % confidence "
         "(over 121 queries)."
     )
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reportlib.compare.findings import causes, index, order, search, swaps
+from reportlib.compare.findings.effect import effect
 from reportlib.compare.findings.facts import Facts, Finding, facts
+from reportlib.compare.findings.searches import searched
 from reportlib.compare.phrases import count, listing
 
 Record = dict[str, Any]
@@ -43,7 +45,7 @@ def _all(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield from index.capability(report, number)
         yield from order.probes(report, number)
         if parts:
-            yield search.quality(report, number, parts)
+            yield from search.quality(report, number, parts)
         else:
             yield Finding(
                 f"{pair['b']}/nothing",
@@ -66,7 +68,7 @@ def _precision(part: Facts) -> Iterator[Finding]:
     yield from order.sort(part)
     yield from swaps.swaps(part)
     yield from order.reaches_index(part)
-    yield from search.rankings(part)
+    yield from effect(part) if searched(part) else search.rankings(part)
 
 
 def _missing(report: Mapping[str, Any]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Findings on search: what a user of the index would notice, and what was not measured."""
+"""Findings on search where each side only searched its own index, without judgements: what was not measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reportlib.compare.findings.facts import Facts, Finding
+from reportlib.compare.findings.searches import searched
 from reportlib.compare.phrases import count
 
 
@@ -49,8 +50,14 @@ def _scores(data: Mapping[str, Any]) -> str:
     return "" if largest is None else f"; scores differ by {largest:.2g} at most"
 
 
-def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> Finding:
-    """Say what this study cannot say about retrieval quality."""
+def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> Iterator[Finding]:
+    """Say what this study cannot say about quality; where some precisions were searched, of each that was not."""
+    if any(map(searched, parts)):
+        for part in parts:
+            if not searched(part) and not part.inconclusive:
+                sentence = f"{part.title}, quality was not measured: no ranking was scored with relevance judgements."
+                yield Finding(f"{part.key}/quality", "matter", sentence, (f"{part.at}/rankings",), ("I2",))
+        return
     pair = report["pairs"][number]
     known = [p for p in parts if p.data["rankings"] and p.data["rankings"]["queries"]]
     sure = not any(p.inconclusive for p in parts)
@@ -67,4 +74,4 @@ def quality(report: Mapping[str, Any], number: int, parts: Sequence[Facts]) -> F
         )
     else:
         sentence = "This study did not search, so nothing is measured of the effect on retrieval."
-    return Finding(f"{pair['b']}/quality", "matter", sentence, evidence, ("I2",))
+    yield Finding(f"{pair['b']}/quality", "matter", sentence, evidence, ("I2",))
