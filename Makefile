@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 HOME_FOLDER := $(or $(REPORTLIB_HOME),$(CURDIR)/.reportlib)
 export JUPYTER_PATH := $(HOME_FOLDER)/jupyter
 
-.PHONY: report test check lab lock clean
+.PHONY: setup report test check lab lock clean
+
+setup: $(VENV)/.ready
 
 report: $(VENV)/.ready
 	$(BIN)/reportlib run $(STUDY)

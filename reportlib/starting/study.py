@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +129,7 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
     added = tuple(each for each in found if each.text)
     written = _written(study, added, root)
     remarks = [*_remarks(added), *collection.notes, *notes]
-    return Started(study, written, added, tuple(remarks), _commands(study, added, root))
+    return Started(study, written, added, tuple(remarks), _commands(study, added, root, here))
 
 
 def _asked(wish: Wish) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -197,9 +199,10 @@ def _remarks(added: Sequence[Further]) -> list[str]:
     return said
 
 
-def _commands(study: Study, added: Sequence[Further], root: Path) -> tuple[str, ...]:
+def _commands(study: Study, added: Sequence[Further], root: Path, here: Path) -> tuple[str, ...]:
+    go = [] if here.samefile(root) else [f"cd {shlex.quote(os.path.relpath(root, here))}"]
     locks = [f"reportlib env lock {each.name}" for each in added if each.lock is None]
-    return (*locks, f"reportlib run {study.path.relative_to(root)}")
+    return (*go, *locks, f"reportlib run {study.path.relative_to(root)}")
 
 
 def _joined(versions: Sequence[str]) -> str:

@@ -48,9 +48,9 @@ KEYS = {
     "controls.repeat": "in a fresh process",
     "controls.observer": "indexed without instruments",
     "swaps.points": "each list is one arm; [] leaves swaps out",
-    "swaps.precisions": "of those above",
+    "swaps.precisions": "all of those above, unless some are named",
     "swaps.directions": "whose values go where",
-    "operations.precisions": "of those above; [] leaves it out",
+    "operations.precisions": "all of those above, unless some are named; [] leaves it out",
     "operations.index": "of indexing too, and not only of BERT",
     "search.k": "passages of a query that count; 0 leaves search out",
     "search.queries": "how many; 0 for all that have a relevant passage among those indexed",
@@ -58,8 +58,8 @@ KEYS = {
 }
 _PASSAGES = "from the start of the collection; 0 for all"
 _HEAD = """\
-# A study, for `reportlib run`. Every key that a study can have is here, with what it is. A line `# key = ...` is off, because
-# it does not matter to this study. What is wrong in here is named with its line before anything runs.
+# A study, for `reportlib run`. Every key that a study can have is here, with what it is. A line `# key = ...` is off
+# and leaves the key to its default. What is wrong in here is named with its line before anything runs.
 """
 
 
@@ -85,8 +85,8 @@ def study_text(study: Study) -> str:
         _precisions(study.passages),
         _table("layers", {"texts": study.texts}),
         _table("controls", _fields(study.controls)),
-        _table("swaps", _fields(study.swaps)),
-        _table("operations", _fields(study.operations)),
+        _table("swaps", _fields(study.swaps), _all_precisions(study, study.swaps.precisions)),
+        _table("operations", _fields(study.operations), _all_precisions(study, study.operations.precisions)),
         _table("search", _fields(study.search)),
         _variables(study.variables),
     ]
@@ -134,6 +134,11 @@ def _unused_of_collection(spec: CollectionSpec) -> frozenset[str]:
 
 def _unused_of_checkpoint(spec: CheckpointSpec) -> frozenset[str]:
     return frozenset() if spec.source == offline.NAME else frozenset({"dim"})
+
+
+def _all_precisions(study: Study, chosen: tuple[str, ...]) -> frozenset[str]:
+    """Leave the choice open where it is all of them, so that a precision can be removed in one place."""
+    return frozenset({"precisions"}) if chosen == tuple(study.passages) else frozenset()
 
 
 def toml(value: Any) -> str:

@@ -38,6 +38,7 @@ from reportlib.errors import (
     EnvironmentCreationError,
     EnvironmentFileError,
     KernelError,
+    PinsConflictError,
     ReportlibError,
 )
 
@@ -230,7 +231,7 @@ def test_a_torch_that_does_not_start_is_an_error(script: str, record: Environmen
             EnvironmentFileError,
             "no package torhc",
         ),
-        ("No solution found: numpy and scipy", EnvironmentFileError, "do not go together"),
+        ("No solution found: numpy and scipy", PinsConflictError, "do not go together"),
         ("Hash mismatch for `six==1.0`", EnvironmentCreationError, "not the file that the lock"),
         ("Failed to fetch: dns error", EnvironmentCreationError, "UV_DEFAULT_INDEX"),
         ("something new", EnvironmentCreationError, "something new"),

@@ -1,0 +1,361 @@
+"""`reportlib init`: what it writes, what it finds out by itself, and what it refuses before it writes anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from reportlib.cli import app
+from reportlib.environments import further as further_module
+from reportlib.environments.lock import Lock, parse
+from reportlib.errors import (
+    CheckpointError,
+    CollectionError,
+    EnvironmentCreationError,
+    EnvironmentFileError,
+    ReportlibError,
+    StudyError,
+)
+from reportlib.starting import Started, Wish, start
+from reportlib.starting.template import KEYS as DESCRIBED
+from reportlib.starting.template import TABLES, study_text, toml
+from reportlib.study import (
+    VARIABLES,
+    CheckpointSpec,
+    CollectionSpec,
+    ControlSpec,
+    OperationsSpec,
+    SearchSpec,
+    Study,
+    SwapSpec,
+    load,
+)
+from reportlib.study_file import KEYS
+from reportlib.study_file import parse as parse_study
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with the repository's environment files, and a registry that has every version up to 2.6."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "capture.ipynb").touch()
+    for file in (*REPOSITORY.glob("environment-torch2[01]*.yml"), *REPOSITORY.glob("environment-torch2[01]*.txt")):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(further_module, "resolve", resolved)
+    return tmp_path
+
+
+def resolved(spec: Any, *, prefer: Lock | None = None, progress: Any = None) -> Lock:
+    del prefer, progress
+    if spec.pins["torch"] > "2.6.9":
+        raise EnvironmentFileError(f"torch has no version {spec.pins['torch']}", "the nearest that exist are 2.6.0")
+    pins = {**spec.pins, "nvidia-cuda-runtime-cu12": "12.4.127"}
+    return parse("".join(f"{name}=={version} \\\n    --hash=sha256:{'0' * 64}\n" for name, version in pins.items()))
+
+
+@pytest.fixture
+def tsv(project: Path) -> Path:
+    folder = project / "corpus"
+    folder.mkdir()
+    (folder / "collection.tsv").write_text("".join(f"{n}\tpassage {n}\n" for n in range(60)))
+    (folder / "queries.tsv").write_text("q\twhat?\n")
+    (folder / "qrels.tsv").write_text("q\t3\t1\n")
+    return folder / "collection.tsv"
+
+
+def begin(**wish: Any) -> Started:
+    return start(Wish(**wish), Path.cwd())
+
+
+def everything() -> set[str]:
+    return {str(p.relative_to(Path.cwd())) for p in Path.cwd().rglob("*")}
+
+
+def uncommented(text: str) -> dict[str, Any]:
+    """Read a study with the keys that are off put on."""
+    return tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+
+
+# -- what is written ---------------------------------------------------------------------------------
+
+
+def test_asking_for_nothing_gives_a_study_that_can_be_read(project: Path) -> None:
+    started = begin()
+    found = load(project / "reports" / "torch-2.0.1-vs-2.1.0")
+    assert found == started.study
+    assert found.environments == ("torch201", "torch210")
+    assert found.title == "Comparing colbert-ai artifacts between PyTorch 2.0.1 and 2.1.0"
+    assert found.passages == {"float32": 640, "autocast": 48}
+    assert found.collection == CollectionSpec()
+    assert started.commands == ("reportlib run reports/torch-2.0.1-vs-2.1.0/study.toml",)
+
+
+@pytest.mark.parametrize("wish", [{}, {"collection": "UKPLab/dapr", "checkpoint": "a/b", "device": "cuda"}])
+def test_every_key_that_a_study_can_have_is_in_the_file(wish: dict[str, str]) -> None:
+    written = uncommented(begin(**wish).study.path.read_text())
+    assert set(written) == set(KEYS[""])
+    for table, keys in KEYS.items():
+        if table:
+            assert set(written[table]) == set(keys), table
+    assert set(written["variables"]) == set(VARIABLES)
+
+
+def test_every_key_is_said_what_it_is() -> None:
+    keys = {
+        f"{table}.{key}" if table else key
+        for table, names in KEYS.items()
+        for key in names
+        if table not in ("precision", "variables") and not (table == "" and key in KEYS)
+    }
+    assert set(DESCRIBED) == keys
+    assert set(TABLES) == set(KEYS) - {""}
+    lines = begin().study.path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"(# )?[a-z_]+ = ", line):
+            assert "  # " in line or lines[number - 1].startswith("# points: "), line
+    assert max(map(len, lines)) <= 120
+
+
+def test_what_is_off_is_the_default() -> None:
+    """Else a key would change by being put on."""
+    study = begin(collection="UKPLab/dapr", config="ConditionalQA").study
+    written = uncommented(study.path.read_text())
+    assert CollectionSpec(**written["collection"]) == study.collection
+    assert written["checkpoint"] == {"source": CheckpointSpec.source, "dim": CheckpointSpec.dim}
+    assert tuple(written["swaps"]["precisions"]) == tuple(study.passages)
+
+
+def test_a_precision_can_be_removed_in_one_place() -> None:
+    path = begin().study.path
+    path.write_text(re.sub(r"\[precision.autocast\]\npassages.*\n", "", path.read_text()))
+    found = load(path)
+    assert found.swaps.precisions == found.operations.precisions == ("float32",)
+
+
+_TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+@given(_TEXT, st.lists(_TEXT, min_size=2, max_size=4, unique=True), _TEXT, st.booleans(), st.integers(0, 99))
+def test_any_study_reads_back_as_it_was_written(
+    title: str, environments: list[str], path: str, yes: bool, k: int
+) -> None:
+    study = Study(
+        Path("study.toml"),
+        title,
+        tuple(environments),
+        collection=CollectionSpec("tsv", path),
+        passages={"autocast": k},
+        texts=(title, path) if title != path else (title,),
+        controls=ControlSpec(repeat=yes),
+        swaps=SwapSpec((("embs",),), ("autocast",) if yes else ()),
+        operations=OperationsSpec(("autocast",), index=yes),
+        search=SearchSpec(k=k, seeds=0),
+        variables={"OMP_SCHEDULE": title},
+    )
+    assert parse_study(study_text(study), study.path) == study
+
+
+@given(_TEXT)
+def test_any_text_can_be_written(text: str) -> None:
+    assert tomllib.loads(f"x = {toml(text)}")["x"] == text
+
+
+# -- collections and checkpoints of one's own --------------------------------------------------------
+
+
+def test_a_tsv_is_named_from_the_studys_folder(tsv: Path) -> None:
+    started = begin(name="mine", collection=str(tsv))
+    assert started.study.collection == CollectionSpec("tsv", "../../corpus/collection.tsv")
+    assert (started.study.folder / started.study.collection.path).resolve() == tsv.resolve()
+    assert started.study.passages == {"float32": 0, "autocast": 48}
+    assert started.notes == ()
+
+
+def test_a_collection_outside_the_project_is_named_in_full(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("elsewhere") / "collection.tsv"
+    path.write_text("0\tone\n")
+    found = begin(collection=str(path)).study
+    assert found.collection.path == str(path)
+    assert found.passages == {"float32": 0, "autocast": 1}, "no more than there are"
+
+
+def test_missing_queries_and_judgements_are_said(tsv: Path) -> None:
+    tsv.with_name("qrels.tsv").unlink()
+    assert "compared but not judged" in begin(name="one", collection=str(tsv)).notes[0]
+    tsv.with_name("queries.tsv").unlink()
+    assert "nothing is searched for" in begin(name="two", collection=str(tsv)).notes[0]
+
+
+def test_a_beir_folder_is_known_by_its_corpus(project: Path) -> None:
+    folder = project / "beir"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "a", "text": "x"}) + "\n")
+    assert begin(collection="beir", split="dev").study.collection == CollectionSpec("beir", "../../beir", split="dev")
+
+
+def test_a_copied_data_set_is_known_by_its_readme(project: Path) -> None:
+    (project / "copy").mkdir()
+    (project / "copy" / "README.md").touch()
+    found = begin(collection="copy", config="ConditionalQA").study.collection
+    assert found == CollectionSpec("huggingface", "../../copy", config="ConditionalQA")
+
+
+def test_an_id_is_a_data_set_of_the_hub() -> None:
+    started = begin(collection="UKPLab/dapr", config="ConditionalQA")
+    assert started.study.collection == CollectionSpec("huggingface", name="UKPLab/dapr", config="ConditionalQA")
+    assert started.study.passages["float32"] == 1000
+    assert "first 1,000 passages" in started.notes[0]
+
+
+def test_a_long_collection_is_not_taken_whole_unless_asked(tsv: Path) -> None:
+    tsv.write_text("".join(f"{n}\tpassage {n}\n" for n in range(1500)))
+    started = begin(name="one", collection=str(tsv))
+    assert started.study.passages == {"float32": 1000, "autocast": 48}
+    assert "--passages" in started.notes[0]
+    assert begin(name="two", collection=str(tsv), passages=0).study.passages["float32"] == 0
+    assert begin(name="three", collection=str(tsv), passages=1500).study.passages["float32"] == 1500
+
+
+def test_on_a_gpu_half_precision_takes_as_many_passages(tsv: Path) -> None:
+    assert begin(collection=str(tsv), device="cuda", passages=50).study.passages == {"float32": 50, "autocast": 50}
+
+
+# -- environments ------------------------------------------------------------------------------------
+
+
+def test_a_version_with_an_environment_file_writes_none() -> None:
+    started = begin(torch=["2.0.1", "2.1"])
+    assert started.study.environments == ("torch201", "torch210")
+    assert [path.name for path in started.written] == ["study.toml"]
+
+
+def test_a_version_without_one_gets_a_file_and_its_lock(project: Path) -> None:
+    started = begin(name="mine", torch=["2.1.0", "2.6.0"])
+    assert started.study.environments == ("torch210", "torch260")
+    names = ["environment-torch260.yml", "environment-torch260.lock.txt", "study.toml"]
+    assert [path.name for path in started.written] == names
+    assert all((project / name).is_file() for name in names[:2])
+    assert started.commands == ("reportlib run reports/mine/study.toml",)
+
+
+def test_without_a_registry_the_lock_is_what_to_make_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> Lock:
+        raise EnvironmentCreationError("the package registry cannot be reached")
+
+    monkeypatch.setattr(further_module, "resolve", unreachable)
+    started = begin(name="mine", torch=["2.1.0", "2.6.0"])
+    assert started.commands == ("reportlib env lock torch260", "reportlib run reports/mine/study.toml")
+    assert "cannot be reached" in started.notes[0]
+    assert not (project / "environment-torch260.lock.txt").exists()
+
+
+def test_named_environments_come_before_versions() -> None:
+    assert begin(environments=["torch210"], torch=["2.0.1", "2.1.0"]).study.environments == ("torch210", "torch201")
+
+
+# -- what is refused, and that nothing is left ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "said"),
+    [
+        ({"torch": ["2.1.0"]}, StudyError, "at least two environments; this is torch210|2.1.0 alone"),
+        ({"torch": ["2.1.0", "2.1"]}, StudyError, "at least two"),
+        ({"torch": ["2.1.0", "2.7.0"]}, EnvironmentFileError, "nearest that exist are 2.6.0"),
+        ({"torch": ["2.1.0", "new"]}, EnvironmentFileError, "'new' is not a released version"),
+        ({"environments": ["torch210", "nowhere"]}, EnvironmentFileError, "no environment file"),
+        ({"collection": "nowhere.tsv"}, CollectionError, "there is no collection 'nowhere.tsv'"),
+        ({"collection": "notebooks"}, CollectionError, "is not a collection that is known"),
+        ({"collection": "empty.tsv"}, CollectionError, "has no passages"),
+        ({"collection": "wrong.tsv"}, CollectionError, r"wrong.tsv, line 1: the pid is 'pid'"),
+        ({"collection": "short.tsv", "passages": 3}, StudyError, "has 1 passages, and 3 are asked for"),
+        ({"checkpoint": "nowhere"}, CheckpointError, "there is no checkpoint 'nowhere'"),
+        ({"checkpoint": "notebooks"}, CheckpointError, "config.json"),
+        ({"device": "tpu"}, StudyError, "no device 'tpu'"),
+        ({"name": "../escape"}, StudyError, "cannot be the name"),
+        ({"title": "half of a pair: \ud800"}, StudyError, "UTF-8"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_nothing_is_written(
+    project: Path, wish: dict[str, Any], error: type[ReportlibError], said: str
+) -> None:
+    (project / "empty.tsv").touch()
+    (project / "short.tsv").write_text("0\tone\n")
+    (project / "wrong.tsv").write_text("pid\ttext\n0\tone\n")
+    before = everything()
+    with pytest.raises(error, match=said):
+        begin(**wish)
+    assert everything() == before
+
+
+def test_a_study_that_is_there_is_never_written_over(project: Path) -> None:
+    begin(name="mine", title="first")
+    before = (project / "reports/mine/study.toml").read_bytes()
+    with pytest.raises(StudyError, match=r"(?s)study.toml is there already.*another name"):
+        begin(name="mine", title="second", torch=["2.1.0", "2.6.0"])
+    assert (project / "reports/mine/study.toml").read_bytes() == before
+    assert not (project / "environment-torch260.yml").exists()
+
+
+def test_outside_a_project_it_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(StudyError, match="no folder above"):
+        start(Wish(), tmp_path_factory.mktemp("elsewhere"))
+
+
+# -- the command -------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["init", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_ends_with_what_to_type_next(tsv: Path) -> None:
+    said = run("mine", "--torch", "2.1.0", "--torch", "2.6.0", "--collection", str(tsv), "--passages", "50")
+    assert said.splitlines() == [
+        "wrote environment-torch260.yml, with the pins of torch210",
+        "wrote environment-torch260.lock.txt",
+        "wrote reports/mine/study.toml",
+        "next:",
+        "  reportlib run reports/mine/study.toml",
+    ]
+
+
+def test_the_command_speaks_json_too(project: Path) -> None:
+    found = json.loads(
+        run("mine", "--title", "Ours", "--environment", "torch210", "--environment", "torch201", "--json")
+    )
+    assert found["study"] == str(project / "reports/mine/study.toml")
+    assert found["environments"] == ["torch210", "torch201"]
+    assert found["next"] == ["reportlib run reports/mine/study.toml"]
+    assert load(Path(found["study"])).title == "Ours"
+
+
+def test_from_a_folder_below_it_is_the_same_project(project: Path, tsv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tsv.parent)
+    said = run("mine", "--collection", "collection.tsv")
+    assert said.splitlines()[-2:] == ["  cd ..", "  reportlib run reports/mine/study.toml"]
+    found = load(project / "reports" / "mine")
+    assert found.collection.path == "../../corpus/collection.tsv"
+
+
+def test_no_field_of_a_record_is_forgotten() -> None:
+    """A field that the text leaves out would fall back to its default."""
+    study = begin().study
+    left_out = {"path", "passages", "texts"}
+    assert {f.name for f in fields(Study)} - left_out <= set(KEYS[""]) | {"passages"}
+    other = replace(study, threads=7, search=SearchSpec(3, 4, 5), colbert=replace(study.colbert, nbits=2, ndocs=77))
+    assert parse_study(study_text(other), other.path) == other
