@@ -8,6 +8,7 @@ from reportlib.render.controls import controls
 from reportlib.render.growth import costs, differences, layers_truth
 from reportlib.render.html import Html
 from reportlib.render.layers import bert_layers
+from reportlib.render.margins import margins
 from reportlib.render.opening import findings, first_screen
 from reportlib.render.operations import root_operations
 from reportlib.render.order import sort_order, sort_probes
@@ -34,6 +35,7 @@ __all__ = [
     "first_screen",
     "intermediate_artifacts",
     "layers_truth",
+    "margins",
     "pipeline",
     "provenance",
     "publish",

@@ -87,7 +87,7 @@ def _part(part: Part) -> list[Html]:
     records = part.precision["margins"]
     measured = [record for record in records if record["left_out"] is None]
     told = [" ".join(sentences(part, record)) for record in measured]
-    pieces = [heading(part.title, f"margins-{part.slug}"), inconclusive(part)]
+    pieces = [heading(part.title, f"margins-{part.slug}", 4), inconclusive(part)]
     if told:
         pieces.append(fragment("sentences", sentences=told))
     panels = [_panel(record) for record in measured if record["flipped"]]
