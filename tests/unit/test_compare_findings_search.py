@@ -157,8 +157,8 @@ def test_the_index_alone_is_claimed_only_where_both_sides_show_it() -> None:
     assert "through both the index and torch's own search" in sentence
     assert (
         "Searched by PyTorch 2.0.1, the other index changes 6 queries; PyTorch 2.0.1's index searched by the other "
-        "torch changes none. Searched by PyTorch 2.1.0, the other index changes 6 queries; PyTorch 2.1.0's index searched by "
-        "the other torch changes 1 query."
+        "torch changes none. Searched by PyTorch 2.1.0, the other index changes 6 queries; PyTorch 2.1.0's index "
+        "searched by the other torch changes 1 query."
     ) in sentence
 
 

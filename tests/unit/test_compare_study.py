@@ -29,10 +29,12 @@ from reportlib.compare.report import SCHEMA, render, write_report
 from reportlib.compare.study import compare_study
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
-from reportlib.study import Arm, CheckpointSpec, CollectionSpec
+from reportlib.study import Arm, CheckpointSpec, CollectionSpec, SearchSpec
 
 Report = dict[str, Any]
 SWAPS = ("local_sample_embs", "embs", "local_sample_embs+embs", "centroids")
+#: No searching arms: each side's torch searched its own index only.
+NO_SEARCH = SearchSpec(k=0)
 
 
 def report_of(folder: Path, plant: Plant | None = None, **kept: Any) -> Report:
@@ -180,8 +182,8 @@ def test_nothing_differs_and_the_page_says_so(equal: Report) -> None:
         "gives the same order on both sides. The probes see another order only from 32,768 "
         "elements on, more than there are codes here."
     )
-    assert "with identical scores" in sentence(equal, "autocast/rankings")
-    assert "is the same too" in sentence(equal, "quality")
+    assert "no change of the top 5 was detected in 6 queries" in sentence(equal, "autocast/rankings")
+    assert "no change of quality was detected" in sentence(equal, "float32/quality")
     assert not any("swap" in f["id"] for f in equal["findings"])
 
 
@@ -300,7 +302,7 @@ def test_an_artifact_that_one_side_lacks_is_missing(tmp_path: Path) -> None:
             ):
                 del values[name]
 
-    report = report_of(tmp_path, plant)
+    report = report_of(tmp_path, plant, search=NO_SEARCH)
     assert_valid(report)
     codes = artifact(report, "float32", "index/codes")
     assert (codes["verdict"], codes["b"], len(codes["a"]["sha256"])) == ("missing", None, 2)
@@ -367,7 +369,7 @@ def test_rankings_are_compared_query_by_query(tmp_path: Path) -> None:
             queries[2]["scores"][0] += 0.5
             queries.pop()
 
-    report = report_of(tmp_path, plant)
+    report = report_of(tmp_path, plant, search=NO_SEARCH)
     assert_valid(report)
     found = part(report, "float32")["rankings"]
     assert (found["k"], found["queries"], found["queries_missing"]) == (5, 5, 1)
@@ -390,9 +392,15 @@ def test_rankings_that_agree_as_far_as_they_go_are_not_all_rankings(tmp_path: Pa
         if arm.environment == "torch210":
             values["rankings"]["queries"].pop()
 
-    report = report_of(tmp_path, plant)
+    report = report_of(tmp_path, plant, search=NO_SEARCH)
     assert part(report, "float32")["rankings"]["same_order"] == 5
     assert "not measured here" in sentence(report, "quality")
+
+
+def test_without_searching_arms_the_rankings_of_the_captures_speak(tmp_path: Path) -> None:
+    report = report_of(tmp_path, search=NO_SEARCH)
+    assert "with identical scores" in sentence(report, "autocast/rankings")
+    assert "is the same too" in sentence(report, "quality")
 
 
 def test_the_sort_probes_reach_the_findings(differing: Report) -> None:
