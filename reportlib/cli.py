@@ -146,12 +146,19 @@ def env_adopt(
         typer.echo(f"{name} is {done.record.prefix} (torch {done.record.torch}).")
 
 
-def env_lock(name: Name, as_json: Json = False) -> None:
+def env_lock(
+    name: Name,
+    like: Annotated[
+        str, typer.Option(metavar="NAME", help="Keep the versions of this environment's lock wherever they fit.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Resolve environment-NAME.yml as of now and write its lock."""
     from reportlib import environments
 
     spec = environments.load_spec(name, Path.cwd())
-    lock = environments.write_lock(spec, progress=print_progress)
+    other = environments.load_spec(like, Path.cwd()) if like else None
+    lock = environments.write_lock(spec, like=other, progress=print_progress)
     if as_json:
         print_json({"lock": str(spec.lock_path), "digest": lock.digest, "packages": lock.pins})
     else:

@@ -101,15 +101,25 @@ def resolve(spec: EnvironmentSpec, *, prefer: Lock | None = None, progress: Prog
         return parse(found.read_text(encoding="utf-8"))
 
 
-def write_lock(spec: EnvironmentSpec, *, progress: Progress = silent) -> Lock:
+def write_lock(spec: EnvironmentSpec, *, like: EnvironmentSpec | None = None, progress: Progress = silent) -> Lock:
     """Resolve an environment file and write its lock beside it.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        The environment file.
+    like : EnvironmentSpec, optional
+        Another one, whose lock's versions are taken wherever they fit.
+    progress : callable
+        Gets a line each time something moves on.
 
     Raises
     ------
     EnvironmentFileError, EnvironmentCreationError
         As `resolve`; a lock that is there stays as it is.
     """
-    return save_lock(spec, resolve(spec, progress=progress))
+    prefer = None if like is None else read_lock(like)
+    return save_lock(spec, resolve(spec, prefer=prefer, progress=progress))
 
 
 def save_lock(spec: EnvironmentSpec, resolved: Lock) -> Lock:

@@ -201,7 +201,7 @@ def _remarks(added: Sequence[Further]) -> list[str]:
 
 def _commands(study: Study, added: Sequence[Further], root: Path, here: Path) -> tuple[str, ...]:
     go = [] if here.samefile(root) else [f"cd {shlex.quote(os.path.relpath(root, here))}"]
-    locks = [f"reportlib env lock {each.name}" for each in added if each.lock is None]
+    locks = [f"reportlib env lock {each.name} --like {each.base}" for each in added if each.lock is None]
     return (*go, *locks, f"reportlib run {study.path.relative_to(root)}")
 
 

@@ -13,7 +13,7 @@ from reportlib.environments import lock as lock_module
 from reportlib.environments.cuda_lines import wheel_cuda, with_cuda
 from reportlib.environments.further import environment_name, full_version, further
 from reportlib.environments.installer import UvFailedError
-from reportlib.environments.lock import Lock, parse, read_lock, resolve
+from reportlib.environments.lock import Lock, parse, read_lock, resolve, write_lock
 from reportlib.environments.spec import EnvironmentSpec, load_spec
 from reportlib.errors import EnvironmentCreationError, EnvironmentFileError, PinsConflictError
 
@@ -269,3 +269,14 @@ def test_a_preferred_lock_is_what_uv_finds_in_its_place(project: Path, monkeypat
     preferred = parse(f"torch==2.0.1{HASH}")
     assert resolve(spec).pins == resolve(spec, prefer=preferred).pins == {"torch": "2.1.0"}
     assert found == ["", preferred.text]
+
+
+def test_a_lock_made_like_another_keeps_what_fits(project: Path, registry: Registry, monkeypatch: Any) -> None:
+    monkeypatch.setattr(lock_module, "resolve", registry)
+    spec, other = load_spec("torch222", project), load_spec("torch210", project)
+    write_lock(spec, like=other)
+    assert registry.preferred is not None
+    assert registry.preferred.pins == read_lock(other).pins
+    write_lock(spec)
+    assert registry.preferred is None
+    read_lock(spec)

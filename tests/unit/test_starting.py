@@ -256,7 +256,7 @@ def test_without_a_registry_the_lock_is_what_to_make_first(project: Path, monkey
 
     monkeypatch.setattr(further_module, "resolve", unreachable)
     started = begin(name="mine", torch=["2.1.0", "2.6.0"])
-    assert started.commands == ("reportlib env lock torch260", "reportlib run reports/mine/study.toml")
+    assert started.commands == ("reportlib env lock torch260 --like torch210", "reportlib run reports/mine/study.toml")
     assert "cannot be reached" in started.notes[0]
     assert not (project / "environment-torch260.lock.txt").exists()
 
