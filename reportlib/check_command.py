@@ -18,6 +18,9 @@ from reportlib.gate.studies import REPORT, StudyJudgement, judge_study
 def check(
     study: Annotated[Path, typer.Argument(help="The study.toml, or the folder that holds it and its report.json.")],
     require: Annotated[str, typer.Option(help='"ivf identical, codes differing < 1%, recall@10 drop < 0.01".')],
+    precision: Annotated[
+        list[str] | None, typer.Option(help="Judge only this precision; may be given more than once. [default: all]")
+    ] = None,
     junit_file: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write the judgements as JUnit XML.")
     ] = None,
@@ -28,11 +31,12 @@ def check(
 ) -> None:
     """Judge requirements on a study's report, for every pair and precision.
 
-    Exits with 0 when all hold, 1 when one does not, 2 when it is inconclusive: an arm is missing, a control failed.
+    Exits with 0 when all hold, 1 when one does not, 2 when it is inconclusive: an arm is missing, a control failed, or
+    the queries are too few to tell.
     """
     requirements = parse(require)
     folder = study if study.is_dir() else study.parent
-    found = judge_study(requirements, folder)
+    found = judge_study(requirements, folder, precision or ())
     write_file(junit_file, lambda: junit(found.judgements))
     log = sarif(found.judgements, str(folder), found.exit_code, REPORT)
     write_file(sarif_file, lambda: json.dumps(log, indent=1) + "\n")

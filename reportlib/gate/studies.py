@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reportlib.errors import ComparisonError
+from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate.judge import exit_code, judge
 from reportlib.gate.outcomes import INCONCLUSIVE, Judgement
 from reportlib.gate.vocabulary import KINDS, Requirement
@@ -36,7 +36,7 @@ class StudyJudgement:
     missing: tuple[str, ...]
 
 
-def judge_study(requirements: Sequence[Requirement], folder: Path) -> StudyJudgement:
+def judge_study(requirements: Sequence[Requirement], folder: Path, precisions: Sequence[str] = ()) -> StudyJudgement:
     """Judge requirements on the report of a study.
 
     A precision with a control that failed is inconclusive: what differs, or does not, may be chance.
@@ -47,23 +47,28 @@ def judge_study(requirements: Sequence[Requirement], folder: Path) -> StudyJudge
         What `parse` returned.
     folder : Path
         The study's folder.
+    precisions : sequence of str
+        Judge only these; all where none is named.
 
     Raises
     ------
     ComparisonError
         When there is no report.json, or one of another schema.
+    RequirementError
+        When the report has nothing of a precision that was named.
     """
     report = read_report(folder / REPORT)
     found: list[Judgement] = []
     codes = []
     try:
-        for where, conclusive, comparison in _comparisons(report):
+        _check(precisions, report)
+        for where, conclusive, comparison in _comparisons(report, precisions):
             judged = [replace(j, where=where, file=REPORT) for j in judge(requirements, comparison)]
             if not conclusive:
                 judged = [replace(j, outcome=INCONCLUSIVE, reason=f"a control failed ({j.reason})") for j in judged]
             found.extend(judged)
             codes.append(exit_code(judged, comparison))
-        missing = tuple(map(str, report["missing_arms"]))
+        missing = tuple(arm for arm in map(str, report["missing_arms"]) if _asked(arm, precisions))
     except (KeyError, TypeError, AttributeError) as error:
         raise ComparisonError(f"{folder / REPORT} is damaged: {error!r}", "run the study again") from error
     code = 1 if 1 in codes else 2 if 2 in codes or missing or not codes else 0
@@ -95,10 +100,24 @@ def read_report(path: Path) -> dict[str, Any]:
     return dict(report)
 
 
-def _comparisons(report: _Record) -> Iterator[tuple[str, bool, _Record]]:
+def _check(precisions: Sequence[str], report: _Record) -> None:
+    known = {each["precision"]: None for pair in report["pairs"] for each in pair["precisions"]}
+    if unknown := [name for name in precisions if name not in known]:
+        mend = f"name one of {', '.join(known)}" if known else "run the study again"
+        raise RequirementError(f"the report compares nothing in the precision {unknown[0]!r}", mend)
+
+
+def _asked(arm: str, precisions: Sequence[str]) -> bool:
+    """Return whether an arm is of a precision that is judged: ``torch201-float32-search`` is one of float32."""
+    return not precisions or any(f"-{name}-" in f"{arm}-" for name in precisions)
+
+
+def _comparisons(report: _Record, precisions: Sequence[str]) -> Iterator[tuple[str, bool, _Record]]:
     """Yield each pair's comparison at each precision: what to call it, whether it is conclusive, and what it holds."""
     for pair in report["pairs"]:
         for precision in pair["precisions"]:
+            if precisions and precision["precision"] not in precisions:
+                continue
             known = {r["name"]: r for r in precision["artifacts"] if r["final"] or r["name"] == "doclens"}
             records = [_prepared(name, known.get(name)) for name in KINDS]
             told = all(record["verdict"] is not None for record in records)

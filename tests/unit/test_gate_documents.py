@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from searches import estimate, search, upgraded, with_measure
 
 from reportlib.compare import indexes
+from reportlib.compare.searching.uncertainty import share
 from reportlib.errors import RequirementError
-from reportlib.gate import parse
-from reportlib.gate.vocabulary import KINDS, QUANTITIES, SETS
+from reportlib.gate import judge, parse
+from reportlib.gate.vocabulary import AGREEMENTS, CHANGES, KINDS, MEASURES, QUANTITIES, RESEEDING, SETS
 
 DOCUMENT = (Path(__file__).parents[2] / "reports" / "COMPARE.md").read_text()
 
@@ -35,9 +37,37 @@ def test_every_row_of_the_table_is_understood_for_some_artifact():
         assert parse(first.replace("ARTIFACT", artifact))
 
 
+def test_every_row_of_the_table_on_search_is_understood():
+    table = DOCUMENT.split("| requirement | what is held against the limit |")[1].split("\n\n")[0]
+    firsts = [re.findall(r"`([^`]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    found = [parse(first)[0] for first, *_ in firsts]
+    assert {requirement.claim for requirement in found} == {"drop", *AGREEMENTS, *CHANGES, RESEEDING}
+    assert all(parse(f"{name} drop < 0.01") for name in firsts[0][1:4])
+    assert {word.partition("@")[0] for word in (firsts[0][0].split()[0], *firsts[0][1:4])} == set(MEASURES)
+
+
+def test_the_lines_in_the_document_are_what_the_gate_says():
+    shown = DOCUMENT.split("With made-up numbers:\n\n```\n")[1].split("\n```")[0].splitlines()
+    record = with_measure(search(6), "Recall@10", right=0.822, difference=estimate(-0.02, -0.03, -0.011))
+    record = with_measure(record, "nDCG@10", left=0.8, right=0.797, difference=estimate(-0.003, -0.007, 0.001))
+    text = "recall@10 drop < 0.01, ndcg@10 drop < 0.004, rbo > 0.99"
+    judged = judge(parse(text), {"artifacts": [], "search": record})
+    assert shown == [f"torch201 and torch210, float32: {judgement.text}." for judgement in judged]
+
+
+def test_as_many_queries_as_the_document_says_are_enough_for_changed_queries():
+    known = {5: 72, 1: 368}
+    assert f"{known[5]} for `< 5%`, {known[1]} for `< 1%`" in DOCUMENT
+    for percent, enough in known.items():
+        for queries, expected in ((enough, "holds"), (enough - 1, "inconclusive")):
+            record = upgraded(search(0), queries=queries, same_order=queries, changed_queries=share(0, queries))
+            (judgement,) = judge(parse(f"changed queries < {percent}%"), {"artifacts": [], "search": record})
+            assert judgement.outcome == expected
+
+
 def test_every_word_of_the_language_is_in_the_document():
-    for word in (*KINDS, *SETS, *QUANTITIES):
-        assert f"`{word}`" in DOCUMENT or f" {word} " in DOCUMENT, word
+    for word in (*KINDS, *SETS, *QUANTITIES, *AGREEMENTS, *CHANGES, RESEEDING):
+        assert re.search(rf"[` ]{word}[`@ ]", DOCUMENT), word
 
 
 def test_the_mistake_in_the_document_is_pointed_at_as_shown():
@@ -48,17 +78,25 @@ def test_the_mistake_in_the_document_is_pointed_at_as_shown():
     assert str(caught.value) == shown[1]
 
 
-def test_the_workflow_is_yaml_whose_gate_would_run():
+@pytest.mark.parametrize(
+    ("job", "command", "search"),
+    [("search", "reportlib check reports/upgrade/study.toml", True),
+     ("indexes", "reportlib compare index-approved index-new", False)],
+)  # fmt: skip
+def test_the_workflow_is_yaml_whose_gates_would_run(job, command, search):
     block = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
     assert block is not None
-    workflow = yaml.safe_load(block[1])
-    steps = workflow["jobs"]["gate"]["steps"]
-    (command,) = [step["run"] for step in steps if step.get("run", "").startswith("reportlib compare")]
-    words = shlex.split(command)
-    assert words[:4] == ["reportlib", "compare", "index-approved", "index-new"]
-    assert len(parse(words[words.index("--require") + 1])) == 4
+    steps = yaml.safe_load(block[1])["jobs"][job]["steps"]
+    (line,) = [step["run"] for step in steps if "--require" in step.get("run", "")]
+    words = shlex.split(line)
+    assert words[: len(command.split())] == command.split()
+    requirements = parse(words[words.index("--require") + 1])
+    assert len(requirements) == 4
+    assert all(bool(r.artifacts) is not search for r in requirements)
     written = {words[words.index(option) + 1] for option in ("--junit", "--sarif")}
     assert written == {"gate.xml", "gate.sarif"}
+    uploads = [step["with"] for step in steps if "upload-sarif" in step.get("uses", "")]
+    assert [each["sarif_file"] for each in uploads] == ["gate.sarif"]
 
 
 def test_every_key_of_the_json_is_described():

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from reportlib.cli import app
 from reportlib.compare.indexes import compare_indexes
 from reportlib.compare.study import SCHEMA_VERSION
-from reportlib.errors import ComparisonError
+from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate import parse
 from reportlib.gate.studies import judge_study
 
@@ -87,6 +87,19 @@ def test_what_a_failed_control_makes_doubtful_is_inconclusive(study, precision, 
     assert "autocast: codes identical: inconclusive; a control failed" in done.stdout
     unrun = study(precision("double", conclusive=None))
     assert run(unrun, "--require", "codes identical").exit_code == 0
+
+
+def test_one_precision_can_be_judged_alone(study, precision, codes):
+    folder = study(precision("float32"), precision("autocast", codes=codes), missing=("torch210-autocast-search",))
+    assert run(folder, "--require", "codes identical").exit_code == 1
+    alone = run(folder, "--require", "codes identical", "--precision", "float32")
+    assert (alone.exit_code, alone.stdout) == (0, "All 1 judgements hold.\n")
+    both = run(folder, "--require", "ivf identical", "--precision", "float32", "--precision", "autocast")
+    assert both.exit_code == 2
+    assert "nothing of torch210-autocast-search" in both.stdout
+    with pytest.raises(RequirementError, match="'float16'") as caught:
+        judge_study(parse("ivf identical"), folder, ["float16"])
+    assert caught.value.mend == "name one of float32, autocast"
 
 
 def test_a_missing_arm_is_inconclusive_unless_something_fails(study, precision, codes):
