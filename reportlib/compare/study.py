@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path, PurePath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from reportlib.compare import origins, posts
-from reportlib.compare.checks import check, input_hash, missing_arms
+from reportlib.compare.checks import check, missing_arms
 from reportlib.compare.controls import compare_control, conclusive
+from reportlib.compare.describing import describe
 from reportlib.compare.findings import findings
 from reportlib.compare.layers import compare_layers, compare_weights
 from reportlib.compare.margins import compare_margins
@@ -22,7 +23,7 @@ from reportlib.compare.sorting import compare_probes
 from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
-from reportlib.study import DIRECTIONS, Arm, CheckpointSpec, CollectionSpec, Study
+from reportlib.study import DIRECTIONS, Arm, Study
 
 Record = dict[str, Any]
 SCHEMA_VERSION = 1
@@ -79,7 +80,7 @@ def compare_study(
     ]
     report: Record = {
         "schema_version": SCHEMA_VERSION,
-        "study": _study(study, present),
+        "study": describe(study, present),
         "platform": origins.platform(study.device, study.threads, present, environments),
         "environments": environments,
         "pairs": [_pair(study, present, other, roots or {}) for other in study.environments[1:]],
@@ -93,84 +94,6 @@ def _any_of(study: Study, captures: Mapping[str, Capture], environment: str) -> 
     """Return an environment's first capture, plain arms before swapped ones."""
     arms = (arm for arm in study.arms() if arm.environment == environment)
     return next((captures[arm.name] for arm in arms if arm.name in captures), None)
-
-
-def _study(study: Study, captures: Mapping[str, Capture]) -> Record:
-    indexed = {p: _indexed(study, captures, p) for p in study.passages}
-    whole = [indexed[p] for p, count in study.passages.items() if count == 0]
-    asked = [
-        len(capture.value("rankings")["queries"]) for capture in captures.values() if "rankings" in capture.artifacts
-    ]
-    first = next(iter(captures.values()))
-    return {
-        "slug": study.slug,
-        "title": study.title,
-        "environments": list(study.environments),
-        "device": study.device,
-        "threads": study.threads,
-        "collection": {
-            "source": study.collection.source,
-            "sentence": _described(first, "collection") or _collection(study.collection),
-            "sha256": input_hash(first, "collection"),
-            "passages": next((count for count in whole if count is not None), _passages(first)),
-            "queries": max(asked, default=None),
-        },
-        "checkpoint": {
-            "source": _without_folders(study.checkpoint.source),
-            "sentence": _described(first, "checkpoint") or _checkpoint(study.checkpoint),
-            "sha256": input_hash(first, "checkpoint"),
-            "dim": _dim(first),
-        },
-        "colbert": asdict(study.colbert),
-        "variables": dict(study.variables),
-        "precisions": [{"name": p, "passages": n} for p, n in indexed.items()],
-    }
-
-
-def _indexed(study: Study, captures: Mapping[str, Capture], precision: str) -> int | None:
-    """Return how many passages were indexed: from `doclens`, which knows what "all" was."""
-    for arm in study.arms():
-        capture = captures.get(arm.name)
-        if capture is not None and arm.precision == precision and capture.group("doclens"):
-            return sum(len(capture.value(name)) for name in capture.group("doclens"))
-    return study.passages[precision] or None
-
-
-def _described(capture: Capture, name: str) -> str | None:
-    """Return what the capture says of an input, as a sentence; captures made by hand may say nothing."""
-    said = capture.provenance.get("descriptions", {}).get(name, {}).get("source")
-    return f"{said[:1].upper()}{said[1:].rstrip('.')}." if said else None
-
-
-def _passages(capture: Capture) -> int | None:
-    found = capture.provenance.get("descriptions", {}).get("collection", {}).get("passages")
-    return int(found) if found is not None else None
-
-
-def _dim(capture: Capture) -> int | None:
-    lines = [capture.artifacts[n] for n in ("index/centroids", "centroids") if n in capture.artifacts]
-    return lines[0].shape[-1] if lines and lines[0].shape else None
-
-
-def _without_folders(source: str) -> str:
-    """Return a hub id as it is, and of a path only the last part: paths are this machine's own."""
-    return PurePath(source).name if source.startswith(("/", ".", "~")) else source
-
-
-def _collection(spec: CollectionSpec) -> str:
-    if spec.source == "numpy-docstrings":
-        return "Paragraphs of the docstrings of the pinned numpy."
-    if spec.source == "huggingface":
-        parts = [part for part in (spec.name, spec.config, spec.split) if part]
-        return f"The Hugging Face data set {', '.join(parts)}."
-    kind = {"beir": "BEIR folder", "tsv": "TSV file"}.get(spec.source, spec.source)
-    return f"The {kind} {PurePath(spec.path).name}."
-
-
-def _checkpoint(spec: CheckpointSpec) -> str:
-    if spec.source == CheckpointSpec().source:
-        return "all-MiniLM-L6-v2 with a seeded orthonormal projection in place of a trained one."
-    return f"{_without_folders(spec.source)}."
 
 
 def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapping[str, Path]) -> Record:

@@ -30,7 +30,7 @@ def rank_items(a: Capture | None, b: Capture | None, k: int) -> Items | str:
     """
     sides = []
     for name, capture in (("A", a), ("B", b)):
-        own = "" if capture is None else f"rankings/{capture.arm['environment']}"
+        own = "" if capture is None else f"rankings/{capture.arm.get('environment', '')}"
         if capture is None or own not in capture.artifacts:
             return f"No search of {name}'s own index was captured."
         sides.append({query["qid"]: query for query in capture.value(own)["queries"]})

@@ -45,7 +45,17 @@ class Agreement:
 
 
 def agreement(left: Ranked, right: Ranked) -> Agreement:
-    """Compare the best k of two rankings of one query."""
+    """Compare the best k of two rankings of one query.
+
+    Parameters
+    ----------
+    left, right : Ranked
+        Of one query; either may have fewer than k passages, or none.
+
+    Returns
+    -------
+    Agreement
+    """
     a, b = left.top, right.top
     common = set(a) & set(b)
     longest = max(len(a), len(b))

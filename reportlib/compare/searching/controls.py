@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reportlib.compare.searching.sides import Ranked, Side
+from reportlib.compare.searching.sides import Ranked, Side, ranked
 from reportlib.errors import ComparisonError
 from reportlib.floats import bits, widen
 from reportlib.store import Capture
@@ -17,28 +17,49 @@ Record = dict[str, Any]
 def search_control(environment: str, plain: Capture | None, ranking: tuple[Ranked, ...]) -> Record | None:
     """Compare the search that the plain arm made of its own index with the searching arm's, made in another process.
 
+    Parameters
+    ----------
+    environment : str
+        Whose index it is.
+    plain : Capture or None
+        The plain arm's.
+    ranking : tuple of Ranked
+        What the searching arm found in that index.
+
     Returns
     -------
     dict or None
         One of ``controls``: of the queries that both answered, how many have the same passages in the same order with
         the same scores. None where the plain arm did not search.
+
+    Raises
+    ------
+    ComparisonError
+        When the plain arm's rankings make no sense.
+    StoreError
+        When they cannot be read.
     """
     if plain is None or "rankings" not in plain.artifacts:
         return None
-    data = plain.value("rankings")
-    again = {each.qid: each for each in ranking}
-    both = [query for query in data["queries"] if query["qid"] in again]
-    # The plain arm may have kept more or fewer passages: what both kept counts.
-    same = 0
-    for query in both:
-        each = again[query["qid"]]
-        kept = min(each.k, data["k"])
-        same += (tuple(query["pids"][:kept]), tuple(query["scores"][:kept])) == (each.pids[:kept], each.scores[:kept])
+    before, again = ({each.qid: each for each in found} for found in (ranked(plain, "rankings", environment), ranking))
+    both = [qid for qid in before if qid in again]
+    same = sum(_alike(before[qid], again[qid]) for qid in both)
     return {"environment": environment, "queries": len(both), "identical": same}
+
+
+def _alike(before: Ranked, again: Ranked) -> bool:
+    # The plain arm may have kept more or fewer passages: what both kept counts.
+    kept = min(before.k, again.k)
+    return (before.pids[:kept], before.scores[:kept]) == (again.pids[:kept], again.scores[:kept])
 
 
 def query_embeddings(a: Side, b: Side) -> Record | None:
     """Compare what A's and B's torch make of the same queries, vector by vector.
+
+    Parameters
+    ----------
+    a, b : Side
+        The searching arms.
 
     Returns
     -------

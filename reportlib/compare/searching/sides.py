@@ -150,29 +150,55 @@ def _seeds(capture: Capture) -> tuple[str, ...]:
 
 
 def _ranking(side: Side, name: str, k: int) -> tuple[Ranked, ...]:
-    data = _value(side, f"rankings/{name}")
-    where = f"rankings/{name} of {side.name}"
-    try:
-        if data["k"] != k:
+    _value(side, f"rankings/{name}")
+    found = ranked(side.capture, f"rankings/{name}", side.name)
+    for each in found[:1]:
+        if each.k != k:
             raise ComparisonError(
-                f"{where} are the best {data['k']} passages; the study says {k}", f"run {side.name} again"
+                f"rankings/{name} of {side.name} are the best {each.k} passages; the study says {k}",
+                f"run {side.name} again",
             )
-        queries = [
+    return found
+
+
+def ranked(capture: Capture, name: str, arm: str) -> tuple[Ranked, ...]:
+    """Return the rankings `name` of a capture, checked.
+
+    Parameters
+    ----------
+    capture : Capture
+        That has them.
+    name : str
+        Of the artifact.
+    arm : str
+        What messages call the capture.
+
+    Raises
+    ------
+    ComparisonError
+        When they make no sense: what is there is not what was captured.
+    StoreError
+        When they cannot be read.
+    """
+    data, where = capture.value(name), f"{name} of {arm}"
+    try:
+        k = int(data["k"])
+        found = tuple(
             Ranked(str(q["qid"]), tuple(map(int, q["pids"])), tuple(map(float, q["scores"])), k)
             for q in data["queries"]
-        ]
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ComparisonError(f"{where} make no sense: {error!r}", _AGAIN) from error
-    for each in queries:
+    for each in found:
         if len(each.pids) != len(each.scores) or len(set(each.pids)) != len(each.pids):
             raise ComparisonError(
                 f"{where} make no sense: query {each.qid} has {len(each.pids)} passages "
                 f"({len(set(each.pids))} of them different) and {len(each.scores)} scores",
                 _AGAIN,
             )
-    if len({each.qid for each in queries}) != len(queries):
+    if len({each.qid for each in found}) != len(found):
         raise ComparisonError(f"{where} have a query twice", _AGAIN)
-    return tuple(queries)
+    return found
 
 
 def _value(side: Side, name: str) -> Any:

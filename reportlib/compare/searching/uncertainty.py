@@ -115,7 +115,17 @@ def permutation_p(differences: Floats) -> list[float | None]:
 def sign_p(better: int, worse: int) -> float | None:
     """Test whether more queries got better than worse, or the other way: the sign test, two-sided and exact.
 
-    Queries that are equal say nothing. None where all are.
+    Queries that are equal say nothing.
+
+    Parameters
+    ----------
+    better, worse : int
+        How many queries rose and fell.
+
+    Returns
+    -------
+    float or None
+        p; None where all queries are equal.
     """
     if not better + worse:
         return None
@@ -151,7 +161,13 @@ def detectable(differences: Floats) -> float | None:
 
 
 def share(count: int, n: int) -> dict[str, float]:
-    """Return a share of `n` queries with its Clopper-Pearson interval, as a report has it."""
+    """Return `count` of `n` queries as a share with its Clopper-Pearson interval.
+
+    Returns
+    -------
+    dict
+        ``share``, ``low`` and ``high``, as a report has them.
+    """
     interval: Any = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")
     return {"share": rounded(count / n), "low": rounded(interval.low), "high": rounded(interval.high)}
 
