@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captures import captures, study_of
 from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
@@ -14,10 +15,11 @@ from searches import NAMES, comparison, estimate, figure, measure, search, still
 from typer.testing import CliRunner, Result
 
 from reportlib.cli import app
-from reportlib.compare.study import SCHEMA_VERSION
+from reportlib.compare.study import SCHEMA_VERSION, compare_study
 from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate import FAILS, HOLDS, INCONCLUSIVE, Requirement, judge, parse
 from reportlib.gate.studies import judge_study
+from reportlib.study import SwapSpec
 
 Record = dict[str, Any]
 
@@ -416,3 +418,21 @@ def test_every_claim_reads_the_comparison_of_the_upgrade():
     record = search(0)
     record["comparisons"] = [comparison("index", 100), *record["comparisons"][::-1]]
     assert {j.outcome for j in judge(parse(ALL), {"artifacts": [], "search": record})} == {HOLDS}
+
+
+def test_a_report_made_of_captures_can_be_judged(tmp_path):
+    def plant(arm, values):
+        if arm.environment == "torch210":
+            pids = values["rankings"]["queries"][0]["pids"]
+            pids[:2] = pids[1::-1]
+
+    study = study_of(tmp_path, swaps=SwapSpec(()))
+    report = compare_study(study, captures(tmp_path, study, plant))
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    text = "recall@5 drop < 0.5, ndcg@5 drop < 2, overlap@5 >= 1, rbo >= 1, changed queries < 99%, recall@10 drop < 1%"
+    judged = {j.requirement.subject: j for j in judge_study(parse(text), tmp_path, ["float32"]).judgements}
+    assert judged["recall@5"].outcome == judged["overlap@5"].outcome == judged["ndcg@5"].outcome == HOLDS
+    assert "up to 39 % of such queries could change unseen" in judged["overlap@5"].reason
+    assert judged["rbo"].outcome == INCONCLUSIVE
+    assert "(1 of 6 queries)" in judged["changed queries"].reason
+    assert "the study searched with k = 5" in judged["recall@10"].reason
