@@ -16,7 +16,8 @@ from reportlib.compare.margins.items import Items, left_out, record
 from reportlib.render import Html
 from reportlib.render.figures_margins import Panel, bin_edges, paint_margins
 from reportlib.render.labels import parts
-from reportlib.render.margins import DECISIONS, margins, sentences
+from reportlib.render.margins import margins
+from reportlib.render.margins_words import DECISIONS, sentences
 from reportlib.render.svg import NARROW, WIDE
 
 
@@ -263,7 +264,7 @@ def test_two_precisions_have_their_own_headings_and_figures() -> None:
     drawn = soup(margins(given))
     ids = [tag["id"] for tag in drawn.select("[id]")]
     assert len(ids) == len(set(ids))
-    assert [h.get("id") for h in drawn.select("h3")] == ["margins-float32", "margins-autocast"]
+    assert [h.get("id") for h in drawn.select("h4")] == ["margins-float32", "margins-autocast"]
     assert len(drawn.select("figure")) == 2
 
 
