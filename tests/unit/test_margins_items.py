@@ -74,6 +74,13 @@ def test_many_flips_at_small_margins_are_not_chance_and_few_may_be() -> None:
     assert one["detectable"] is None
 
 
+def test_the_test_of_a_few_flips_counts_their_orders() -> None:
+    # One flip at the smallest of 399 margins: as far out is only the largest.
+    assert said(np.arange(399), np.arange(399) < 1)["p"] == pytest.approx(2 / 399)
+    # Two at the smallest of six: one of 15 pairs of places on each side.
+    assert said(np.arange(6), np.arange(6) < 2)["p"] == pytest.approx(2 / 15)
+
+
 def test_the_detectable_area_shrinks_as_flips_become_more() -> None:
     margins = np.arange(1000)
     areas = [said(margins, margins < count)["detectable"] for count in (20, 100, 400)]
