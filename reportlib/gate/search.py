@@ -89,7 +89,9 @@ def _drop(requirement: Requirement, search: _Record, upgrade: _Record) -> tuple[
         return HOLDS, _unchanged(f"{found['measure']} is {found['left']:.4g} on both sides", found["equal"], search)
     difference = found["difference"]
     queries = found["better"] + found["equal"] + found["worse"]
-    measured = _Measured(-difference["value"], -difference["high"], -difference["low"], queries, search["confidence"])
+    # Taken from zero, so that no change is 0 and not -0.
+    value, best, worst = (0.0 - difference[end] for end in ("value", "high", "low"))
+    measured = _Measured(value, best, worst, queries, search["confidence"])
     outcome, reason = _within(requirement, measured)
     means = f"{found['left']:.4g} becomes {found['right']:.4g} over {queries:,} queries"
     return outcome, f"{reason} ({means}){_more(requirement, outcome, measured)}"

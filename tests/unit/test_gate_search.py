@@ -153,6 +153,10 @@ def test_what_was_measured_is_said_with_its_interval():
     )
 
 
+def test_an_interval_that_ends_at_no_change_ends_at_zero():
+    assert "measured 0.0025, 0 to 0.0075 with" in told("recall@10 drop < 0.01", moved(-0.0075, -0.0025, 0.0))[1]
+
+
 def test_how_many_queries_would_tell_goes_with_the_square_of_the_distance():
     # The interval reaches 0.016 beyond a mean that lies 0.008 inside the limit: four times 121 queries.
     assert told("recall@10 drop < 0.01", moved(-0.018, -0.002, 0.014))[1].endswith("; about 490 queries would tell")
