@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -14,8 +13,6 @@ from reportlib.errors import StudyError
 from reportlib.study import (
     DEVICES,
     DIRECTIONS,
-    PRECISIONS,
-    VARIABLES,
     CheckpointSpec,
     ColbertSettings,
     CollectionSpec,
@@ -25,6 +22,7 @@ from reportlib.study import (
     Study,
     SwapSpec,
 )
+from reportlib.study_keys import KEYS, meant
 from reportlib.study_limits import (
     Complaint,
     checkpoint_complaints,
@@ -37,24 +35,6 @@ from reportlib.study_lines import Lines
 _Record = TypeVar("_Record")
 _Path = tuple[str, ...]
 
-#: The tables that are flat records, and those.
-RECORDS: dict[str, type] = {
-    "collection": CollectionSpec,
-    "checkpoint": CheckpointSpec,
-    "colbert": ColbertSettings,
-    "controls": ControlSpec,
-    "swaps": SwapSpec,
-    "operations": OperationsSpec,
-    "search": SearchSpec,
-}
-#: Every key of every table; "" is what stands above the first table.
-KEYS: dict[str, tuple[str, ...]] = {
-    "": ("title", "environments", "device", "threads", *RECORDS, "precision", "layers", "variables"),
-    **{table: tuple(f.name for f in fields(kind)) for table, kind in RECORDS.items()},
-    "precision": PRECISIONS,
-    "layers": ("texts",),
-    "variables": VARIABLES,
-}
 _EXAMPLES = {"int": "a whole number: 4", "float": "a number: 0.45", "bool": "true or false", "str": 'text: "like this"'}
 
 
@@ -123,7 +103,7 @@ class _Reader:
     def known(self, table: Mapping[str, Any], names: tuple[str, ...], where: _Path) -> None:
         for key in table:
             if key not in names:
-                raise self.fail((*where, key), "is not a key", _meant(key, names))
+                raise self.fail((*where, key), "is not a key", meant(key, names))
 
     def names(self, value: Any, path: _Path, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
@@ -248,13 +228,3 @@ class _Reader:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _meant(key: str, names: tuple[str, ...]) -> str:
-    """Return what someone who wrote a key that is not there may have meant."""
-    places = [table for table, keys in KEYS.items() if key in keys]
-    if places:
-        where = " or ".join(f"under [{table}]" if table else "above the first table" for table in places)
-        return f"it stands {where}"
-    close = difflib.get_close_matches(key, names, 1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {sorted(names)}"

@@ -72,9 +72,9 @@ def find_collection(given: str, folder: Path, root: Path, *, config: str, split:
     if path.is_dir() and _is_data_set(path):
         return FoundCollection(CollectionSpec("huggingface", _written(path, folder, root), config=config, split=split))
     if path.is_dir():
-        raise CollectionError(
-            f"{path} is not a collection that is known", "a BEIR folder has a corpus.jsonl, a data set a README.md"
-        )
+        file = next((f for f in sorted(path.glob("*.tsv*")) if not f.name.startswith(("queries", "qrels"))), None)
+        mend = f"give the file: {file}" if file else "a BEIR folder has a corpus.jsonl, a data set a README.md"
+        raise CollectionError(f"{path} is not a collection that is known", mend)
     if _ID.fullmatch(given) and not given.startswith("."):
         return FoundCollection(CollectionSpec("huggingface", name=given, config=config, split=split))
     raise CollectionError(

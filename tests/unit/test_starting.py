@@ -39,8 +39,8 @@ from reportlib.study import (
     SwapSpec,
     load,
 )
-from reportlib.study_file import KEYS
 from reportlib.study_file import parse as parse_study
+from reportlib.study_keys import KEYS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -203,6 +203,11 @@ def test_a_beir_folder_is_known_by_its_corpus(project: Path) -> None:
     folder.mkdir()
     (folder / "corpus.jsonl").write_text(json.dumps({"_id": "a", "text": "x"}) + "\n")
     assert begin(collection="beir", split="dev").study.collection == CollectionSpec("beir", "../../beir", split="dev")
+
+
+def test_the_folder_around_a_tsv_is_answered_with_the_file(tsv: Path) -> None:
+    with pytest.raises(CollectionError, match=f"give the file: {re.escape(str(tsv))}"):
+        begin(collection=str(tsv.parent))
 
 
 def test_a_copied_data_set_is_known_by_its_readme(project: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from reportlib.errors import StudyError
 from reportlib.study import ColbertSettings, load
-from reportlib.study_file import KEYS
+from reportlib.study_keys import KEYS
 from reportlib.study_limits import LEAST
 from reportlib.study_lines import Lines
 
@@ -211,6 +214,24 @@ def test_a_device_from_the_command_line_is_not_blamed_on_the_file(tmp_path: Path
     (tmp_path / "study.toml").write_text(HEAD + 'device = "cpu"')
     with pytest.raises(StudyError, match=r"^there is no device 'tpu'"):
         load(tmp_path, device="tpu")
+
+
+@pytest.mark.parametrize("command", [("prepare",), ("run",)])
+def test_the_command_line_says_it_before_anything_runs(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "study.toml").write_text(HEAD + "[colbert]\nnbits = 3\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "reportlib.cli", *command, str(tmp_path / "study.toml")],
+        cwd=tmp_path,
+        env={**os.environ, "REPORTLIB_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "study.toml, line 4: colbert.nbits: 3 bits do not pack into bytes" in done.stderr
+    assert "To mend it: use 1, 2, 4 or 8" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_every_setting_that_the_records_have_is_a_key() -> None:
