@@ -66,7 +66,8 @@ def lines(found: StudyJudgement) -> list[str]:
     if found.exit_code:
         last = "No requirement is known to fail, but an artifact was not captured on both sides: inconclusive."
     else:
-        last = f"All {len(found.judgements)} judgements hold."
+        number = len(found.judgements)
+        last = f"All {number} judgements hold." if number > 1 else "The requirement holds."
     return [*searched, last]
 
 

@@ -93,7 +93,7 @@ def test_one_precision_can_be_judged_alone(study, precision, codes):
     folder = study(precision("float32"), precision("autocast", codes=codes), missing=("torch210-autocast-search",))
     assert run(folder, "--require", "codes identical").exit_code == 1
     alone = run(folder, "--require", "codes identical", "--precision", "float32")
-    assert (alone.exit_code, alone.stdout) == (0, "All 1 judgements hold.\n")
+    assert (alone.exit_code, alone.stdout) == (0, "The requirement holds.\n")
     both = run(folder, "--require", "ivf identical", "--precision", "float32", "--precision", "autocast")
     assert both.exit_code == 2
     assert "nothing of torch210-autocast-search" in both.stdout
