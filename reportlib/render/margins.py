@@ -82,7 +82,8 @@ def _between(bins: list[Record]) -> str:
     shares = [each["rate"] for each in bins]
     if not shares:
         return "there are none"
-    return f"{share(min(shares))} to {share(max(shares))}"
+    least, most = share(min(shares)), share(max(shares))
+    return least if least == most else f"{least} to {most}"
 
 
 def _table(part: Part, measured: list[Record]) -> Html:

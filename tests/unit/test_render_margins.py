@@ -201,6 +201,11 @@ def test_two_bins_have_nothing_between_them() -> None:
     assert "in between, there are none" in soup(margins(report(found))).select_one("svg desc").text
 
 
+def test_bins_of_one_share_are_not_called_a_range() -> None:
+    found = made("rank", np.arange(1, 31), np.arange(30) < 5)
+    assert soup(margins(report(found))).select_one("svg desc").text.endswith("in between, 0 %.")
+
+
 def test_colours_are_left_to_the_page() -> None:
     for svg in soup(margins(report(SMALL, ANYWHERE, EVERYWHERE))).select("svg"):
         bare = re.sub(r"var\(--[a-z]+, #[0-9a-f]{6}\)", "", str(svg))
