@@ -12,7 +12,7 @@ from reportlib.render.controls import inconclusive
 from reportlib.render.html import Html, fragment, join
 from reportlib.render.labels import Part, heading, parts
 from reportlib.render.rankings import ranked
-from reportlib.render.search_words import comparison, in_line, place, quality_sentences, searched, share
+from reportlib.render.search_words import comparison, place, quality_sentences, searched, share, spread
 
 #: How the yardstick's figures are called, and how each is shown.
 _FIGURES = {
@@ -42,21 +42,22 @@ def search(report: Mapping[str, Any]) -> Html:
     if not known:
         return ranked(list(parts(report)))
     pieces: list[Html] = []
+    told = ""
     for part in parts(report):
         pieces += [heading(part.title, f"search-{part.slug}"), inconclusive(part)]
         found = known.get(part.slug)
-        pieces += [ranked([part])] if found is None else _part(part, found)
+        if found is None:
+            pieces.append(ranked([part]))
+        elif not found["queries"]:
+            pieces.append(fragment("note", text="No query was searched, so nothing is known of search here."))
+        else:
+            pieces += [_failed(part, found), fragment("sentences", sentences=list(_answers(part, found)))]
+            how = _searched(part, found)
+            pieces.append(
+                fragment("paragraph", text="Searched in the same way, with the same controls." if how == told else how)
+            )
+            told = how
     return join(pieces)
-
-
-def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
-    if not found["queries"]:
-        return [fragment("note", text="No query was searched, so nothing is known of search here.")]
-    return [
-        _failed(part, found),
-        fragment("sentences", sentences=list(_answers(part, found))),
-        _searched(part, found),
-    ]
 
 
 def _answers(part: Part, found: Mapping[str, Any]) -> Iterator[str]:
@@ -83,12 +84,18 @@ def _lists(part: Part, found: Mapping[str, Any], upgrade: Mapping[str, Any]) -> 
         if upgrade["scores_identical"] == queries:
             return f"{same}, with identical scores."
         return f"{same}; scores differ by {formats.amount(upgrade['max_score_difference'])} at most."
-    return (
+    said = (
         f"{formats.of(upgrade['same_order'], queries)} queries get the same {k} passages in the same order from "
         f"{part.a} and from {part.b}, and {formats.of(upgrade['same_set'], queries)} the same {k} in any order. Of "
-        f"{formats.count(2 * found['k'])} possible, {in_line(upgrade['different_passages'], 2)} passages per query "
+        f"{formats.count(2 * found['k'])} possible, {_with_interval(upgrade['different_passages'])} "
         "are on one side only."
-    ).replace("none of", "None of", 1)
+    )
+    return said[:1].upper() + said[1:]
+
+
+def _with_interval(passages: Mapping[str, float]) -> str:
+    reach = spread(passages, 2)
+    return f"{formats.decimals(passages['value'], 2)} passages per query{f' (95 % interval {reach})' if reach else ''}"
 
 
 def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
@@ -140,8 +147,8 @@ def _shown(name: str, value: float) -> str:
     return formats.decimals(value, 2 if name == "different_passages" else 3)
 
 
-def _searched(part: Part, found: Mapping[str, Any]) -> Html:
-    """List which version searched which index."""
+def _searched(part: Part, found: Mapping[str, Any]) -> str:
+    """Say which version searched which index, how alike the encoded queries are, and what came of the controls."""
     sides = [side for compared in found["comparisons"] for side in (compared["left"], compared["right"])]
     pairs = list(dict.fromkeys((side["torch"], side["index"]) for side in sides))
     own = [place(part, *pair) for pair in pairs if pair[1] in {"a", "b"}]
@@ -157,7 +164,7 @@ def _searched(part: Part, found: Mapping[str, Any]) -> Html:
         other = "another seed" if seeds == 1 else "other seeds"
         said.append(f"{part.a} also searched {again} that it made with {other} of k-means.")
     said += [*_encoded(part, found["query_embeddings"]), *_repeated(part, found["controls"])]
-    return fragment("paragraph", text=" ".join(said))
+    return " ".join(said)
 
 
 def _encoded(part: Part, rows: Mapping[str, Any] | None) -> Sequence[str]:

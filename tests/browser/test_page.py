@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from render_reports import everything_differs, executed, explained, hostile, inconclusive, sort_only
+from render_reports import (
+    everything_differs,
+    executed,
+    explained,
+    hostile,
+    inconclusive,
+    searched,
+    sort_only,
+    strange,
+)
 
 from reportlib.render.publish import draw
 
@@ -35,6 +45,8 @@ REPORTS = {
     "explained": explained,
     "inconclusive": inconclusive,
     "hostile": hostile,
+    "searched": searched,
+    "strange": strange,
 }
 
 #: For every element with text of its own: its colour against the first opaque background behind it (WCAG 2.1).
@@ -156,7 +168,7 @@ def test_the_page_is_never_wider_than_the_screen(visit: Any, name: str, width: i
 
 
 @every_scheme
-@pytest.mark.parametrize("name", ["sort-only", "everything-differs", "explained", "inconclusive"])
+@pytest.mark.parametrize("name", ["sort-only", "everything-differs", "explained", "inconclusive", "searched"])
 def test_text_stands_out_from_what_is_behind_it(visit: Any, name: str, scheme: str) -> None:
     page = visit(name, DESKTOP, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -175,9 +187,9 @@ def test_dark_is_dark(visit: Any) -> None:
 
 @every_size
 def test_each_figure_is_shown_once_described_and_readable(visit: Any, viewport: dict[str, int]) -> None:
-    page = visit("explained", viewport)
+    page = visit("searched", viewport)
     figures = page.locator("figure")
-    assert figures.count() >= 6
+    assert figures.count() >= 10
     for figure in figures.all():
         shown = [svg for svg in figure.locator("svg").all() if svg.is_visible()]
         assert len(shown) == 1
@@ -292,3 +304,53 @@ def test_inconclusive_stands_where_a_reader_looks(visit: Any) -> None:
     said = page.locator(".answer").nth(1)
     assert "inconclusive" in said.inner_text()
     assert page.locator("p.warning").count() >= 5
+
+
+def test_headings_never_skip_a_level(visit: Any) -> None:
+    page = visit("searched", DESKTOP)
+    levels = page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map(h => +h.tagName[1])")
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_passages_that_went_and_came_stand_side_by_side_or_below_each_other(visit: Any) -> None:
+    boxes = {}
+    for name, viewport in (("desktop", DESKTOP), ("phone", PHONE)):
+        card = visit("searched", viewport).locator("article.query").first
+        boxes[name] = [card.locator(f".{side}").bounding_box() for side in ("went", "came")]
+    went, came = boxes["desktop"]
+    assert went["y"] == came["y"]
+    assert came["x"] >= went["x"] + went["width"]
+    went, came = boxes["phone"]
+    assert went["x"] == came["x"]
+    assert came["y"] >= went["y"] + went["height"]
+
+
+@every_size
+def test_a_strangers_text_stays_within_its_card(visit: Any, viewport: dict[str, int]) -> None:
+    page = visit("strange", viewport)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    outside = page.evaluate("""() => [...document.querySelectorAll('article.query')].flatMap(card => {
+      const room = card.getBoundingClientRect();
+      return [...card.querySelectorAll('p, li, code')].filter(e => e.checkVisibility()).map(e => {
+        const range = document.createRange(); range.selectNodeContents(e);
+        return range.getBoundingClientRect();
+      }).filter(r => r.width && (r.left < room.left - 1 || r.right > room.right + 1)).map(r => [r.left, r.right]);
+    })""")
+    assert outside == []
+    assert page.locator("article.query").count() == 16
+
+
+def test_text_that_runs_from_right_to_left_starts_at_the_right_and_turns_nothing_else(visit: Any) -> None:
+    page = visit("strange", DESKTOP)
+    arabic = page.locator(".query-text", has_text="numpy.where").first
+    assert arabic.evaluate("p => getComputedStyle(p).direction") == "rtl"
+    facts = page.locator("article.query", has=arabic).locator(".query-facts").first
+    assert facts.evaluate("p => getComputedStyle(p).direction") == "ltr"
+
+
+def test_the_other_queries_that_changed_are_a_click_away(visit: Any) -> None:
+    page = visit("searched", PHONE)
+    last = page.locator("article.query").last
+    assert not last.is_visible()
+    page.locator("summary", has_text="17 more queries").click()
+    assert last.is_visible()

@@ -115,6 +115,26 @@ def test_what_was_detected_says_which_way_and_how_far() -> None:
     assert "detected in MRR@10, Recall@10 or Success@10" in said
 
 
+def test_what_was_searched_is_said_once_where_every_precision_was_searched_alike() -> None:
+    said = text(render.search(report(render_search.search(), render_search.search(changed=24))))
+    assert said.count("Each of 121 queries was searched") == 1
+    assert "Searched in the same way, with the same controls." in said
+    other = render_search.search()
+    other["controls"][0]["identical"] = 3
+    assert text(render.search(report(render_search.search(), other))).count("Each of 121 queries was searched") == 2
+
+
+def test_no_list_with_the_same_passages_keeps_its_small_letter() -> None:
+    found = render_search.search(changed=24)
+    found["comparisons"][0]["same_set"] = 0
+    said = text(render.search(report(found)))
+    assert "97 of 121 queries get the same 10 passages" in said
+    assert (
+        "and none of 121 the same 10 in any order. Of 20 possible, 0.50 passages per query (95 % interval 0.40 to"
+        in said
+    )
+
+
 # --- the yardstick ----------------------------------------------------------------------------------
 
 

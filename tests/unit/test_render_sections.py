@@ -13,7 +13,7 @@ from typing import Any
 import bs4
 import jsonschema
 import pytest
-from render_reports import HOSTILE, everything_differs, hostile, sort_only
+from render_reports import HOSTILE, everything_differs, hostile, searched, sort_only
 
 from reportlib import render
 from reportlib.render import Html
@@ -25,7 +25,9 @@ Section = Callable[[dict[str, Any]], Html]
 SECTIONS: list[Section] = [getattr(render, name) for name in render.__all__ if name not in {"Html", "publish"}]
 
 
-@pytest.mark.parametrize("report", [sort_only(), everything_differs(), hostile()], ids=["sort", "all", "hostile"])
+@pytest.mark.parametrize(
+    "report", [sort_only(), everything_differs(), searched(), hostile()], ids=["sort", "all", "searched", "hostile"]
+)
 def test_the_reports_drawn_here_are_ones_that_compare_could_make(report: dict[str, Any]) -> None:
     schema = json.loads((Path(render.__file__).parents[1] / "compare" / "report.schema.json").read_text())
     jsonschema.validate(json.loads(json.dumps(report)), schema)
