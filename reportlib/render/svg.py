@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 from xml.etree import ElementTree as ET  # reads only what matplotlib has just written
 
@@ -19,6 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from reportlib.render.html import Html, fragment
+from reportlib.store import digest
 
 INK, MUTED, RULE, PAGE = "#111213", "#616263", "#d8d9da", "#fdfcfb"
 #: Okabe and Ito's colours, which people with any colour vision can tell apart (https://jfly.uni-koeln.de/color/).
@@ -160,18 +161,15 @@ def _tidy(root: ET.Element, prefix: str) -> None:
         root.attrib.pop(key, None)
     whole = " ".join(value for element in root.iter() for value in element.attrib.values())
     used = set(re.findall(r"#([\w.-]+)", whole))
+    own = [name for element in root.iter() if (name := element.get("id")) in used and name is not None]
+    # A mark's id stands once for each point: a few characters that no other figure of the page has.
+    short = {name: f"f{digest(prefix.encode())[:8]}{number}" for number, name in enumerate(own)}
     for element in root.iter():
-        own = element.get("id")
-        if own is not None:
-            if own in used:
-                element.set("id", f"{prefix}-{own}")
-            else:
-                del element.attrib["id"]
+        if (name := element.attrib.pop("id", None)) in short:
+            element.set("id", short[str(name)])
         for key, value in element.attrib.items():
-            if key == "href" and value.startswith("#"):
-                element.set(key, f"#{prefix}-{value[1:]}")
-            elif "url(#" in value:
-                element.set(key, value.replace("url(#", f"url(#{prefix}-"))
+            if key == "href" or "url(#" in value:
+                element.set(key, re.sub(r"#([\w.-]+)", lambda found: f"#{short.get(found[1], found[1])}", value))
 
 
 def _shrink(root: ET.Element) -> None:
@@ -186,6 +184,10 @@ def _shrink(root: ET.Element) -> None:
         element.tail = None
         for key in _COORDINATES & element.attrib.keys():
             element.set(key, " ".join(_DECIMALS.sub(r"\1", element.attrib[key]).split()))
+        if "d" in element.attrib:
+            element.set("d", _STRAIGHT.sub(_straight, element.attrib["d"]))
+        if "style" in element.attrib:
+            element.set("style", element.attrib["style"].removesuffix("; stroke-linejoin: miter"))  # SVG's default
         if element.get("transform", "").startswith("rotate(-0 "):
             del element.attrib["transform"]
     _ungroup(root)
@@ -197,8 +199,21 @@ def _shrink(root: ET.Element) -> None:
 _WITH_TEXT = {"text", "tspan", "title", "desc"}
 _COORDINATES = {"d", "x", "y", "x1", "x2", "y1", "y2", "transform", "points", "width", "height", "viewBox"}
 _DECIMALS = re.compile(r"(\d+\.\d\d)\d+")
+#: A path of straight lines: matplotlib's rectangles, ticks, rules and steps.
+_STRAIGHT = re.compile(r"^M [-\d. ]+(?: L [-\d. ]+)+(?: z)?$")
 #: What an element does not take over from the group that it is in.
 _NOT_INHERITED = re.compile(r"(?<![\w-])(opacity|clip-path|mask|filter|display|stop-\w+):")
+
+
+def _straight(path: re.Match[str]) -> str:
+    """Write a path of straight lines with H and V where a line runs along an axis."""
+    steps = [step.split() for step in re.split(r"[ML]", path[0].removesuffix(" z")) if step]
+    if any(len(step) != 2 for step in steps):
+        return path[0]
+    said = [f"M{steps[0][0]} {steps[0][1]}"]
+    for (x, y), (to_x, to_y) in pairwise(steps):
+        said.append(f"H{to_x}" if y == to_y else f"V{to_y}" if x == to_x else f"L{to_x} {to_y}")
+    return "".join(said) + ("z" if path[0].endswith("z") else "")
 
 
 def _ungroup(parent: ET.Element) -> None:
