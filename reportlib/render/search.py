@@ -21,8 +21,8 @@ _FIGURES = {
     "overlap": "passages in common",
     "rbo": "rank-biased overlap",
 }
-#: The parts of the sentence that sets the upgrade beside the seeds, least change first.
-_VERDICTS = {"smaller": "smaller in", "within": "within their range in", "larger": "larger in"}
+#: How the sentences begin that set the upgrade beside the seeds, least change first.
+_VERDICTS = {"smaller": "Smaller than with", "within": "Within the range of", "larger": "Larger than with"}
 
 
 def search(report: Mapping[str, Any]) -> Html:
@@ -109,7 +109,7 @@ def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
     Returns
     -------
     str
-        One sentence or two, with the figures of the upgrade and of the seeds.
+        A sentence, or one for each verdict, with the figures of the upgrade and of the seeds.
     """
     if yardstick is None or not yardstick["seeds"] or not yardstick["figures"]:
         return "There is no yardstick: no index was made again with another seed of k-means."
@@ -123,12 +123,11 @@ def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
     elif verdicts == {"larger"}:
         said = f"Larger than re-seeding. By every figure the upgrade changes more than {seeds} of k-means did"
     else:
-        groups = [
-            f"{words} {formats.listing([_called(f) for f in figures if f['verdict'] == verdict])}"
+        return " ".join(
+            f"{words} {seeds} of k-means: {formats.listing([_called(f) for f in figures if f['verdict'] == verdict])}."
             for verdict, words in _VERDICTS.items()
             if verdict in verdicts
-        ]
-        return f"Beside {seeds} of k-means, the change of the upgrade is {formats.listing(groups)}."
+        )
     return f"{said}: {formats.listing([_called(f) for f in figures])}."
 
 

@@ -162,8 +162,8 @@ def test_a_yardstick_that_is_of_two_minds_says_both() -> None:
         {"name": "nDCG@10", "upgrade": 0.012, "seeds": [0.001, 0.004], "verdict": "larger"},
     ]
     said = yardstick_sentence({"seeds": 2, "figures": figures})
-    assert "smaller in queries whose list changed (20 %, seeds 30 % to 40 %)" in said
-    assert "larger in the change of nDCG@10 (0.012, seeds 0.001 to 0.004)" in said
+    assert "Smaller than with 2 other seeds of k-means: queries whose list changed (20 %, seeds 30 % to 40 %)." in said
+    assert "Larger than with 2 other seeds of k-means: the change of nDCG@10 (0.012, seeds 0.001 to 0.004)." in said
 
 
 def test_without_a_seed_there_is_no_yardstick_and_no_grey() -> None:
