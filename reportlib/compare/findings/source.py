@@ -60,8 +60,16 @@ def _verdict(yardstick: Record) -> str:
         if each["name"] in _FIGURES:
             by.setdefault(_VERDICTS[each["verdict"]], []).append(_FIGURES[each["name"]])
     if len(by) == 1:
-        return next(iter(by))
+        (verdict,) = by
+        beyond = _chief_beyond(yardstick) if verdict == _VERDICTS["smaller"] else ""
+        return f"{verdict}, though not in mean {beyond}" if beyond else verdict
     return ", ".join(f"{verdict} by {listing(names)}" for verdict, names in by.items())
+
+
+def _chief_beyond(yardstick: Record) -> str:
+    """Return the chief measure's name where its mean moved further than with any other seed: few queries can do that."""
+    named = [each for each in yardstick["figures"] if CHIEF in each["name"]]
+    return next((str(each["name"]) for each in named if each["verdict"] == "larger"), "")
 
 
 def _instead(found: Searches) -> str:
