@@ -67,7 +67,7 @@ def _verdict(yardstick: Record) -> str:
 
 
 def _chief_beyond(yardstick: Record) -> str:
-    """Return the chief measure's name where its mean moved further than with any other seed: few queries can do that."""
+    """Return the chief measure's name where its mean moved further than with any seed: few queries can do that."""
     named = [each for each in yardstick["figures"] if CHIEF in each["name"]]
     return next((str(each["name"]) for each in named if each["verdict"] == "larger"), "")
 
