@@ -102,7 +102,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
     folder = tmp_path_factory.mktemp("run")
     study = folder / "study.toml"
-    study.write_text('title = "Made up & <small>"\nenvironments = ["torch201", "torch210"]\n')
+    toml = 'title = "Made up & <small>"\nenvironments = ["torch201", "torch210"]\n\n[search]\nk = 5\n'
+    study.write_text(toml)
     from reportlib.study import load
 
     found = made_up.captures(folder / "captures", load(study), request.param)
