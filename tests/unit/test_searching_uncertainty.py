@@ -10,9 +10,12 @@ from scipy import stats
 from reportlib.compare.searching import uncertainty
 from reportlib.compare.searching.rounding import rounded, significant
 from reportlib.compare.searching.uncertainty import (
+    LEAST_CHANGED,
     bootstrap,
     detectable,
+    few_changed,
     mean,
+    one_sided_few,
     permutation_p,
     share,
     sign_p,
@@ -178,6 +181,51 @@ def test_without_scatter_nothing_says_what_could_be_detected() -> None:
     assert detectable(np.zeros(50)) is None
     assert detectable(np.full(50, 0.1)) is None
     assert detectable(np.array([0.3])) is None
+
+
+def test_the_scatter_of_a_few_changed_queries_says_nothing_of_what_could_be_detected() -> None:
+    assert LEAST_CHANGED == 6
+    for changed, told in ((5, False), (6, True)):
+        gaps = np.zeros(400)
+        gaps[:changed] = np.linspace(-0.3, -0.1, changed)
+        assert (detectable(gaps) is not None) is told
+        (p,) = permutation_p(gaps[:, None])
+        assert p is not None
+        assert (p < 0.05) is told, "fewer can never be detected"
+
+
+def test_two_queries_that_got_worse_do_not_exclude_that_others_get_better() -> None:
+    gaps = np.zeros(400)
+    gaps[[3, 70]] = -0.2, -0.5
+    (drawn,) = bootstrap(gaps[:, None])
+    assert drawn.high == 0
+    found = few_changed(drawn, gaps)
+    bound = stats.beta.ppf(0.975, 3, 398) * 0.5
+    assert (found.low, found.high) == (pytest.approx(-bound, abs=1e-8), pytest.approx(bound, abs=1e-8))
+    assert found.value == drawn.value
+    assert found.low < drawn.low
+
+
+@pytest.mark.parametrize("changed", [0, 6, 40])
+def test_the_bootstrap_stands_where_nothing_or_enough_changed(changed: int) -> None:
+    gaps = np.zeros(40)
+    gaps[:changed] = 0.1
+    (drawn,) = bootstrap(gaps[:, None])
+    assert few_changed(drawn, gaps) == drawn
+    assert one_sided_few(drawn, gaps, 0.0) == drawn
+
+
+@pytest.mark.parametrize(("unchanged", "sign"), [(0.0, 1), (1.0, -1)])
+def test_what_moves_one_way_only_has_moved_where_a_few_queries_did(unchanged: float, sign: int) -> None:
+    values = np.full(400, unchanged)
+    values[[3, 70]] += sign * np.array([0.2, 0.5])
+    (drawn,) = bootstrap(values[:, None])
+    found = one_sided_few(drawn, values, unchanged)
+    near, far = stats.beta.ppf(0.025, 2, 399) * 0.2, stats.beta.ppf(0.975, 3, 398) * 0.5
+    ends = sorted([unchanged + sign * near, unchanged + sign * far])
+    assert [found.low, found.high] == pytest.approx(ends, abs=1e-8)
+    assert found.low < found.value < found.high
+    assert unchanged not in {found.low, found.high}
 
 
 def test_a_share_has_clopper_and_pearsons_interval() -> None:

@@ -60,6 +60,7 @@ def compare_search(first: Arm, other: Arm, captures: Mapping[str, Capture], *, k
         "resamples": uncertainty.RESAMPLES,
         "confidence": uncertainty.CONFIDENCE,
         "power": uncertainty.POWER,
+        "least_changed": uncertainty.LEAST_CHANGED,
         "query_embeddings": query_embeddings(a, b),
         "controls": [control for control in controls if control is not None],
         **_compared(searches),

@@ -17,7 +17,8 @@ from reportlib.compare.searching.sides import Key, Searches
 
 Record = dict[str, Any]
 Floats = npt.NDArray[np.float64]
-_AGREEMENTS = ("moved", "overlap", "rbo")
+#: What is said of each query's two lists, and its value where they are the same.
+_AGREEMENTS = {"moved": 0.0, "overlap": 1.0, "rbo": 1.0}
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,15 @@ class Comparison:
 
     def _means(self, question: Question, means: Any) -> Record:
         lines = self.agreements[question.name]
-        moved, overlap, rbo = (next(means).record() for _ in _AGREEMENTS)
+        moved, overlap, rbo = (
+            uncertainty.one_sided_few(next(means), np.array([float(getattr(each, name)) for each in lines]), same)
+            for name, same in _AGREEMENTS.items()
+        )
         other = sum(each.first_rank is not None for each in lines)
         return {
-            "different_passages": moved,
-            "overlap": overlap,
-            "rbo": rbo,
+            "different_passages": moved.record(),
+            "overlap": overlap.record(),
+            "rbo": rbo.record(),
             "changed_queries": uncertainty.share(other, len(lines)),
         }
 
@@ -147,11 +151,13 @@ class Comparison:
 def _measure(name: str, left: Floats, right: Floats, gap: uncertainty.Estimate, chance: float | None) -> Record:
     gaps = np.round(right - left, DECIMALS)
     better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
+    few = 0 < better + worse < uncertainty.LEAST_CHANGED
     return {
         "measure": name,
         "left": uncertainty.mean(left),
         "right": uncertainty.mean(right),
-        "difference": gap.record(),
+        "difference": uncertainty.few_changed(gap, gaps).record(),
+        "interval": "few" if few else "bootstrap",
         "better": better,
         "equal": len(gaps) - better - worse,
         "worse": worse,

@@ -21,6 +21,8 @@ from reportlib.compare.searching.rounding import DECIMALS, rounded, significant
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 POWER = 0.8
+#: With fewer changed queries no way to sign them is rare enough: 2 of 2**5 are 6.25 %.
+LEAST_CHANGED = math.ceil(math.log2(2 / (1 - CONFIDENCE)))
 _SEEDS = {"bootstrap": 20_260_101, "permutation": 20_260_102}
 #: Elements of a block of resamples: bounds the memory, whatever the number of queries.
 _BLOCK = 1 << 20
@@ -73,6 +75,47 @@ def bootstrap(columns: Floats) -> list[Estimate]:
     tail = int(len(sums) * (1 - CONFIDENCE) / 2)
     rows = (whole.sum(axis=0), sums[tail], sums[len(sums) - 1 - tail])
     return [Estimate(*found) for found in zip(*(row / (n * scale) for row in rows), strict=True)]
+
+
+def few_changed(estimate: Estimate, changes: Floats) -> Estimate:
+    """Replace a bootstrap interval that rests on the changes of a handful of queries.
+
+    With two changed queries of 400, a bootstrap sees nothing but these two: both for the worse, and its interval
+    excludes that the mean could get better. The share of queries that change is known better than their changes are.
+    So the ends are that share's Clopper-Pearson bound times the largest change seen, in either direction.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Of the mean of `changes`.
+    changes : numpy.ndarray
+        float64 (queries,), 0 where nothing changed.
+
+    Returns
+    -------
+    Estimate
+        `estimate` itself where no query, or at least `LEAST_CHANGED`, changed.
+    """
+    changed = int(np.count_nonzero(changes))
+    if not 0 < changed < LEAST_CHANGED:
+        return estimate
+    widest = share(changed, len(changes))["high"] * float(np.abs(changes).max())
+    return Estimate(estimate.value, -widest, widest)
+
+
+def one_sided_few(estimate: Estimate, values: Floats, unchanged: float) -> Estimate:
+    """As `few_changed`, for values (float64 (queries,)) that can move to one side of `unchanged` only.
+
+    The nearer end is the share's lower bound times the smallest change seen.
+    """
+    changes = np.abs(values - unchanged)
+    changed = int(np.count_nonzero(changes))
+    if not 0 < changed < LEAST_CHANGED:
+        return estimate
+    known = share(changed, len(values))
+    near, far = known["low"] * float(changes[changes > 0].min()), known["high"] * float(changes.max())
+    low, high = (near, far) if estimate.value > unchanged else (-far, -near)
+    return Estimate(estimate.value, unchanged + low, unchanged + high)
 
 
 def permutation_p(differences: Floats) -> list[float | None]:
@@ -135,7 +178,8 @@ def sign_p(better: int, worse: int) -> float | None:
 def detectable(differences: Floats) -> float | None:
     """Return the smallest mean difference that a paired t-test over these queries would likely have seen.
 
-    With `POWER`, two-sided at 1 - `CONFIDENCE`, for differences that scatter as these do:
+    With `POWER`, two-sided at 1 - `CONFIDENCE`, for differences that scatter as these do. A guide, since it is the
+    permutation test that decides; the two agree where many queries change:
     ``(t(0.975) + t(0.8)) * s / sqrt(n)``, where t are Student's quantiles of n - 1 degrees of freedom and s is the
     standard deviation.
 
@@ -147,10 +191,10 @@ def detectable(differences: Floats) -> float | None:
     Returns
     -------
     float or None
-        None where fewer than two queries or no scatter leave nothing to judge it by.
+        None where fewer than `LEAST_CHANGED` queries changed, or all by the same: their scatter is no guide.
     """
     n = len(differences)
-    if n < 2:
+    if np.count_nonzero(differences) < LEAST_CHANGED:
         return None
     mean = math.fsum(differences) / n
     spread = math.sqrt(math.fsum((each - mean) ** 2 for each in differences) / (n - 1))
