@@ -138,20 +138,22 @@ def _why(
     nearest: Mapping[tuple[str, ...], AbstractSet[str]],
     unconfirmed: tuple[tuple[str, ...], Confirmation] | None,
 ) -> str:
-    total = f"{len(cases):,} {'operation' if len(cases) == 1 else 'operations'}"
+    many = f"of the {len(cases):,} operations that differ by themselves"
+    one = "the operation that differs by itself" if len(cases) == 1 else ""
     if unconfirmed is not None:
         names, found = unconfirmed
+        verb = "makes" if len(names) == 1 else "make"
         return (
-            f"{' and '.join(names)} make B return A's bytes on every one of the {total} that differ, but only"
+            f"{' and '.join(names)} {verb} B return A's bytes on {one or f'every one {many}'}, but only"
             f" {found.passes_equal} of {found.passes} forward passes have A's output then"
         )
     best = max(nearest, key=lambda names: (len(nearest[names]), -len(names)), default=None)
     if best is None or not nearest[best]:
-        return f"no switch tried makes B return A's bytes on any of the {total} that differ by themselves"
+        return f"no switch tried makes B return A's bytes on {one or f'any {many}'}"
     undone = len(nearest[best])
     verb = "makes" if len(best) == 1 else "make"
     left = sorted(cases - nearest[best])
     return (
-        f"no switches tried undo all of the {total} that differ by themselves; {' and '.join(best)} {verb} B return"
-        f" A's bytes on {undone:,}, not on {', '.join(left)}"
+        f"no switches tried undo all {many}; {' and '.join(best)} {verb} B return A's bytes on {undone:,},"
+        f" not on {', '.join(left)}"
     )
