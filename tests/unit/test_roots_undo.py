@@ -85,8 +85,8 @@ def test_operations_alone_do_not_prove_it():
     found = bench.search("x")
     assert found.undo is None
     assert found.why_no_undo == (
-        "aten-avx2 makes B return A's bytes on the operation that differs by itself, but only 1 of 3 forward passes have "
-        "A's output then"
+        "aten-avx2 makes B return A's bytes on the operation that differs by itself, but only 1 of 3 forward passes "
+        "have A's output then"
     )
 
 
