@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+#: A percent sign with the space before it, which no line may end at.
+_PERCENT = "\N{NO-BREAK SPACE}%"
 
 _IRREGULAR = {
     "query": "queries",
@@ -63,9 +66,9 @@ def times(number: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage of two digits: ``0.25 %``, ``3.1 %``, ``100 %``."""
+    """Return a share as a percentage of two digits, with a no-break space: ``0.25 %``, ``3.1 %``, ``100 %``."""
     value = 100 * share
-    return f"{value:.0f} %" if value >= 10 else f"{value:.2g} %"
+    return f"{value:.0f}{_PERCENT}" if value >= 10 else f"{value:.2g}{_PERCENT}"
 
 
 def small(number: float) -> str:
@@ -84,3 +87,14 @@ def unseen(queries: int, confidence: float) -> str:
     The exact one-sided bound, ``1 - (1 - confidence) ** (1 / queries)``, as a percentage.
     """
     return percent(1 - (1 - confidence) ** (1 / queries))
+
+
+def between(low: float, high: float, said: Callable[[float], str] = small) -> str:
+    """Return two ends as `said`, the unit once: ``0.0012 to 0.3``, ``1.6 to 5.2 %``; one where they read the same."""
+    first, last = said(low), said(high)
+    return last if first == last else f"{first.removesuffix(_PERCENT)} to {last}"
+
+
+def interval(low: float, high: float, confidence: float, said: Callable[[float], str] = small) -> str:
+    """Return an interval and how sure it is: ``95 % interval 1.6 to 5.2 %``."""
+    return f"{percent(confidence)} interval {said(low).removesuffix(_PERCENT)} to {said(high)}"

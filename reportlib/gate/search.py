@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reportlib.compare.phrases import percent, unseen
+from reportlib.compare.findings.searches import LEAST
+from reportlib.compare.phrases import count, interval, unseen
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
 from reportlib.gate.vocabulary import AGREEMENTS, RESEEDING, SEARCH, Requirement
 
@@ -37,10 +38,11 @@ class _Measured:
     queries: int
     confidence: float
 
-    @property
-    def text(self) -> str:
+    def said(self, *details: str) -> str:
+        """Return what was measured; in brackets its interval and further `details`, where there are any."""
         low, high = sorted((self.best, self.worst))
-        return f"measured {self.value:.4g}, {low:.4g} to {high:.4g} with {percent(self.confidence)} confidence"
+        ends = interval(low, high, self.confidence, _digits)
+        return f"measured {_digits(self.value)} ({'; '.join([ends, *filter(None, details)])})"
 
 
 def judge_search(requirement: Requirement, search: _Record | None) -> tuple[str, str]:
@@ -92,9 +94,10 @@ def _drop(requirement: Requirement, search: _Record, upgrade: _Record) -> tuple[
     # Taken from zero, so that no change is 0 and not -0.
     value, best, worst = (0.0 - difference[end] for end in ("value", "high", "low"))
     measured = _Measured(value, best, worst, queries, search["confidence"])
-    outcome, reason = _within(requirement, measured)
-    means = f"{found['left']:.4g} becomes {found['right']:.4g} over {queries:,} queries"
-    return outcome, f"{reason} ({means}){_more(requirement, outcome, measured)}"
+    outcome, opening = _within(requirement, measured)
+    means = f"{found['left']:.4g} becomes {found['right']:.4g} over {count(queries, 'query')}"
+    said = measured.said(means, _few(found["better"] + found["worse"], queries, search))
+    return outcome, f"{opening}{said}{_more(requirement, outcome, measured)}"
 
 
 def _measure(requirement: Requirement, upgrade: _Record) -> _Record | None:
@@ -120,9 +123,10 @@ def _agreement(requirement: Requirement, search: _Record, upgrade: _Record) -> t
         return HOLDS, _unchanged(same, queries, search)
     ends = (found["high"], found["low"]) if requirement.claim in AGREEMENTS else (found["low"], found["high"])
     measured = _Measured(found["share" if shared else "value"], *ends, queries, search["confidence"])
-    outcome, reason = _within(requirement, measured)
-    changed = f"{queries - upgrade['same_order']:,} of {queries:,} queries" if shared else f"over {queries:,} queries"
-    return outcome, f"{reason} ({changed}){_more(requirement, outcome, measured)}"
+    outcome, opening = _within(requirement, measured)
+    over, moved = count(queries, "query"), queries - upgrade["same_order"]
+    details = [f"{moved:,} of {over}"] if shared else [f"over {over}", _few(moved, queries, search)]
+    return outcome, f"{opening}{measured.said(*details)}{_more(requirement, outcome, measured)}"
 
 
 def _unchanged(same: str, queries: int, search: _Record) -> str:
@@ -131,12 +135,24 @@ def _unchanged(same: str, queries: int, search: _Record) -> str:
     return f"no query of {queries:,} changed: {same}; up to {bound} of such queries could change unseen"
 
 
+def _few(changed: int, queries: int, search: _Record) -> str:
+    """Return a warning where few queries changed: their interval rests on these alone."""
+    if not 0 < changed < search.get("least_changed", LEAST):
+        return ""
+    return f"only {changed:,} of {count(queries, 'query')} changed"
+
+
+def _digits(number: float) -> str:
+    return f"{number:.4g}"
+
+
 def _within(requirement: Requirement, measured: _Measured) -> tuple[str, str]:
+    """Return what becomes of a requirement, and how its reason begins."""
     if measured.queries < 2:
-        return INCONCLUSIVE, f"one query says nothing of others: {measured.text}"
+        return INCONCLUSIVE, "one query says nothing of others: "
     if requirement.allows(measured.worst):
-        return HOLDS, measured.text
-    return (INCONCLUSIVE if requirement.allows(measured.best) else FAILS), measured.text
+        return HOLDS, ""
+    return (INCONCLUSIVE if requirement.allows(measured.best) else FAILS), ""
 
 
 def _more(requirement: Requirement, outcome: str, measured: _Measured) -> str:
@@ -172,26 +188,29 @@ def _against_seeds(requirement: Requirement, search: _Record, upgrade: _Record) 
         return INCONCLUSIVE, "the study made no index with another seed; give it seeds in [search] and run it again"
     if requirement.subject == SEARCH:
         figures = [each for each in yardstick["figures"] if each["name"] in YARDSTICK]
-        unchanged, queries = upgrade["same_order"] == upgrade["queries"], upgrade["queries"]
+        moved, queries = upgrade["queries"] - upgrade["same_order"], upgrade["queries"]
     else:
         found = _measure(requirement, upgrade)
         if found is None:
             return INCONCLUSIVE, _unmeasured(search, upgrade)
         figures = [each for each in yardstick["figures"] if each["name"].lower() == requirement.subject.lower()]
-        unchanged, queries = not found["better"] and not found["worse"], found["equal"]
+        moved = found["better"] + found["worse"]
+        queries = moved + found["equal"]
     if not figures:
         return INCONCLUSIVE, "the report does not hold it against other seeds"
     said = _figures(figures, yardstick["seeds"])
     # What did not change needs no seed that changes more.
-    if unchanged:
+    if not moved:
         return HOLDS, _unchanged(said, queries, search)
+    warning = f"; {few}" if (few := _few(moved, queries, search)) else ""
     verdicts = {each["verdict"] for each in figures}
     if "larger" in verdicts:
-        return FAILS, _figures([each for each in figures if each["verdict"] == "larger"], yardstick["seeds"])
+        larger = [each for each in figures if each["verdict"] == "larger"]
+        return FAILS, f"{_figures(larger, yardstick['seeds'])}{warning}"
     if verdicts == {"smaller"}:
-        return HOLDS, said
+        return HOLDS, f"{said}{warning}"
     within = [each for each in figures if each["verdict"] != "smaller"]
-    return INCONCLUSIVE, f"within the range of the seeds: {_figures(within, yardstick['seeds'])}"
+    return INCONCLUSIVE, f"within the range of the seeds: {_figures(within, yardstick['seeds'])}{warning}"
 
 
 def _figures(figures: Sequence[_Record], seeds: int) -> str:

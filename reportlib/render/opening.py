@@ -46,14 +46,19 @@ def first_screen(report: Mapping[str, Any]) -> Html:
 
 def _sentences(report: Mapping[str, Any], question: str) -> list[str]:
     leading = [
-        f["sentence"] if _kind(f) in _UNCUT else _opening_sentence(f["sentence"]) for f in _leading(report, question)
+        f["sentence"] if _kind(f) in _UNCUT else _opening_sentence(f["sentence"], brackets=question == "matter")
+        for f in _leading(report, question)
     ]
     return _merged(leading) or ["No measurement of this study answers that."]
 
 
-def _opening_sentence(text: str) -> str:
-    """Return the first sentence, less brackets and the names after a colon; all of it stands below."""
-    text = re.sub(r" \([^()]*\)", "", text)
+def _opening_sentence(text: str, *, brackets: bool) -> str:
+    """Return the first sentence, less the names after a colon; all of it stands below.
+
+    Brackets stay where `brackets` says so: what search makes of the upgrade has its intervals in them.
+    """
+    if not brackets:
+        text = re.sub(r" \([^()]*\)", "", text)
     first = re.split(r"(?<=[.!?]) (?=[A-Z`“])", text, maxsplit=1)[0]
     return re.sub(r": `.*", ".", first)
 

@@ -8,6 +8,11 @@ Record = dict[str, Any]
 NAMES = ("Recall@10", "MRR@10", "nDCG@10", "Success@10")
 
 
+def plain(text: str) -> str:
+    """The same with plain spaces before percent signs, as a test can be read."""
+    return text.replace("\N{NO-BREAK SPACE}%", " %")
+
+
 def estimate(value: float, low: float, high: float) -> dict[str, float]:
     return {"value": value, "low": low, "high": high}
 
@@ -19,9 +24,10 @@ def measure(name: str, **changed: Any) -> Record:
         "left": 0.842,
         "right": 0.8424,
         "difference": estimate(0.0004, -0.0004, 0.0012),
-        "better": 2,
-        "equal": 118,
-        "worse": 1,
+        "interval": "bootstrap",
+        "better": 4,
+        "equal": 114,
+        "worse": 3,
         "p_permutation": 0.74,
         "p_sign": 1.0,
         "detectable": 0.0011,
@@ -45,6 +51,12 @@ def still(name: str, queries: int = 121) -> Record:
         detectable=None,
         unchanged_bound=0.024455,
     )
+
+
+def hardly(name: str, **changed: Any) -> Record:
+    """A measure that too few queries changed for the permutation test."""
+    few = {"better": 2, "equal": 118, "worse": 1, "interval": "few", "detectable": None}
+    return measure(name, **{**few, "difference": estimate(0.0004, -0.0071, 0.0071), **changed})
 
 
 def comparison(name: str, changed: int, **others: Any) -> Record:
@@ -91,6 +103,7 @@ def search(changed: int = 6, index: int | None = None, torch: int = 0, **others:
         "queries": 121,
         "judged": 121,
         "resamples": 10_000,
+        "least_changed": 6,
         "confidence": 0.95,
         "power": 0.8,
         "query_embeddings": {"identical": 3872, "total": 3872, "max_abs": 0.0},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from searches import estimate, search, upgraded, with_measure
+from searches import estimate, plain, search, upgraded, with_measure
 
 from reportlib.compare import indexes
 from reportlib.compare.searching.uncertainty import share
@@ -52,7 +52,7 @@ def test_the_lines_in_the_document_are_what_the_gate_says():
     record = with_measure(record, "nDCG@10", left=0.8, right=0.797, difference=estimate(-0.003, -0.007, 0.001))
     text = "recall@10 drop < 0.01, ndcg@10 drop < 0.004, rbo > 0.99"
     judged = judge(parse(text), {"artifacts": [], "search": record})
-    assert shown == [f"torch201 and torch210, float32: {judgement.text}." for judgement in judged]
+    assert shown == [f"torch201 and torch210, float32: {plain(judgement.text)}." for judgement in judged]
 
 
 def test_as_many_queries_as_the_document_says_are_enough_for_changed_queries():

@@ -7,11 +7,15 @@ been seen: too few queries look the same as no effect.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from reportlib.compare.findings.facts import Facts, Finding
-from reportlib.compare.findings.searches import CHIEF, Record, Searches, changed, ends
+from reportlib.compare.findings.searches import CHIEF, Record, Searches, changed
 from reportlib.compare.findings.source import source
 from reportlib.compare.phrases import count, listing, percent, signed, small, unseen
+
+#: Above this share of the passages, a top k holds so many that its changes say little of a larger collection.
+_SHARE = 0.05
 
 
 def effect(part: Facts) -> Iterator[Finding]:
@@ -44,7 +48,7 @@ def _change(found: Searches) -> Finding:
         share = upgrade["changed_queries"]
         sentence = (
             f"{part.title}, the upgrade changes the {found.top} of {number:,} of {count(queries, 'query')}: "
-            f"{percent(share['share'])}, {ends(share, percent)} {found.sure}. {_passages(found)}"
+            f"{percent(share['share'])} {found.interval(share, percent)}{_much(found)}. {_passages(found)}"
         )
     else:
         sentence = (
@@ -54,6 +58,14 @@ def _change(found: Searches) -> Finding:
     return Finding(f"{part.key}/rankings", "matter", sentence, found.pointers("upgrade"), ("I2", "I4"))
 
 
+def _much(found: Searches) -> str:
+    """Return a clause where the top k is much of what there is: a change comes easily there, next to other studies."""
+    k, passages = found.data["k"], found.part.data["passages"]
+    if k <= _SHARE * passages:
+        return ""
+    return f", where the {found.top} is {min(k, passages):,} of only {count(passages, 'passage')}"
+
+
 def _passages(found: Searches) -> str:
     upgrade, k = found.upgrade, found.data["k"]
     moved, distance = upgrade["queries"] - upgrade["same_set"], upgrade["different_passages"]
@@ -61,7 +73,7 @@ def _passages(found: Searches) -> str:
         return f"The {k} passages stay the same, in another order."
     return (
         f"Other passages come up for {count(moved, 'query')}. On average {small(distance['value'])} passages of a "
-        f"query are on one side only, {ends(distance)} {found.sure} (0 to {2 * k} are possible)."
+        f"query are on one side only {found.interval(distance)}; 0 to {2 * k} are possible."
     )
 
 
@@ -92,9 +104,13 @@ def _chief(measures: Sequence[Record]) -> Record:
     return next((each for each in measures if str(each["measure"]).startswith(CHIEF)), measures[0])
 
 
+def _called(measure: Record) -> str:
+    return f"ranking quality ({measure['measure']}, 0 to 1)"
+
+
 def _moves(found: Searches, measure: Record) -> str:
     difference = measure["difference"]
-    return f"{measure['measure']} moves by {signed(difference['value'])}, {ends(difference, signed)} {found.sure}"
+    return f"moves by {signed(difference['value'])} {found.interval(difference, signed)}"
 
 
 def _detected(found: Searches, measures: Sequence[Record]) -> str:
@@ -106,7 +122,7 @@ def _detected(found: Searches, measures: Sequence[Record]) -> str:
     also = f" Detected by {_names(others, 'and')} too." if others else ""
     rest = [each for each in measures if not each["detected"]]
     nor = f" Not detected by {_names(rest, 'or')}." if rest else ""
-    return f"quality {became}: {_moves(found, chief)}. {_tally(chief)}{also}{nor}"
+    return f"{_called(chief)} {became}: it {_moves(found, chief)}. {_tally(chief)}{also}{nor}"
 
 
 def _undetected(found: Searches, measures: Sequence[Record]) -> str:
@@ -114,15 +130,29 @@ def _undetected(found: Searches, measures: Sequence[Record]) -> str:
     queries = chief["better"] + chief["equal"] + chief["worse"]
     others = [each for each in measures if each is not chief]
     nor = f" Nor was one by {_names(others, 'or')}." if others else ""
-    if not chief["better"] and not chief["worse"]:
-        seen = (
-            f"{chief['measure']} is the same for each of {count(queries, 'judged query')}, though up to "
-            f"{unseen(queries, found.data['confidence'])} of such queries could change unseen"
+    none = f"no change of {_called(chief)} was detected"
+    moved = chief["better"] + chief["worse"]
+    if not moved:
+        return (
+            f"{none}: it is the same for each of {count(queries, 'judged query')}, though up to "
+            f"{unseen(queries, found.data['confidence'])} of such queries could change unseen.{nor}"
         )
-        return f"no change of quality was detected: {seen}.{nor}"
-    smallest = chief["detectable"]
-    could = f", where {count(queries, 'query')} could have shown a change of {small(smallest)}" if smallest else ""
-    return f"no change of quality was detected: {_moves(found, chief)}{could}. {_tally(chief)}{nor}"
+    if found.few(chief):
+        return (
+            f"{none}, and few queries could show one: it changed for only {moved:,} of {queries:,} "
+            f"({chief['better']:,} better, {chief['worse']:,} worse), and fewer than {found.least} are too few for "
+            f"the test. The mean {_moves(found, chief)}.{nor}"
+        )
+    return f"{none}: it {_moves(found, chief)}{_could(found, chief)}. {_tally(chief)}{nor}"
+
+
+def _could(found: Searches, measure: Record) -> str:
+    """Return a clause on the smallest change that these queries would probably have shown."""
+    if not measure["detectable"]:
+        return ""
+    chance = Fraction(found.data["power"]).limit_denominator(20)
+    would = f"would probably have been ({chance.numerator} times of {chance.denominator})"
+    return f"; a change of {small(measure['detectable'])} {would}"
 
 
 def _names(measures: Sequence[Record], last: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reportlib.compare.findings.facts import Facts
-from reportlib.compare.phrases import percent, small
+from reportlib.compare.phrases import interval, small
 
 Record = Mapping[str, Any]
 #: The measure that a sentence leads with; it sees a change of rank as well as a passage that is lost.
 CHIEF = "nDCG"
+#: Two-sided, five queries that all change one way have a p-value of 2 / 2**5, above 5 %; six can be below it.
+LEAST = 6
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,17 @@ class Searches:
         return f"top {self.data['k']}"
 
     @property
-    def sure(self) -> str:
-        """How sure an interval is: ``with 95 % confidence``."""
-        return f"with {percent(self.data['confidence'])} confidence"
+    def least(self) -> int:
+        """How many queries must change before the permutation test can find that a measure did."""
+        return int(self.data.get("least_changed", LEAST))
+
+    def few(self, measure: Record) -> bool:
+        """Return whether too few queries changed a measure for the test to find it, or none did."""
+        return bool(measure["better"] + measure["worse"] < self.least)
+
+    def interval(self, estimate: Record, said: Callable[[float], str] = small) -> str:
+        """Return an estimate's interval in brackets: ``(95 % interval 1.6 to 5.2 %)``."""
+        return f"({interval(estimate['low'], estimate['high'], self.data['confidence'], said)})"
 
     def kind(self, name: str) -> list[Record]:
         """Return the comparisons of a kind: ``index``, ``torch``, ``seed``."""
@@ -67,14 +77,3 @@ def searched(part: Facts) -> bool:
 def changed(comparison: Record) -> int:
     """Return how many queries have another top k."""
     return int(comparison["queries"] - comparison["same_order"])
-
-
-def ends(estimate: Record, said: Callable[[float], str] = small) -> str:
-    """Return the ends of an interval, as `said`: ``0.0012 to 0.3``."""
-    return f"{said(estimate['low'])} to {said(estimate['high'])}"
-
-
-def spread(values: Sequence[float], said: Callable[[float], str] = small) -> str:
-    """Return the smallest and the largest of some values, or the one that all are."""
-    low, high = said(min(values)), said(max(values))
-    return low if low == high else f"{low} to {high}"

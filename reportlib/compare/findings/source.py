@@ -1,12 +1,15 @@
-"""Findings on what a change of rankings comes through, and how it compares with another seed of k-means."""
+"""Findings on keeping an index through the upgrade or making it anew, and on what a change of rankings comes through.
+
+Its first sentence, for the first screen, says what either does, beside what other seeds of k-means do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from reportlib.compare.findings.facts import Finding
-from reportlib.compare.findings.searches import CHIEF, Record, Searches, changed, spread
-from reportlib.compare.phrases import count, listing, percent, small
+from reportlib.compare.findings.searches import CHIEF, Searches, changed
+from reportlib.compare.phrases import between, count, listing, percent, small, unseen
 
 #: What of the yardstick says how much changed, and how a reader calls it.
 _FIGURES = {
@@ -14,73 +17,93 @@ _FIGURES = {
     "rbo": "rank-biased overlap",
     "changed_queries": "changed queries",
 }
-_VERDICTS = {
-    "smaller": "smaller than re-seeding k-means",
-    "within": "within what re-seeding k-means does",
-    "larger": "larger than re-seeding k-means",
-}
+#: How much the lists change beside other seeds of k-means.
+_VERDICTS = {"smaller": "less", "within": "as much", "larger": "more"}
 
 
 def source(found: Searches) -> Iterator[Finding]:
-    """Say whether a change comes through the index or torch's own search, and how re-seeding compares."""
-    yardstick, path = found.data["yardstick"], _path(found)
-    if changed(found.upgrade):
-        clauses = [f"comes through {_through(path)}"] if path else []
-        clauses += [f"is {_verdict(yardstick)}"] if yardstick else []
-        opening = f"the change of rankings {' and '.join(clauses)}." if clauses else ""
-    else:
-        opening = _instead(found) if yardstick else ""
+    """Say what keeping the index does and what making it anew does, how re-seeding compares, and what is the way."""
+    yardstick = found.data["yardstick"]
+    opening = "; ".join([*_practice(found), *_beside(found)])
     if not opening:
         return
-    said = [opening, *_alone(found), *_encoded(found, path), *(_seeds(yardstick) if yardstick else ())]
+    encoded = list(_encoded(found))
+    said = [f"{opening}.", *_way(found), *_alone(found), *encoded, *(_seeds(found) if yardstick else ())]
     evidence = found.pointers("upgrade", "index", "torch", "index-b", "torch-b")
+    evidence += (f"{found.part.at}/search/query_embeddings",) if encoded else ()
     evidence += (f"{found.part.at}/search/yardstick",) if yardstick else ()
     sentence = f"{found.part.title}, {' '.join(said)}"
     yield Finding(f"{found.part.key}/search-source", "matter", sentence, evidence, ("I2", "I3", "I4"))
 
 
-def _path(found: Searches) -> dict[str, int]:
-    """Return how many queries the index and torch change alone, at most; empty where one was not tried."""
-    known = {kind: [changed(each) for each in found.kind(kind)] for kind in ("index", "torch")}
-    return {kind: max(numbers) for kind, numbers in known.items()} if all(known.values()) else {}
+def _practice(found: Searches) -> Iterator[str]:
+    """Yield what someone who upgrades gets: the new torch on the old index, and on one made anew."""
+    kept = next((each for each in found.data["comparisons"] if each["id"] == "torch"), None)
+    if kept is None:
+        return
+    part, queries, anew = found.part, found.upgrade["queries"], changed(found.upgrade)
+    if changed(kept):
+        of = f"{changed(kept):,} of {count(queries, 'query')}"
+        yield f"keeping {part.a}'s index changes {of}, making it anew {f'{anew:,}' if anew else 'none'}"
+        return
+    every = f"{'all ' if queries > 1 else ''}{count(queries, 'query')}"
+    same = f"{part.b} searching {part.a}'s index gives the same {found.top} for {every}"
+    bound = f"(up to {unseen(queries, found.data['confidence'])} could differ unseen)"
+    if anew:
+        yield f"{same} {bound}"
+        yield f"making the index anew changes {anew:,}"
+    else:
+        yield f"{same}, as does making the index anew {bound}"
 
 
-def _through(path: Mapping[str, int]) -> str:
-    if path["index"] and path["torch"]:
-        return "both the index and torch's own search"
-    if path["index"]:
-        return "the index alone"
-    return "torch's own search alone" if path["torch"] else "the index and torch's own search only together"
-
-
-def _verdict(yardstick: Record) -> str:
-    """Return how the upgrade compares with other seeds; where figures disagree, by which."""
+def _beside(found: Searches) -> Iterator[str]:
+    """Yield how much the lists change beside other seeds of k-means; where figures disagree, by which."""
+    yardstick = found.data["yardstick"]
+    if not yardstick:
+        return
+    if not changed(found.upgrade):
+        yield _instead(found)
+        return
     by: dict[str, list[str]] = {}
     for each in yardstick["figures"]:
         if each["name"] in _FIGURES:
-            by.setdefault(_VERDICTS[each["verdict"]], []).append(_FIGURES[each["name"]])
+            by.setdefault(each["verdict"], []).append(_FIGURES[each["name"]])
+    seeds = f"{count(yardstick['seeds'], 'other seed')} of k-means"
     if len(by) == 1:
         (verdict,) = by
-        beyond = _chief_beyond(yardstick) if verdict == _VERDICTS["smaller"] else ""
-        return f"{verdict}, though not in mean {beyond}" if beyond else verdict
-    return ", ".join(f"{verdict} by {listing(names)}" for verdict, names in by.items())
-
-
-def _chief_beyond(yardstick: Record) -> str:
-    """Return the chief measure's name where its mean moved further than with any seed: few queries can do that."""
-    named = [each for each in yardstick["figures"] if CHIEF in each["name"]]
-    return next((str(each["name"]) for each in named if each["verdict"] == "larger"), "")
+        each = "each of " if verdict != "within" and yardstick["seeds"] > 1 else ""
+        yield f"the lists change {_VERDICTS[verdict]} {'as' if verdict == 'within' else 'than'} with {each}{seeds}"
+    elif by:
+        clauses = [f"{_VERDICTS[verdict]} by {listing(names)}" for verdict, names in by.items()]
+        yield f"beside {seeds} the lists change {', '.join(clauses)}"
 
 
 def _instead(found: Searches) -> str:
     """Return what re-seeding changes where the upgrade changes nothing."""
     numbers = [changed(each) for each in found.kind("seed")]
-    queries = count(found.upgrade["queries"], "query")
     if not any(numbers):
-        return f"re-seeding k-means changes the {found.top} of none of {queries} either."
-    low, high = f"{min(numbers):,}", f"{max(numbers):,}"
-    some = low if low == high else f"{low} to {high}"
-    return f"re-seeding k-means changes the {found.top} of {some} of {queries}, the upgrade of none."
+        return "re-seeding k-means changes none either"
+    some = between(min(numbers), max(numbers), lambda number: f"{number:,.0f}")
+    return f"re-seeding k-means changes {some} of {count(found.upgrade['queries'], 'query')}"
+
+
+def _way(found: Searches) -> Iterator[str]:
+    """Yield whether a change comes through the index or torch's own search, where each was tried alone."""
+    known = {kind: [changed(each) for each in found.kind(kind)] for kind in ("index", "torch")}
+    if not changed(found.upgrade) or not all(known.values()):
+        return
+    queries = found.upgrade["queries"]
+    bound = f"(up to {unseen(queries, found.data['confidence'])} could change unseen)"
+    none = f"changed none of {count(queries, 'query')} {bound}"
+    index, torch = (any(known[kind]) for kind in ("index", "torch"))
+    if index and torch:
+        yield "The change comes through both the index and torch's own search."
+    elif index:
+        yield f"The change comes through the index; torch's own search {none}."
+    elif torch:
+        yield f"The change comes through torch's own search; the index {none}."
+    else:
+        yield f"The change comes through the index and torch's own search only together; each alone {none}."
 
 
 def _alone(found: Searches) -> Iterator[str]:
@@ -101,20 +124,26 @@ def _number(queries: int) -> str:
     return count(queries, "query") if queries else "none"
 
 
-def _encoded(found: Searches, path: Mapping[str, int]) -> Iterator[str]:
+def _encoded(found: Searches) -> Iterator[str]:
+    """Yield how far the query embeddings differ: they may where torch's own search changes no list."""
     known = found.data["query_embeddings"]
-    if path.get("torch") and known and known["identical"] < known["total"]:
-        yield f"{known['total'] - known['identical']:,} of {known['total']:,} rows of the encoded queries differ."
+    if not known or known["identical"] == known["total"]:
+        return
+    rows = f"{known['total'] - known['identical']:,} of {count(known['total'], 'row')}"
+    yield f"The query embeddings differ in {rows}, by {small(known['max_abs'])} at most."
 
 
-def _seeds(yardstick: Record) -> Iterator[str]:
-    """Yield the numbers behind the verdict, and those of the chief measure."""
+def _seeds(found: Searches) -> Iterator[str]:
+    """Yield the numbers behind the verdict; the chief measure's where enough queries changed it to mean something."""
+    yardstick = found.data["yardstick"]
+    moved = {each["measure"] for each in found.upgrade["measures"] if not found.few(each)}
     clauses = []
     for each in yardstick["figures"]:
-        label = _FIGURES.get(each["name"]) or (f"change of mean {each['name']}" if CHIEF in each["name"] else "")
-        if label:
+        chief = f"change of mean {each['name']}" if CHIEF in each["name"] and each["name"] in moved else ""
+        if label := _FIGURES.get(each["name"], chief):
             said = _SAID.get(each["name"], small)
-            clauses.append(f"{label} {said(each['upgrade'])} against {spread(each['seeds'], said)}")
+            seeds = between(min(each["seeds"]), max(each["seeds"]), said)
+            clauses.append(f"{label} {said(each['upgrade'])} against {seeds}")
     yield f"The upgrade against {count(yardstick['seeds'], 'other seed')}: {'; '.join(clauses)}."
 
 
