@@ -33,7 +33,7 @@ class _Panel:
 
 
 def paint_quality(layout: Layout, made: Sequence[_Comparison]) -> Figure:
-    """Draw the mean difference of each measure in each comparison, all on one scale.
+    """Draw the mean difference of each measure in each comparison, each measure on its own scale.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ def paint_quality(layout: Layout, made: Sequence[_Comparison]) -> Figure:
     """
     names = list(dict.fromkeys(m["measure"] for c in made for m in c["measures"]))
     panels = [_Panel(str(measure), 0.0, _reader(measure)) for measure in names]
-    ends = [abs(e[end]) for panel in panels for c in made if (e := panel.read(c)) for end in ("low", "high", "value")]
-    reach = 1.12 * max(ends, default=0) or _NOTHING
     drawn, grid = _grid(layout, panels, made)
     for axes, panel in zip(grid, panels, strict=True):
+        ends = [abs(e[end]) for c in made if (e := panel.read(c)) for end in ("low", "high", "value")]
+        reach = 1.12 * max(ends, default=0) or _NOTHING
         seeds = [abs(e["value"]) for c in made if c["kind"] == "seed" and (e := panel.read(c))]
         if seeds:
             axes.axvspan(-max(seeds), max(seeds), facecolor=RULE, edgecolor="none", zorder=0)
@@ -91,7 +91,16 @@ def paint_lists(layout: Layout, made: Sequence[_Comparison]) -> Figure:
         far = max((abs(end - panel.same) for end in ends), default=0) or _NOTHING
         near, beyond = panel.same - 0.06 * far, panel.same + 1.08 * far
         axes.set_xlim((near, beyond) if panel.same == 0 else (2 * panel.same - beyond, 2 * panel.same - near))
+        _mark(axes, panel.same)
     return drawn
+
+
+def _mark(axes: Axes, same: float) -> None:
+    """Put a tick where no change stands: round steps from elsewhere may leave it out."""
+    low, high = axes.get_xlim()
+    room = 0.25 * (high - low)
+    steps = MaxNLocator(3, min_n_ticks=2).tick_values(low, high)
+    axes.set_xticks([same, *(float(at) for at in steps if low <= at <= high and abs(at - same) > room)])
 
 
 def _grid(layout: Layout, panels: Sequence[_Panel], made: Sequence[_Comparison]) -> tuple[Figure, list[Axes]]:

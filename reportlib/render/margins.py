@@ -15,7 +15,7 @@ from reportlib.render.svg import figure
 
 
 def margins(report: Mapping[str, Any]) -> Html:
-    """Say, draw and list whether a small margin predicts a flip, for each precision.
+    """Say, draw and list whether what flipped had smaller margins, for each precision.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _figure(part: Part, panels: list[Panel]) -> Html:
         description=" ".join(_described(panel) for panel in panels),
         caption=f"How often a decision of {part.a} fell otherwise in {part.b}, by how far it was from that (its "
         "margin, on a log scale). Bins hold about as many decisions each, fewer where many flips are. The intervals "
-        "are Wilson's and take decisions for independent, which those of one passage are not.",
+        "(Wilson's) and p take decisions for independent, which those of one passage are not.",
     )
 
 
@@ -91,7 +91,7 @@ def _table(part: Part, measured: list[Record]) -> Html:
         Column("Decision"), Column("Margin"), Column("Looked at", numeric=True), Column("Flipped", numeric=True),
         Column("Median margin", numeric=True), Column("Median margin of the flipped", numeric=True),
         Column("Median change of a margin", numeric=True), Column("Largest change", numeric=True),
-        Column("Flips that the change explains", numeric=True),
+        Column("What happened in the flips", numeric=True),
     )  # fmt: skip
     rows = [_row(record) for record in measured]
     return table(f"Margins in {part.a}, and what changed in {part.b}, {part.label}", columns, rows)
@@ -110,6 +110,8 @@ def _row(record: Record) -> Row:
             formats.amount(record["half"]),
             formats.amount(change["median"]),
             formats.amount(change["max"]),
-            formats.of(explained["within"], explained["of"]) if explained["of"] else formats.ABSENT,
+            fragment("estimate", value=formats.of(explained["within"], explained["of"]), beside=words.explained)
+            if explained["of"]
+            else formats.ABSENT,
         )
     )

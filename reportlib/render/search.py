@@ -12,17 +12,17 @@ from reportlib.render.controls import inconclusive
 from reportlib.render.html import Html, fragment, join
 from reportlib.render.labels import Part, heading, parts
 from reportlib.render.rankings import ranked
-from reportlib.render.search_words import comparison, place, quality_sentences, searched, share, spread
-
-#: How the yardstick's figures are called, and how each is shown.
-_FIGURES = {
-    "changed_queries": "queries whose list changed",
-    "different_passages": "different passages per query",
-    "overlap": "passages in common",
-    "rbo": "rank-biased overlap",
-}
-#: How the sentences begin that set the upgrade beside the seeds, least change first.
-_VERDICTS = {"smaller": "Smaller than with", "within": "Within the range of", "larger": "Larger than with"}
+from reportlib.render.search_words import (
+    comparison,
+    ends,
+    least_changed,
+    place,
+    places,
+    quality_sentences,
+    searched,
+    spread,
+)
+from reportlib.render.search_yardstick import yardstick_sentence, yardstick_table
 
 
 def search(report: Mapping[str, Any]) -> Html:
@@ -52,6 +52,7 @@ def search(report: Mapping[str, Any]) -> Html:
             pieces.append(fragment("note", text="No query was searched, so nothing is known of search here."))
         else:
             pieces += [_failed(part, found), fragment("sentences", sentences=list(_answers(part, found)))]
+            pieces.append(yardstick_table(part, found))
             how = _searched(part, found)
             pieces.append(
                 fragment("paragraph", text="Searched in the same way, with the same controls." if how == told else how)
@@ -67,7 +68,8 @@ def _answers(part: Part, found: Mapping[str, Any]) -> Iterator[str]:
         return
     yield _lists(part, found, upgrade)
     if upgrade["measures"]:
-        yield from quality_sentences(upgrade["measures"], upgrade["measures"][0].get("queries", found["judged"]))
+        queries = upgrade["measures"][0].get("queries", found["judged"])
+        yield from quality_sentences(upgrade["measures"], queries, least_changed(found))
     else:
         yield (
             "None of these queries has relevance judgements, so this says how much the lists changed, and not whether "
@@ -95,55 +97,8 @@ def _lists(part: Part, found: Mapping[str, Any], upgrade: Mapping[str, Any]) -> 
 
 def _with_interval(passages: Mapping[str, float]) -> str:
     reach = spread(passages, 2)
-    return f"{formats.decimals(passages['value'], 2)} passages per query{f' (95 % interval {reach})' if reach else ''}"
-
-
-def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
-    """Say whether the upgrade changes less, as much or more than another seed of k-means does.
-
-    Parameters
-    ----------
-    yardstick : mapping or None
-        The record's ``yardstick``.
-
-    Returns
-    -------
-    str
-        A sentence, or one for each verdict, with the figures of the upgrade and of the seeds.
-    """
-    if yardstick is None or not yardstick["seeds"] or not yardstick["figures"]:
-        return "There is no yardstick: no index was made again with another seed of k-means."
-    figures = yardstick["figures"]
-    verdicts = {f["verdict"] for f in figures}
-    seeds = formats.plural(yardstick["seeds"], "other seed")
-    if verdicts == {"smaller"}:
-        said = f"Smaller than re-seeding. By every figure the upgrade changes less than {seeds} of k-means did"
-    elif verdicts == {"within"}:
-        said = f"Within re-seeding. By every figure the upgrade changes as much as {seeds} of k-means did"
-    elif verdicts == {"larger"}:
-        said = f"Larger than re-seeding. By every figure the upgrade changes more than {seeds} of k-means did"
-    else:
-        return " ".join(
-            f"{words} {seeds} of k-means: {formats.listing([_called(f) for f in figures if f['verdict'] == verdict])}."
-            for verdict, words in _VERDICTS.items()
-            if verdict in verdicts
-        )
-    return f"{said}: {formats.listing([_called(f) for f in figures])}."
-
-
-def _called(figure: Mapping[str, Any]) -> str:
-    """Return a figure's name with the upgrade's number and the range of the seeds'."""
-    wanted = _FIGURES.get(figure["name"], f"the change of {figure['name']}")
-    own, lowest, highest = (
-        _shown(figure["name"], number) for number in (figure["upgrade"], min(figure["seeds"]), max(figure["seeds"]))
-    )
-    return f"{wanted} ({own}, seeds {lowest if lowest == highest else f'{lowest} to {highest}'})"
-
-
-def _shown(name: str, value: float) -> str:
-    if name == "changed_queries":
-        return share(value)
-    return formats.decimals(value, 2 if name == "different_passages" else 3)
+    mean = formats.decimals(passages["value"], places(ends(passages), 2))
+    return f"{mean} passages per query{f' (95 % interval {reach})' if reach else ''}"
 
 
 def _searched(part: Part, found: Mapping[str, Any]) -> str:
@@ -162,22 +117,20 @@ def _searched(part: Part, found: Mapping[str, Any]) -> str:
         again = "an index" if seeds == 1 else f"{formats.count(seeds)} indexes"
         other = "another seed" if seeds == 1 else "other seeds"
         said.append(f"{part.a} also searched {again} that it made with {other} of k-means.")
-    said += [*_encoded(part, found["query_embeddings"]), *_repeated(part, found["controls"])]
+    said += [*_encoded(found["query_embeddings"]), *_repeated(part, found["controls"])]
     return " ".join(said)
 
 
-def _encoded(part: Part, rows: Mapping[str, Any] | None) -> Sequence[str]:
+def _encoded(rows: Mapping[str, Any] | None) -> Sequence[str]:
     if rows is None or not rows["total"]:
         return []
     if rows["identical"] == rows["total"]:
         return [
             f"Both versions encode every query to the same bytes ({formats.count(rows['total'])} token embeddings)."
         ]
-    same = formats.of(rows["identical"], rows["total"])
-    most = formats.amount(rows["max_abs"])
-    return [
-        f"{part.a} and {part.b} encode {same} token embeddings of the queries alike; values differ by {most} at most."
-    ]
+    other = formats.of(rows["total"] - rows["identical"], rows["total"])
+    said = f"{other} token embeddings of the queries differ, by {formats.amount(rows['max_abs'])} at most."
+    return [said[:1].upper() + said[1:]]
 
 
 def _repeated(part: Part, controls: Sequence[Mapping[str, Any]]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from reportlib.render import formats
 from reportlib.render.figures_search import paint_lists
 from reportlib.render.html import Column, Html, Row, fragment, join, table
 from reportlib.render.labels import Part, heading
-from reportlib.render.search_words import NOT_SEARCHED, estimate, in_line, name, searched, share
+from reportlib.render.search_words import NOT_SEARCHED, estimate, in_line, name, searched, share, shares
 from reportlib.render.svg import figure
 
 
@@ -51,7 +51,7 @@ def _table(part: Part, found: Mapping[str, Any], made: Sequence[Mapping[str, Any
                 fragment(
                     "estimate",
                     value=formats.of(c["queries"] - c["same_order"], c["queries"]),
-                    beside=f"{share(c['changed_queries']['low'])} to {share(c['changed_queries']['high'])}",
+                    beside=f"{' to '.join(shares([c['changed_queries'][end] for end in ('low', 'high')]))} %",
                 ),
                 formats.of(c["queries"] - c["same_set"], c["queries"]),
                 estimate(c["different_passages"], 2),

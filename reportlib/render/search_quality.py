@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from reportlib.render import formats
 from reportlib.render.figures_search import paint_quality
-from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
+from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
 from reportlib.render.labels import Part, heading
 from reportlib.render.search_words import (
     NOT_SEARCHED,
     comparison,
     direction,
+    ends,
     estimate,
     in_line,
+    least_changed,
     name,
+    names,
     place,
+    places,
     searched,
-    told,
+    too_few,
+    undetected,
 )
 from reportlib.render.svg import figure
 
@@ -42,9 +47,15 @@ def search_quality(report: Mapping[str, Any]) -> Html:
     Html
     """
     pieces: list[Html] = []
+    relevance = " ".join(_relevance(report["study"]))
     for part, found in searched(report):
         pieces.append(heading(part.title, f"search-quality-{part.slug}", 4))
-        pieces += _part(part, found) if found["judged"] and found["quality"] else [_unjudged(found)]
+        if found["judged"] and found["quality"]:
+            pieces += _part(part, found, relevance)
+            # It holds of every precision, and one telling is enough.
+            relevance = ""
+        else:
+            pieces.append(_unjudged(found))
     return join(pieces) if pieces else fragment("note", text=NOT_SEARCHED)
 
 
@@ -53,11 +64,13 @@ def _unjudged(found: Mapping[str, Any]) -> Html:
     return fragment("note", text=f"{who}, so whether search got better or worse is not known.")
 
 
-def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
+def _part(part: Part, found: Mapping[str, Any], relevance: str) -> list[Html]:
     made = [c for c in found["comparisons"] if c["queries"] and c["measures"]]
     upgrade = comparison(found)
     others = [c for c in made if c["id"] != "upgrade"]
-    shown = [] if upgrade is None or not upgrade["measures"] else [_differences(part, found, upgrade, in_words=True)]
+    shown = [] if upgrade is None or not upgrade["measures"] else [_differences(part, found, upgrade)]
+    if relevance:
+        shown.append(fragment("note", text=relevance))
     if made:
         shown.append(_figure(part, made))
     if others:
@@ -66,8 +79,20 @@ def _part(part: Part, found: Mapping[str, Any]) -> list[Html]:
     return [*shown, fold("The measures of every search, with their intervals", _overview(part, found))]
 
 
-def _differences(part: Part, found: Mapping[str, Any], compared: Mapping[str, Any], *, in_words: bool = False) -> Html:
-    """List a comparison's measures: both sides, their difference, and what it says."""
+def _relevance(study: Mapping[str, Any]) -> Iterator[str]:
+    """Say who judged what, and what a value is worth that was measured with this checkpoint."""
+    yield "A passage without a judgement counts as not relevant."
+    if study["collection"]["source"] == "numpy-docstrings":
+        yield (
+            "Here a query is the first line of a docstring, and its relevant passages are the paragraphs of that "
+            "docstring: made automatically, not by people."
+        )
+    if study["checkpoint"]["source"] == "all-minilm-l6-v2":
+        yield "The last layer of this checkpoint is untrained, so these values say nothing about a real ColBERT."
+
+
+def _differences(part: Part, found: Mapping[str, Any], compared: Mapping[str, Any]) -> Html:
+    """List a comparison's measures: both sides, their difference, and below them what was not detected."""
     sides = [place(part, compared[side]["torch"], compared[side]["index"]) for side in ("left", "right")]
     columns = (
         Column("Measure"), Column("Before", numeric=True), Column("After", numeric=True),
@@ -75,36 +100,49 @@ def _differences(part: Part, found: Mapping[str, Any], compared: Mapping[str, An
         Column("p", numeric=True), Column("Smallest change to show", numeric=True), Column("Result"),
     )  # fmt: skip
     caption = f"{name(part, compared)}: {sides[0]}, then {sides[1]}; {_judged(found)}"
-    notes = [told(measure, found["judged"]) for measure in compared["measures"]]
-    # What holds of every measure is said once, below them all.
-    alike = len(set(notes)) == 1
-    rows = [
-        _row(measure, "" if alike or not in_words else note)
-        for measure, note in zip(compared["measures"], notes, strict=True)
-    ]
-    drawn = table(caption, columns, rows)
-    return join([drawn, fragment("note", text=notes[0])]) if alike and in_words else drawn
+    least = least_changed(found)
+    drawn = table(caption, columns, [_row(measure, least) for measure in compared["measures"]])
+    notes = [*_hidden(compared["measures"], found["judged"], least), *_intervals(compared["measures"])]
+    return join([drawn, fragment("note", text=" ".join(notes))]) if notes else drawn
+
+
+def _hidden(measures: Sequence[Mapping[str, Any]], queries: int, least: int) -> Iterator[str]:
+    """Say what the columns do not: why a measure has no smallest change to show."""
+    for chosen, why in undetected(measures, queries, least):
+        if any(too_few(measure, least) or measure["detectable"] is None for measure in chosen):
+            which = "" if len(chosen) == len(measures) else f" in {names(chosen)}"
+            yield f"Not detected{which}: {why}."
+
+
+def _intervals(measures: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say how an interval was made that a bootstrap would have made too narrow."""
+    if any(measure.get("interval") == "few" and measure["better"] + measure["worse"] for measure in measures):
+        yield (
+            "Where so few changed, the interval is a wide one: the largest share of queries that could change, times "
+            "the largest change that was seen."
+        )
 
 
 def _judged(found: Mapping[str, Any]) -> str:
     return f"{formats.count(found['judged'])} judged {'query' if found['judged'] == 1 else 'queries'}"
 
 
-def _row(measure: Mapping[str, Any], note: str) -> Row:
+def _row(measure: Mapping[str, Any], least: int) -> Row:
     said = direction(measure)
     kind, sign = _SIGNS[said]
+    visible = None if too_few(measure, least) else measure["detectable"]
+    digits = places([measure["left"], measure["right"], *ends(measure["difference"]), visible], _PLACES)
     return Row(
         (
             str(measure["measure"]),
-            formats.decimals(measure["left"], _PLACES),
-            formats.decimals(measure["right"], _PLACES),
-            estimate(measure["difference"], _PLACES, signed=True),
+            formats.decimals(measure["left"], digits),
+            formats.decimals(measure["right"], digits),
+            estimate(measure["difference"], digits, signed=True),
             Markup(" · ").join(formats.count(measure[key]) for key in ("better", "equal", "worse")),
             _chance(measure),
-            formats.decimals(measure["detectable"], _PLACES),
+            formats.decimals(visible, digits),
             fragment("badge", kind=kind, sign=sign, text=said or "not detected"),
         ),
-        note and prose(note),
         passing=not measure["better"] and not measure["worse"],
     )
 
@@ -157,5 +195,5 @@ def _figure(part: Part, made: Sequence[Mapping[str, Any]]) -> Html:
         title="Differences of the quality measures, with 95 % intervals",
         description=" ".join(said),
         caption="Each mark is a mean difference over the judged queries, each line its 95 % interval: right of the "
-        f"dotted line is better, left is worse. A is {part.a}, B is {part.b}.{band}",
+        f"dotted line is better, left is worse. Each panel has its own scale. A is {part.a}, B is {part.b}.{band}",
     )

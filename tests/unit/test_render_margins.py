@@ -1,4 +1,4 @@
-"""What the page says and draws of margins: whether a small one predicts a flip, and never more than was measured."""
+"""What the page says and draws of margins: whether what flipped had smaller ones, and never more than was measured."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def test_a_prediction_is_told_with_its_share_of_pairs_and_its_margins() -> None:
     sentence = said(SMALL)
     assert sentence == (
         "A residual's bucket: 49 of 200 coordinates of residuals are in another bucket in PyTorch 2.1.0 (24 %). "
-        "A small margin predicts it: a flipped one has a smaller margin than one that did not flip in 100 % of pairs. "
+        "Those that flipped had smaller margins: in 100 % of pairs (49 flips, p < 0.001). "
         "Half of the flips have a margin of at most 0.025, half of all 0.10. "
-        "That very margin shrank by at least its own size in all 49 flips. "
+        "In all 49 flips the value (or the edge) moved by at least the margin. "
         "In 25 of 49 flips the value is the same, so the bucket's edge moved."
     )
 
@@ -69,29 +69,44 @@ def test_a_prediction_is_told_with_its_share_of_pairs_and_its_margins() -> None:
 def test_what_is_not_detected_says_what_would_have_been() -> None:
     sentence = said(ANYWHERE)
     assert "A query's top 10: 29 of 200 queries have other passages in the top 10" in sentence
-    assert "That a small margin predicts it was not detected" in sentence
-    assert re.search(r"in 49 % of pairs; 66 % or more would have shown", sentence)
-    assert "A small margin predicts it" not in sentence
+    assert re.search(
+        r"Not detected: those that flipped had smaller margins in 49 % of pairs \(29 flips, p = 0\.\d\d\); 66 % or "
+        "more would probably have shown",
+        sentence,
+    )
+    assert "In all 29 flips a third one came in." in sentence
+
+
+def test_few_flips_at_small_margins_could_be_chance() -> None:
+    flipped = np.zeros(200)
+    flipped[[2, 20, 40]] = 1
+    found = made("rank", STEPS, flipped, drops=np.where(STEPS < 0.03, 1, 0))
+    assert found["p"] < 0.05
+    assert found["auc"] < found["detectable"]
+    sentence = said(found)
+    assert "Those that flipped had smaller margins: in 90.0 % of pairs (3 flips, p = 0.010)." in sentence
+    assert "With so few flips that could be chance; 97.0 % or more would probably have shown." in sentence
+    assert "In 2 of 3 flips the two candidates themselves swapped; otherwise a third one came in." in sentence
 
 
 def test_too_few_flips_say_that_nothing_would_have_shown() -> None:
     sentence = said(made("rank", [0.1, 0.2, 0.3], [False, True, False]))
     assert "1 of 3 queries has other passages" in sentence
-    assert "not in the one flip" in sentence
+    assert "In the one flip a third one came in." in sentence
     assert "with so few, nothing would have shown" in sentence
 
 
 def test_flips_at_large_margins_are_not_called_predicted() -> None:
     sentence = said(made("centroid", STEPS, STEPS > 0.15))
-    assert "A small margin does not predict it" in sentence
+    assert "Those that flipped had larger margins: smaller ones only in 0 % of pairs" in sentence
 
 
 def test_without_a_flip_the_page_says_how_near_it_came_and_draws_nothing() -> None:
     sentence = said(NOWHERE)
     assert sentence == (
-        "A token's centroid: no flip was seen among 200 token embeddings. So whether a small margin predicts one "
-        "cannot be told; the smallest margin is 0.0010. Margins changed by 2.0e-04 at most, and 99 % of them by no "
-        "more than 2.0e-04."
+        "A token's centroid: no flip was seen among 200 token embeddings. So whether those that flip have smaller "
+        "margins cannot be told; the smallest margin is 0.0010. Margins changed by 2.0e-04 at most, and 99 % of "
+        "them by no more than 2.0e-04."
     )
     assert not soup(margins(report(NOWHERE))).select("figure")
     assert "no effect" not in sentence
@@ -122,7 +137,7 @@ def test_ids_that_all_stayed_are_not_worth_a_sentence() -> None:
 def test_a_change_that_is_not_known_is_said_to_be() -> None:
     drops = np.where(np.arange(200) < 5, np.nan, 0.5)
     sentence = said(made("rank", STEPS, STEPS < 0.05, drops=drops))
-    assert "shrank by at least its own size in 44 of 49 flips." in sentence
+    assert "In 44 of 49 flips the two candidates themselves swapped. For 5" in sentence
     assert "For 5 the change is not known" in sentence
 
 
@@ -161,7 +176,11 @@ def test_the_table_has_a_row_for_each_decision_looked_at() -> None:
     cells = [[cell.get_text() for cell in row.select("th, td")] for row in rows]
     assert [row[0] for row in cells] == ["A token's centroid", "A residual's bucket", "A query's top 10"]
     assert [row[2:5] for row in cells] == [["200", "0", "0.10"], ["200", "49", "0.10"], ["200", "29", "0.10"]]
-    assert [row[-1] for row in cells] == ["–", "all 49", "none of 29"]
+    assert [row[-1] for row in cells] == [
+        "–",
+        "all 49 the value (or the edge) moved by at least the margin",
+        "none of 29 the two candidates themselves swapped",
+    ]
     assert cells[2][1] == "score of rank 10 minus that of rank 11"
 
 

@@ -15,8 +15,8 @@ from render_reports import HOSTILE, everything_differs, explained
 from reportlib import render
 from reportlib.render import Html
 from reportlib.render.figures_search import paint_lists, paint_quality
-from reportlib.render.search import yardstick_sentence
-from reportlib.render.search_words import told
+from reportlib.render.search_words import quality_sentences, shares
+from reportlib.render.search_yardstick import yardstick_sentence
 from reportlib.render.svg import NARROW, WIDE
 
 SECTIONS: list[Callable[[dict[str, Any]], Html]] = [
@@ -55,7 +55,7 @@ def test_all_four_combinations_the_seeds_and_the_controls_are_named() -> None:
     said = text(render.search(report(render_search.search())))
     for combination in (
         "PyTorch 2.0.1 on its own index", "PyTorch 2.1.0 on its own index",
-        "PyTorch 2.0.1 on PyTorch 2.1.0’s index", "PyTorch 2.1.0 on PyTorch 2.0.1’s index",
+        "PyTorch 2.0.1 on PyTorch 2.1.0's index", "PyTorch 2.1.0 on PyTorch 2.0.1's index",
     ):  # fmt: skip
         assert combination in said
     assert "3 indexes that it made with other seeds of k-means" in said
@@ -74,14 +74,16 @@ def test_a_search_that_does_not_repeat_itself_is_inconclusive() -> None:
 def test_unlike_encodings_of_the_queries_are_not_passed_over() -> None:
     found = render_search.search() | {"query_embeddings": {"identical": 12, "total": 3872, "max_abs": 2.5e-7}}
     said = text(render.search(report(found)))
-    assert "12 of 3,872 token embeddings of the queries alike; values differ by 2.5e-07 at most" in said
+    assert "3,860 of 3,872 token embeddings of the queries differ, by 2.5e-07 at most." in said
+    found["query_embeddings"]["identical"] = 0
+    assert "All 3,872 token embeddings of the queries differ, by 2.5e-07" in text(render.search(report(found)))
     assert "token embeddings" not in text(render.search(report(found | {"query_embeddings": None})))
 
 
 def test_nothing_changed_is_said_with_what_it_leaves_open() -> None:
     said = text(render.search(report(render_search.search(changed=0))))
     assert "the same 10 passages in the same order as PyTorch 2.0.1 for all 121 queries, with identical scores" in said
-    assert "Up to 2.5 % of all such queries could change without one of these showing it." in said
+    assert "no query's value changed, of 121; up to 2.5 % of queries could change unseen." in said
     assert "no effect" not in said
 
 
@@ -104,14 +106,57 @@ def test_everything_changed_is_said_in_words() -> None:
 def test_what_was_not_detected_comes_with_what_would_have_been() -> None:
     said = text(render.search(report(render_search.search())))
     assert (
-        "No difference was detected in nDCG@10, MRR@10, Recall@10 or Success@10; a change of 0.004 in nDCG@10" in said
+        "No difference was detected in nDCG@10, MRR@10, Recall@10 or Success@10: a change of 0.004 in nDCG@10" in said
     )
-    assert "or more would have been." in said
+    assert "in Success@10 would probably have been (4 times of 5)." in said
+
+
+def test_too_few_changed_queries_are_not_said_to_have_been_tested() -> None:
+    made = report(render_search.search(changed=2, seeds=0))
+    why = "only 2 of 121 queries changed their value; fewer than 6 are too few for the test."
+    assert f"No difference was detected in nDCG@10, MRR@10, Recall@10 or Success@10: {why}" in text(render.search(made))
+    drawn = render.search_quality(made)
+    assert row(drawn, "nDCG@10")["Smallest change to show"] == "–"
+    assert f"Not detected: {why} Where so few changed, the interval is a wide one" in text(drawn)
+    assert "would probably" not in text(drawn)
+
+
+def test_a_report_that_names_no_limit_is_held_to_six() -> None:
+    found = render_search.search(changed=2)
+    found.pop("least_changed")
+    for compared in found["comparisons"]:
+        for measure in compared["measures"]:
+            measure["detectable"] = 0.007
+    drawn = render.search_quality(report(found))
+    assert row(drawn, "nDCG@10")["Smallest change to show"] == "–"
+    assert "fewer than 6 are too few for the test" in text(drawn)
+
+
+def test_counts_next_to_each_other_are_not_a_range() -> None:
+    measures = [render_search.measure(each, 0.001, 121, (0, worse)) for each, worse in (("A", 1), ("B", 2))]
+    assert "only 1 or 2 of 121 queries changed their value" in " ".join(quality_sentences(measures, 121, 6))
+
+
+def test_measures_that_changed_differently_are_told_apart() -> None:
+    measures = [
+        render_search.measure("A", 0.0, 121, (0, 0)),
+        render_search.measure("B", 0.001, 121, (1, 0)),
+        render_search.measure("C", 0.001, 121, (2, 3)),
+        render_search.measure("D", 0.001, 121, (2, 4)),
+        render_search.measure("E", 0.001, 121, (9, 9)) | {"detectable": None},
+    ]
+    begun = "No difference was detected in"
+    assert list(quality_sentences(measures, 121, 6)) == [
+        f"{begun} A: no query's value changed, of 121; up to 2.5 % of queries could change unseen.",
+        f"{begun} B or C: only 1 to 5 of 121 queries changed their value; fewer than 6 are too few for the test.",
+        f"{begun} D: a change of 0.004 in D would probably have been (4 times of 5).",
+        f"{begun} E: how small a change would have been is not known.",
+    ]
 
 
 def test_what_was_detected_says_which_way_and_how_far() -> None:
     said = text(render.search(report(render_search.search(detected=True))))
-    assert "nDCG@10 got worse by 0.012 (0.006 to 0.018): 1 query better, 3 worse, of 121." in said
+    assert "nDCG@10 got worse by 0.012 (0.006 to 0.018): 2 queries better, 6 worse, of 121." in said
     assert "detected in MRR@10, Recall@10 or Success@10" in said
 
 
@@ -138,32 +183,69 @@ def test_no_list_with_the_same_passages_keeps_its_small_letter() -> None:
 # --- the yardstick ----------------------------------------------------------------------------------
 
 
+def figure(name: str, own: float, seeds: list[float], verdict: str) -> dict[str, Any]:
+    return {"name": name, "upgrade": own, "seeds": seeds, "verdict": verdict}
+
+
+def test_the_yardstick_is_a_sentence_on_lists_alone() -> None:
+    figures = [
+        figure("different_passages", 0.015038, [2.2807, 1.8496, 2.1203], "smaller"),
+        figure("rbo", 0.9993, [0.867, 0.887, 0.882], "smaller"),
+        figure("changed_queries", 0.030075, [0.97995, 0.96241, 0.974937], "smaller"),
+        figure("nDCG@10", 0.0004, [0.004, 0.01, 0.001], "smaller"),
+    ]
+    assert yardstick_sentence({"seeds": 3, "figures": figures}) == (
+        "The lists change less than with 3 other seeds of k-means: 3.0 % of queries against 96.2 to 98.0 %, 0.02 "
+        "different passages per query against 1.85 to 2.28."
+    )
+
+
 @pytest.mark.parametrize(
-    ("own", "sentence"),
-    [
-        (0.1, "Smaller than re-seeding."),
-        (1.2, "Within re-seeding."),
-        (4.0, "Larger than re-seeding."),
-    ],
+    ("verdict", "words"), [("smaller", "less than"), ("within", "as much as"), ("larger", "more than")]
 )
-def test_the_yardstick_is_a_sentence(own: float, sentence: str) -> None:
-    seeds = [1.0, 1.4]
-    verdict = "smaller" if own < 1 else "larger" if own > 1.4 else "within"
-    figure = {"name": "different_passages", "upgrade": own, "seeds": seeds, "verdict": verdict}
-    said = yardstick_sentence({"seeds": 2, "figures": [figure]})
-    assert said.startswith(sentence)
-    assert f"different passages per query ({own:.2f}".removesuffix("0") in said or f"({own:.0f}" in said
-    assert "1.40" in said
+def test_every_verdict_has_its_words(verdict: str, words: str) -> None:
+    said = yardstick_sentence({"seeds": 1, "figures": [figure("different_passages", 1.2, [1.25], verdict)]})
+    assert said == (
+        f"The lists change {words} with 1 other seed of k-means: 1.20 different passages per query against 1.25."
+    )
 
 
 def test_a_yardstick_that_is_of_two_minds_says_both() -> None:
     figures = [
-        {"name": "changed_queries", "upgrade": 0.2, "seeds": [0.3, 0.4], "verdict": "smaller"},
-        {"name": "nDCG@10", "upgrade": 0.012, "seeds": [0.001, 0.004], "verdict": "larger"},
+        figure("different_passages", 1.2, [1.1, 1.4], "within"),
+        figure("changed_queries", 0.2, [0.3, 0.4], "smaller"),
     ]
-    said = yardstick_sentence({"seeds": 2, "figures": figures})
-    assert "Smaller than with 2 other seeds of k-means: queries whose list changed (20 %, seeds 30 % to 40 %)." in said
-    assert "Larger than with 2 other seeds of k-means: the change of nDCG@10 (0.012, seeds 0.001 to 0.004)." in said
+    assert yardstick_sentence({"seeds": 2, "figures": figures}) == (
+        "Beside 2 other seeds of k-means, the lists change less than with the seeds by 20 % of queries against 30 to "
+        "40 % and as much as with the seeds by 1.20 different passages per query against 1.10 to 1.40."
+    )
+
+
+def test_the_other_figures_stand_in_a_table_that_says_what_a_verdict_is_worth() -> None:
+    found = render_search.search()
+    found["yardstick"]["figures"][-1] |= {"upgrade": 0.0004, "seeds": [0.004, 0.01, 0.001], "verdict": "smaller"}
+    drawn = render.search(report(found))
+    cells = row(drawn, "Change of the mean nDCG@10, either way")
+    assert cells == {"Upgrade": "0.0004", "Seeds": "0.0010 to 0.0100", "Verdict": "changes less"}
+    assert row(drawn, "Rank-biased overlap")["Verdict"] == "changes less"
+    assert "With 3 seeds, a value falls outside their range by chance alone in half of all cases" in text(drawn)
+    assert "No verdict" not in text(drawn)
+
+
+def test_a_measure_that_too_few_queries_changed_gets_no_verdict() -> None:
+    drawn = render.search(report(render_search.search(changed=5)))
+    assert row(drawn, "Change of the mean nDCG@10, either way")["Verdict"] == "–"
+    assert row(drawn, "Rank-biased overlap")["Verdict"] == "changes less"
+    assert "No verdict where the upgrade changed the measure of fewer than 6 queries." in text(drawn)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "often"),
+    [(1, "With 1 seed, a value falls outside their range by chance alone always"), (2, "in 67 % of all cases"),
+     (4, "in 40 % of all cases")],
+)  # fmt: skip
+def test_how_often_chance_gives_a_verdict_depends_on_the_seeds(seeds: int, often: str) -> None:
+    assert often in text(render.search(report(render_search.search(seeds=seeds))))
 
 
 def test_without_a_seed_there_is_no_yardstick_and_no_grey() -> None:
@@ -183,41 +265,57 @@ def test_a_row_holds_the_difference_its_interval_and_what_would_have_been_seen()
     assert cells["Before"] == "0.6340"
     assert cells["After"] == "0.6220"
     assert cells["Difference, with 95 % interval"] == "−0.0120 −0.0180 to −0.0060"
-    assert cells["Queries better, equal, worse"] == "1 · 117 · 3"
+    assert cells["Queries better, equal, worse"] == "2 · 113 · 6"
     assert cells["p"] == "0.012 sign test 0.021"
     assert cells["Result"].replace("\xa0", " ") == "▼ worse"
     other = row(drawn, "MRR@10")
     assert other["Result"].replace("\xa0", " ") == "? not detected"
     assert other["Smallest change to show"] == "0.0042"
-    assert "Not detected; a change of 0.004 or more would have been." in text(drawn)
+    assert not soup(drawn).select("tbody tr.note, tbody .prose"), "no note repeats what the columns say"
+
+
+def test_the_numbers_of_a_row_have_as_many_decimals() -> None:
+    found = render_search.search(seeds=0)
+    found["comparisons"][0]["measures"][0] |= {
+        "left": 0.38, "right": 0.38003, "difference": {"value": 0.00003, "low": -0.0008, "high": 0.0012},
+    }  # fmt: skip
+    found["comparisons"][0]["rbo"] = {"value": 0.99933, "low": 0.99885, "high": 0.99973}
+    cells = row(render.search_quality(report(found)), "nDCG@10")
+    assert cells["Before"] == "0.38000"
+    assert cells["After"] == "0.38003"
+    assert cells["Difference, with 95 % interval"] == "+0.00003 −0.00080 to +0.00120"
+    assert cells["Smallest change to show"] == "0.00420"
+    lists = row(render.search_lists(report(found)), "The upgrade, index and search")
+    assert lists["Rank-biased overlap"] == "0.9993 0.9989 to 0.9997"
+
+
+def test_how_relevance_was_counted_is_said_once_below_the_table() -> None:
+    made = report(render_search.search(), render_search.search())
+    assert made["study"]["collection"]["source"] == "numpy-docstrings"
+    said = text(render.search_quality(made))
+    assert said.count("A passage without a judgement counts as not relevant.") == 1
+    assert "made automatically, not by people" in said
+    assert "untrained, so these values say nothing about a real ColBERT" in said
+    made["study"]["collection"]["source"] = "files"
+    made["study"]["checkpoint"]["source"] = "path"
+    said = text(render.search_quality(made))
+    assert "A passage without a judgement counts as not relevant." in said
+    assert not re.search("automatically|untrained", said)
 
 
 def test_the_measures_of_every_search_are_listed() -> None:
     drawn = render.search_quality(report(render_search.search()))
     names = {th.get_text(strip=True) for th in soup(drawn).select("table:last-of-type tbody th")}
     assert {"PyTorch 2.0.1 on its own index", "PyTorch 2.0.1 on its index with another seed (3)"} <= names
-    assert row(drawn, "PyTorch 2.1.0 on PyTorch 2.0.1’s index")["nDCG@10"] == "0.634 0.564 to 0.704"
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({}, "Not detected; a change of 0.004 or more would have been."),
-        ({"detectable": None}, "Not detected. How small a change would have been is not known."),
-        ({"better": 0, "worse": 0, "unchanged_bound": None}, "Not detected: no query’s value changed, of 121."),
-        (
-            {"detected": True, "difference": render_search.estimate(0.02, 0.01)},
-            "Detected: better by 0.020 (0.010 to 0.030).",
-        ),
-    ],
-)
-def test_every_result_has_its_words(change: dict[str, Any], said: str) -> None:
-    assert told(render_search.measure("nDCG@10", -0.001, 121, (1, 3)) | change, 121) == said
+    assert row(drawn, "PyTorch 2.1.0 on PyTorch 2.0.1's index")["nDCG@10"] == "0.634 0.564 to 0.704"
 
 
 def test_the_same_words_for_every_measure_are_said_once() -> None:
-    drawn = text(render.search_quality(report(render_search.search(changed=0, seeds=0))))
-    assert drawn.count("Up to 2.5 %") == 1
+    drawn = render.search_quality(report(render_search.search(changed=0, seeds=0)))
+    for bs in soup(drawn).select("details"):
+        if "comparison" in bs.summary.text:
+            assert bs.text.count("up to 2.5 %") == len(bs.select("table")) == 4
+    assert text(drawn).count("up to 2.5 %") == 5, "once below each table, not in every row"
 
 
 # --- what was not measured --------------------------------------------------------------------------
@@ -289,12 +387,28 @@ def test_drawing_twice_gives_the_same_bytes(section: Callable[[dict[str, Any]], 
 # --- how much the lists changed, and the figures ----------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ([0.030075, 0.96241, 0.979949], ["3.0", "96.2", "98.0"]),
+        ([0.139, 0.298], ["14", "30"]),
+        ([0.0586, 0.3053], ["5.9", "30.5"]),
+        ([0.0, 0.0002, 0.9998, 1.0], ["0", "<0.1", ">99.9", "100"]),
+        ([0.795, 1.0, 1.0], ["80", "100", "100"]),
+    ],
+)
+def test_shares_side_by_side_have_as_many_decimals(given: list[float], shown: list[str]) -> None:
+    assert shares(given) == shown
+
+
 def test_lists_are_compared_with_intervals_for_every_comparison() -> None:
     drawn = render.search_lists(report(render_search.search(changed=24)))
     cells = row(drawn, "The upgrade, index and search")
-    assert cells["Lists that changed"] == "24 of 121 14 % to 30 %"
+    assert cells["Lists that changed"] == "24 of 121 14 to 30 %"
     assert cells["Different passages per query, 0 to 20"] == "0.50 0.40 to 0.60"
-    assert row(drawn, "The search alone, on PyTorch 2.0.1’s index")["Rank-biased overlap"] == "1"
+    alone = row(drawn, "The search alone, on PyTorch 2.0.1's index")
+    assert alone["Lists that changed"] == "none of 121 0 to 2.0 %"
+    assert alone["Rank-biased overlap"] == "1"
     assert row(drawn, "Another seed of k-means (2)")["Lists that changed"].startswith("40 of 121")
 
 
@@ -312,6 +426,27 @@ def test_the_figures_have_a_row_for_every_comparison_and_room_for_every_interval
             low, high = axes.get_xlim()
             points = [x for line in axes.lines for x in line.get_xdata()]
             assert low <= min(points) <= max(points) <= high
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=lambda x: x.name)
+def test_each_measure_has_its_own_scale(layout: Any) -> None:
+    made = render_search.search(detected=True)["comparisons"]
+    for compared in made:
+        compared["measures"][1]["difference"] = render_search.estimate(0.0, 0.0001)
+    reaches = [axes.get_xlim()[1] for axes in paint_quality(layout, made).axes]
+    assert reaches[1] < 0.0002 < 0.01 < reaches[0]
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=lambda x: x.name)
+@pytest.mark.parametrize("changed", [0, 12, 121])
+def test_where_no_change_stands_there_is_a_tick(layout: Any, changed: int) -> None:
+    for axes, same in zip(paint_lists(layout, render_search.search(changed=changed)["comparisons"]).axes, (0, 0, 1, 1),
+                          strict=True):  # fmt: skip
+        ticks = list(axes.get_xticks())
+        assert same in ticks
+        assert len(ticks) > 1
+        low, high = axes.get_xlim()
+        assert low <= min(ticks) < max(ticks) <= high
 
 
 def test_the_figures_say_what_they_show_to_whoever_cannot_see_them() -> None:
