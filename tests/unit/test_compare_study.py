@@ -183,7 +183,7 @@ def test_nothing_differs_and_the_page_says_so(equal: Report) -> None:
         "elements on, more than there are codes here."
     )
     assert "no change of the top 5 was detected in 6 queries" in sentence(equal, "autocast/rankings")
-    assert "no change of quality was detected" in sentence(equal, "float32/quality")
+    assert "no change of ranking quality (nDCG@5, 0 to 1) was detected" in sentence(equal, "float32/quality")
     assert not any("swap" in f["id"] for f in equal["findings"])
 
 
