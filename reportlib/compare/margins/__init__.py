@@ -1,4 +1,4 @@
-"""Whether a small margin predicts a flip: how far each decision was from falling the other way, and whether it did."""
+"""Whether a small margin goes with a flip: how far each decision was from falling the other way, and whether it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items with a margin each, and what they say together about whether a small margin predicts a flip."""
+"""Items with a margin each, and what they say together about whether flips go with small margins."""
 
 from __future__ import annotations
 
