@@ -114,7 +114,7 @@ def test_a_switch_that_kills_the_process_is_an_answer(home):
     failed = {s["switch"]: s["why"] for s in cause["switches"] if s["gives"] == "failed"}
     assert failed == {"aten-default": "could not create a primitive", "onednn-off": "ended by signal 9"}
     assert found["undo"] is None
-    assert found["why_no_undo"].startswith("no switch tried makes B return A's bytes on the operation that differs by itself")
+    assert found["why_no_undo"] == "no switch tried makes B return A's bytes on the operation that differs by itself"
     assert cause["alone"] == {"a": "a", "b": "b"}
 
 
