@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reportlib.compare.findings.searches import LEAST
+from reportlib.compare.findings.searches import least_changed
 from reportlib.compare.phrases import count, interval, unseen
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
 from reportlib.gate.vocabulary import AGREEMENTS, RESEEDING, SEARCH, Requirement
@@ -137,7 +137,7 @@ def _unchanged(same: str, queries: int, search: _Record) -> str:
 
 def _few(changed: int, queries: int, search: _Record) -> str:
     """Return a warning where few queries changed: their interval rests on these alone."""
-    if not 0 < changed < search.get("least_changed", LEAST):
+    if not 0 < changed < least_changed(search):
         return ""
     return f"only {changed:,} of {count(queries, 'query')} changed"
 

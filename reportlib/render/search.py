@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reportlib.compare.findings.searches import least_changed
 from reportlib.render import formats
 from reportlib.render.controls import inconclusive
 from reportlib.render.html import Html, fragment, join
@@ -15,7 +16,6 @@ from reportlib.render.rankings import ranked
 from reportlib.render.search_words import (
     comparison,
     ends,
-    least_changed,
     place,
     places,
     quality_sentences,

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reportlib.compare.findings.searches import least_changed, too_few
 from reportlib.render import formats
 from reportlib.render.figures_search import paint_quality
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
@@ -18,13 +19,11 @@ from reportlib.render.search_words import (
     ends,
     estimate,
     in_line,
-    least_changed,
     name,
     names,
     place,
     places,
     searched,
-    too_few,
     undetected,
 )
 from reportlib.render.svg import figure

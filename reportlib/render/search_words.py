@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reportlib.compare.findings.searches import too_few
 from reportlib.render import formats
 from reportlib.render.html import Html, fragment
 from reportlib.render.labels import Part, parts
@@ -127,16 +128,6 @@ def direction(measure: Mapping[str, Any]) -> str:
     return "better" if value > 0 else "worse"
 
 
-def least_changed(search: Mapping[str, Any]) -> int:
-    """Return of how many changed queries on the permutation test can tell chance from a difference."""
-    return int(search.get("least_changed", 6))
-
-
-def too_few(measure: Mapping[str, Any], least: int) -> bool:
-    """Whether so few queries changed that no test could call the difference detected."""
-    return bool(measure["better"] + measure["worse"] < least)
-
-
 def undetected(
     measures: Sequence[Mapping[str, Any]], queries: int, least: int
 ) -> Iterator[tuple[list[Mapping[str, Any]], str]]:
@@ -149,7 +140,7 @@ def undetected(
     queries : int
         How many queries were judged.
     least : int
-        As `least_changed` returns it.
+        As `reportlib.compare.findings.searches.least_changed` returns it.
 
     Yields
     ------

@@ -48,11 +48,11 @@ class Searches:
     @property
     def least(self) -> int:
         """How many queries must change before the permutation test can find that a measure did."""
-        return int(self.data.get("least_changed", LEAST))
+        return least_changed(self.data)
 
     def few(self, measure: Record) -> bool:
         """Return whether too few queries changed a measure for the test to find it, or none did."""
-        return bool(measure["better"] + measure["worse"] < self.least)
+        return too_few(measure, self.least)
 
     def interval(self, estimate: Record, said: Callable[[float], str] = small) -> str:
         """Return an estimate's interval in brackets: ``(95 % interval 1.6 to 5.2 %)``."""
@@ -66,6 +66,16 @@ class Searches:
         """Return JSON pointers to comparisons by id."""
         ids = [each["id"] for each in self.data["comparisons"]]
         return tuple(f"{self.part.at}/search/comparisons/{ids.index(name)}" for name in names if name in ids)
+
+
+def least_changed(search: Record) -> int:
+    """Return of how many changed queries on the permutation test can tell chance from a difference."""
+    return int(search.get("least_changed", LEAST))
+
+
+def too_few(measure: Record, least: int) -> bool:
+    """Whether so few queries changed that no test could call the difference detected."""
+    return bool(measure["better"] + measure["worse"] < least)
 
 
 def searched(part: Facts) -> bool:
