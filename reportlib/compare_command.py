@@ -1,4 +1,4 @@
-"""`reportlib compare`: two ColBERT index folders that already exist, side by side, and a gate on what differs."""
+"""`reportlib compare`: two index folders that already exist, side by side, and a gate on what differs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STYLES = {"identical": "green", "close": "yellow", "same set": "yellow", None: 
 
 
 def compare(
-    index_a: Annotated[Path, typer.Argument(metavar="INDEX_A", help="A ColBERT index folder.")],
+    index_a: Annotated[Path, typer.Argument(metavar="INDEX_A", help="An index folder of colbert-ai or fast-plaid.")],
     index_b: Annotated[Path, typer.Argument(metavar="INDEX_B", help="Another.")],
     require: Annotated[
         str | None,

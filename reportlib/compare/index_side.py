@@ -20,6 +20,19 @@ Progress = Callable[[int, int], None]
 _DOCLENS = replace(point("doclens"), stage="index", kind="integer", final=True, file="doclens.json")
 #: What is compared: ColBERT's final artifacts, and the passages' lengths that they are of.
 POINTS: tuple[CapturePoint, ...] = (_DOCLENS, *(p for p in CAPTURE_POINTS if p.final))
+#: What fast-plaid stores beside those, in files of numpy's format.
+THRESHOLD = CapturePoint(
+    name="cluster_threshold",
+    stage="index",
+    kind="float",
+    description="Distance from its centroid beyond which an update gives an embedding a new one",
+    final=True,
+    file="cluster_threshold.npy",
+)
+_OF_LIBRARY = {
+    "colbert-ai": POINTS,
+    "fast-plaid": (_DOCLENS, *(replace(p, file=f"{p.name}.npy") for p in POINTS[1:]), THRESHOLD),
+}
 
 
 @dataclass
@@ -69,9 +82,14 @@ class Reader:
             return None
 
     @property
+    def points(self) -> tuple[CapturePoint, ...]:
+        """What is compared of an index of this library."""
+        return _OF_LIBRARY[self.index.library]
+
+    @property
     def nbytes(self) -> int:
         """How many bytes the tensors have that could be found."""
-        found = (self.known(place.name) for place in POINTS)
+        found = (self.known(place.name) for place in self.points)
         return sum(s.nbytes for chunks in found if isinstance(chunks, StoredChunks) for s in chunks.stored)
 
     def _read(self, count: int) -> None:
@@ -103,6 +121,7 @@ def inconsistent(reader: Reader) -> list[Record]:
     centroids, lengths = reader.known("centroids"), reader.known("ivf_lengths")
     if centroids and lengths and centroids.rows != lengths.rows:
         found.append(f"there are {centroids.rows[0]:,} centroids, and lists for {lengths.rows[0]:,}")
+    found += reader.index.contradictions()
     what = "its files do not belong together:"
     return [
         {"side": reader.side, "what": f"{reader.index.path}: {what} {text}", "mend": "index again"} for text in found
@@ -124,7 +143,7 @@ def described(reader: Reader) -> Record:
         "nbits": _number(index.setting("nbits")),
         "ivf_file": index.ivf_file,
         "bytes": reader.nbytes,
-        "devices": sorted({s.device for s in stored}),
+        "devices": sorted({s.device for s in stored} - {""}),
         "notes": list(index.notes),
     }
 

@@ -1,4 +1,4 @@
-"""Compare two plain ColBERT index folders: final artifacts only, any number of chunks, no captures.
+"""Compare two plain index folders of colbert-ai or fast-plaid: final artifacts only, any number of chunks, no captures.
 
 Chunks are compared as they lie one after another, so two indexes of other chunk counts can be identical. One
 file of each side is mapped at a time, and its CRC-32 is checked just before it is compared: a comparison of
@@ -8,7 +8,6 @@ any size reads the disk once and holds a few blocks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import numpy as np
 from reportlib.artifacts import CapturePoint
 from reportlib.compare import tensors
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.index_side import POINTS, Meter, Progress, Reader, described, inconsistent
+from reportlib.compare.index_side import Meter, Progress, Reader, described, inconsistent
 from reportlib.compare.pipeline import tensor_record
 from reportlib.compare.results import VERDICTS, Groups, Side, TensorComparison
 from reportlib.compare.stored import SideError, StoredChunks
 from reportlib.errors import IndexFileError
-from reportlib.indexes import IndexFolder
+from reportlib.indexes import IndexFolder, open_index
 
 Record = dict[str, Any]
 SCHEMA_VERSION = 1
@@ -30,6 +29,7 @@ SCHEMA_VERSION = 1
 PLACES = {
     *("index_path", "index_root", "index_name", "root", "experiment", "name", "checkpoint", "collection", "queries"),
     *("triples", "rank", "nranks", "gpus", "resume", "overwrite", "avoid_fork_if_possible", "load_index_with_mmap"),
+    *("frozen", "mutable"),
 }
 
 
@@ -41,7 +41,7 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
     Parameters
     ----------
     a, b : Path
-        Index folders of colbert-ai 0.2.
+        Index folders of colbert-ai 0.2, or of fast-plaid.
     progress : callable, optional
         Called after every chunk.
 
@@ -53,12 +53,13 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
     Raises
     ------
     IndexFileError
-        When a folder holds no index.
+        When a folder holds no index, or they are of two libraries.
     """
-    left, right = Reader(IndexFolder.open(a), "a"), Reader(IndexFolder.open(b), "b")
+    left, right = Reader(open_index(a), "a"), Reader(open_index(b), "b")
+    _check_libraries(left.index, right.index)
     meter = Meter(left.nbytes + right.nbytes, progress or (lambda _done, _total: None))
     left.meter = right.meter = meter
-    records = [_compare(left, right, each) for each in POINTS]
+    records = [_compare(left, right, each) for each in _points(left, right)]
     problems = [*inconsistent(left), *inconsistent(right)]
     seen = Counter(r["verdict"] for r in records if r["verdict"])
     open_questions = [r for r in records if r["problems"]]
@@ -73,9 +74,24 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
         "b": described(right),
         "summary": {**{v: seen[v] for v in VERDICTS}, "unread": len(open_questions), "total": len(records)},
         "artifacts": records,
-        "settings": _settings(left.index.metadata, right.index.metadata),
+        "settings": _settings(left.index, right.index),
         "problems": problems,
     }
+
+
+def _check_libraries(a: IndexFolder, b: IndexFolder) -> None:
+    """Raise where the sides were written by two libraries: hardly a value of theirs means the same."""
+    if a.library != b.library:
+        raise IndexFileError(
+            f"{a.path} is an index of {a.library} and {b.path} one of {b.library}: they cannot be compared",
+            "give two indexes that the same library wrote",
+        )
+
+
+def _points(left: Reader, right: Reader) -> list[CapturePoint]:
+    """Return what is compared: all but what neither side has, by how it was made."""
+    sides = (left.index, right.index)
+    return [place for place in left.points if not all(index.lacks(place.name) for index in sides)]
 
 
 def _compare(left: Reader, right: Reader, place: CapturePoint) -> Record:
@@ -149,9 +165,9 @@ def _groups(left: Reader, right: Reader) -> Groups:
     return Groups(sides[0], sides[1])
 
 
-def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Record]:
+def _settings(a: IndexFolder, b: IndexFolder) -> list[Record]:
     """Return the settings and sizes in ``metadata.json`` that differ, those of place last."""
-    left, right = ({**m["config"], **{k: v for k, v in m.items() if k != "config"}} for m in (a, b))
+    left, right = a.settings, b.settings
     unlike = [k for k in dict.fromkeys([*left, *right]) if (k in left, left.get(k)) != (k in right, right.get(k))]
     found = [{"name": k, "a": left.get(k), "b": right.get(k), "place": k in PLACES} for k in unlike]
     return sorted(found, key=lambda each: bool(each["place"]))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reportlib.compare.chunks import Chunked
 from reportlib.errors import IndexFileError
-from reportlib.indexes import StoredTensor
+from reportlib.indexes import StoredArray, StoredTensor
 from reportlib.store import CARRIERS, Tensor
 
 Array = npt.NDArray[Any]
@@ -33,7 +33,7 @@ class StoredChunks(Chunked):
 
     Attributes
     ----------
-    stored : tuple of StoredTensor
+    stored : tuple of StoredTensor or StoredArray
         The chunks.
     side : str
         ``a`` or ``b``: whom an error is about.
@@ -41,7 +41,7 @@ class StoredChunks(Chunked):
         Called with a chunk's bytes when it is read for the first time.
     """
 
-    stored: tuple[StoredTensor, ...] = ()
+    stored: tuple[StoredTensor | StoredArray, ...] = ()
     side: str = "a"
     read: Callable[[int], None] = lambda _: None
     _edges: list[int] = field(default_factory=list)
@@ -50,7 +50,7 @@ class StoredChunks(Chunked):
 
     @classmethod
     def of_files(
-        cls, name: str, stored: Sequence[StoredTensor], side: str, read: Callable[[int], None]
+        cls, name: str, stored: Sequence[StoredTensor | StoredArray], side: str, read: Callable[[int], None]
     ) -> StoredChunks:
         """Return the artifact whose chunks are `stored`.
 

@@ -6,7 +6,7 @@
     requirement  = artifacts claim | search
     artifacts    = artifact | "all" | "integers" | "floats"
     artifact     = "doclens" | "codes" | "residuals" | "ivf" | "ivf_lengths" | "avg_residual"
-                 | "bucket_cutoffs" | "bucket_weights" | "centroids"
+                 | "bucket_cutoffs" | "bucket_weights" | "centroids" | "cluster_threshold"
     claim        = "identical" | "same set" | "close" [ "default" | "bnb" ]
                  | quantity below
     quantity     = "differing" | "groups_differing" | "max_abs" | "mean_abs" | "max_rel" | "max_ulp"

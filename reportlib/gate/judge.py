@@ -44,7 +44,9 @@ def _judge(requirement: Requirement, records: Mapping[str, _Record], comparison:
         if "search" not in comparison:
             return Judgement(requirement, INCONCLUSIVE, _NO_SEARCH)
         return Judgement(requirement, *judge_search(requirement, comparison["search"]))
-    found = [_one(requirement, records[name]) for name in requirement.artifacts]
+    found = [_one(requirement, records[name]) for name in requirement.artifacts if name in records]
+    if not found:
+        return Judgement(requirement, INCONCLUSIVE, f"there is no {requirement.subject} on either side")
     # The worst decides: what fails before what is unknown before what holds.
     for outcome in (FAILS, INCONCLUSIVE):
         worst = [judgement for judgement in found if judgement.outcome == outcome]

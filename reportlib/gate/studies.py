@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reportlib.compare.index_side import POINTS
 from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate.judge import exit_code, judge
 from reportlib.gate.outcomes import INCONCLUSIVE, Judgement
-from reportlib.gate.vocabulary import KINDS, Requirement
+from reportlib.gate.vocabulary import Requirement
 
 REPORT = "report.json"
 _Record = Mapping[str, Any]
@@ -119,7 +120,7 @@ def _comparisons(report: _Record, precisions: Sequence[str]) -> Iterator[tuple[s
             if precisions and precision["precision"] not in precisions:
                 continue
             known = {r["name"]: r for r in precision["artifacts"] if r["final"] or r["name"] == "doclens"}
-            records = [_prepared(name, known.get(name)) for name in KINDS]
+            records = [_prepared(place.name, known.get(place.name)) for place in POINTS]
             told = all(record["verdict"] is not None for record in records)
             name = f"{pair['a']} and {pair['b']}, {precision['precision']}"
             verdict = "different" if told else INCONCLUSIVE

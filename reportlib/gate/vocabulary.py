@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from reportlib.compare.index_side import POINTS
+from reportlib.compare.index_side import POINTS, THRESHOLD
 
-#: Artifacts by name, with ``float`` or ``integer``.
-KINDS = {p.name: p.kind for p in POINTS}
+#: Artifacts by name, with ``float`` or ``integer``; the last is only in indexes of fast-plaid.
+KINDS = {p.name: p.kind for p in (*POINTS, THRESHOLD)}
 #: Words that stand for several artifacts.
 SETS = {
     "all": tuple(KINDS),

@@ -18,13 +18,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from reportlib.errors import IndexFileError
 from reportlib.indexes.archive import open_regular
+from reportlib.indexes.npyfile import StoredArray
 from reportlib.indexes.torchfile import StoredTensor, tensors_of
 
 #: Chunks that an index may say it has: a hundred times what the largest known ones do.
@@ -64,6 +65,8 @@ class IndexFolder:
     chunks: int
     ivf_file: str
     notes: tuple[str, ...] = ()
+    #: What writes such folders.
+    library: ClassVar[str] = "colbert-ai"
 
     @classmethod
     def open(cls, path: Path) -> IndexFolder:
@@ -90,6 +93,11 @@ class IndexFolder:
         left = [f"chunk {n} is not counted by metadata.json; it is left from another run" for n in extra[:1]]
         return cls(path, metadata, chunks, ivf_file, tuple(left))
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings and sizes by name."""
+        return {**self.metadata["config"], **{k: v for k, v in self.metadata.items() if k != "config"}}
+
     def setting(self, name: str) -> Any:
         """Return a setting of the index (``dim``, ``nbits``), or None."""
         return self.metadata["config"].get(name)
@@ -104,7 +112,15 @@ class IndexFolder:
             return (self.ivf_file,)
         return ("buckets.pt",) if name.startswith("bucket_") else (f"{name}.pt",)
 
-    def tensors(self, name: str) -> tuple[StoredTensor, ...]:
+    def lacks(self, name: str) -> bool:  # noqa: ARG002
+        """Return whether the index has no artifact `name`, by how it was made; colbert-ai always writes all."""
+        return False
+
+    def contradictions(self) -> list[str]:
+        """Return where files that hold the same twice do not agree; colbert-ai writes nothing twice."""
+        return []
+
+    def tensors(self, name: str) -> tuple[StoredTensor | StoredArray, ...]:
         """Return the final artifact `name`: one tensor for each of its files.
 
         Raises
@@ -113,9 +129,9 @@ class IndexFolder:
             When a file is missing, damaged or holds something else; of several, the message names the first.
         """
         names = self.files(name)
-        absent = [file for file in names if not (self.path / file).exists() and not (self.path / file).is_symlink()]
-        if absent:
-            raise _absent(self.path, names, absent)
+        missing = [file for file in names if not (self.path / file).exists() and not (self.path / file).is_symlink()]
+        if missing:
+            raise absent(self.path, names, missing)
         place, number = {"ivf": (0, 2), "ivf_lengths": (1, 2), "bucket_cutoffs": (0, 2), "bucket_weights": (1, 2)}.get(
             name, (0, 1)
         )
@@ -130,9 +146,9 @@ class IndexFolder:
             When a file is missing, or is not a list of whole numbers.
         """
         names = self.files("doclens")
-        absent = [file for file in names if not (self.path / file).exists()]
-        if absent:
-            raise _absent(self.path, names, absent)
+        missing = [file for file in names if not (self.path / file).exists()]
+        if missing:
+            raise absent(self.path, names, missing)
         return tuple(_numbers(self.path / file) for file in names)
 
 
@@ -165,12 +181,13 @@ def _numbers(path: Path) -> npt.NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def _absent(path: Path, names: tuple[str, ...], absent: list[str]) -> IndexFileError:
+def absent(path: Path, names: tuple[str, ...], missing: list[str]) -> IndexFileError:
+    """Return the error of an artifact some of whose files are `missing`."""
     if len(names) == 1:
-        return IndexFileError(f"{path} has no {absent[0]}", "copy the whole index again, or index again")
-    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        return IndexFileError(f"{path} has no {missing[0]}", "copy the whole index again, or index again")
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return IndexFileError(
-        f"{path} has no {absent[0]}{more}; its metadata.json says that there are {len(names):,} chunks",
+        f"{path} has no {missing[0]}{more}; its metadata.json says that there are {len(names):,} chunks",
         "copy the whole index again, or index again",
     )
 
