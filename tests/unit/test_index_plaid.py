@@ -226,11 +226,11 @@ def test_two_libraries_are_not_compared(make, tmp_path):
     other = index_folders.write_index(tmp_path / "colbert", index_folders.values())
     plaid = make("plaid")
     with pytest.raises(
-        IndexFileError, match="plaid is an index of fast-plaid and .*colbert one of colbert-ai"
+        IndexFileError, match=r"plaid is an index of fast-plaid and .*colbert one of colbert-ai"
     ) as caught:
         compare_indexes(plaid, other)
     assert "that the same library wrote" in str(caught.value)
-    with pytest.raises(IndexFileError, match="colbert is an index of colbert-ai and .*plaid one of fast-plaid"):
+    with pytest.raises(IndexFileError, match=r"colbert is an index of colbert-ai and .*plaid one of fast-plaid"):
         compare_indexes(other, plaid)
 
 
