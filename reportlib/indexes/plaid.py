@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,7 +115,7 @@ class PlaidFolder(IndexFolder):
         if name not in ("codes", "residuals") or names == self._chunk_files(name):
             return tuple(array_of(self.path / file) for file in names)
         whole = array_of(self.path / names[0])
-        ends, padding = self._ends()
+        ends, padding = self._ends
         if not whole.shape or whole.shape[0] == ends[-1] + padding:
             return tuple(whole.rows(start, stop) for start, stop in pairwise(ends)) if whole.shape else (whole,)
         return (whole.rows(0, max(whole.shape[0] - padding, 0)),)
@@ -159,6 +160,7 @@ class PlaidFolder(IndexFolder):
             return False
         return all(np.array_equal(left[at : at + _ROWS], right[at : at + _ROWS]) for at in range(0, len(left), _ROWS))
 
+    @cached_property
     def _ends(self) -> tuple[list[int], int]:
         """Return where each chunk's rows begin and the last ends, and how many rows of padding follow."""
         doclens = self.doclens()
@@ -169,7 +171,7 @@ class PlaidFolder(IndexFolder):
     def _is_outdated(self, merged: Path) -> bool:
         """Whether a merged file has other rows than the chunks: fast-plaid then merges their own files anew."""
         try:
-            ends, padding = self._ends()
+            ends, padding = self._ends
             return not self._is_immutable and array_of(merged).shape[:1] != (ends[-1] + padding,)
         except IndexFileError:
             return False
@@ -188,7 +190,7 @@ class PlaidFolder(IndexFolder):
 
 def is_plaid(path: Path) -> bool:
     """Return whether a folder holds what fast-plaid writes, finished or not."""
-    return any((path / mark).exists() for mark in _MARKS)
+    return any((path / mark).exists() for mark in _MARKS) and not (path / "centroids.pt").exists()
 
 
 def _notes(path: Path, chunks: int) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reportlib.compare.indexes import compare_indexes
@@ -76,6 +77,11 @@ def test_torch_alone_changes_centroids_and_average_residual_and_the_comparison_f
     assert 0 < centroids["different"] < 50
     assert centroids["max_ulp"] == 1
     assert found["a"]["embeddings"] == 79_000
+    before, after = ([np.load(path.with_suffix(".npz"))[key] for path in (a, b)] for key in ("before", "after"))
+    np.testing.assert_array_equal(*before)
+    assert (after[0] != after[1]).any()
+    halves = [values.astype(np.float16) for values in after]
+    assert int((halves[0] != halves[1]).sum()) == centroids["different"]
     gate = "integers identical, centroids close bnb, cluster_threshold identical"
     done = run("reportlib", "compare", str(a), str(b), "--require", gate, check=False)
     assert (done.returncode, done.stderr) == (0, "")

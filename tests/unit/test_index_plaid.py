@@ -394,6 +394,12 @@ def test_chunks_left_from_another_run_are_noted(make):
     assert open_index(index).notes == ("chunk 4 is not counted by metadata.json; it is left from another run",)
 
 
+def test_a_numpy_file_left_in_an_index_of_colbert_ai_makes_it_none_of_fast_plaid(tmp_path):
+    index = index_folders.write_index(tmp_path / "colbert", index_folders.values())
+    np.save(index / "centroids.npy", np.zeros(3))
+    assert open_index(index).library == "colbert-ai"
+
+
 def test_the_page_of_two_indexes_is_drawn(make, tmp_path):
     page = tmp_path / "page.html"
     assert ran(make("a"), make("b", put("codes", 3, 0)), "--html", page)[0] == 1

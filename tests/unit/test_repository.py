@@ -45,7 +45,7 @@ def test_the_host_has_no_torch():
 
 
 def test_locks_have_hashes_and_no_address():
-    for lock in (ROOT / "requirements.lock", *ROOT.glob("environment-*.lock.txt")):
+    for lock in (ROOT / "requirements.lock", *ROOT.glob("environment-*.lock.txt"), *ROOT.glob("docs/*/*.txt")):
         text = lock.read_text()
         assert "://" not in text, lock.name
         assert text.count("--hash=sha256:") >= len(re.findall(r"^[\w.-]+==", text, re.MULTILINE))
@@ -65,7 +65,7 @@ def test_nothing_large_is_carried():
 
 
 def test_every_link_of_the_documents_into_the_repository_leads_somewhere():
-    for document in ROOT.glob("*.md"):
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
