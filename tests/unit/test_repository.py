@@ -39,6 +39,12 @@ def test_the_host_lock_has_every_dependency_in_a_version_that_fits():
         assert found in wanted.specifier, f"{wanted} is locked at {found}: run `make lock`"
 
 
+def test_pre_commit_runs_the_ruff_of_the_lock():
+    locked = re.search(r"^ruff==([^\s;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert locked
+    assert set(re.findall(r"ruff==([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text())) == {locked[1]}
+
+
 def test_the_host_has_no_torch():
     lock = (ROOT / "requirements.lock").read_text()
     assert not re.search(r"^torch==", lock, re.MULTILINE)
