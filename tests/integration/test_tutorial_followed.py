@@ -36,7 +36,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if done.returncode:
         pytest.skip("not a git checkout")
     for name in done.stdout.splitlines():
-        if name.startswith(("environment-", "notebooks/")):
+        if name.startswith(("environment", "notebooks/")):
             (clone / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(ROOT / name, clone / name)
     home = clone / ".reportlib"

@@ -37,6 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     for file in ROOT.glob("environment-*"):
         shutil.copy(file, root)
+    shutil.copytree(ROOT / "environments", root / "environments")
     home = root / ".reportlib"
     for name in ("collection-x", "checkpoint-x"):
         (home / "inputs" / name).mkdir(parents=True)
@@ -94,11 +95,11 @@ def test_a_changed_setting_moves_what_depends_on_it_and_nothing_else(project):
 
 def test_a_changed_environment_file_moves_its_arms_and_the_swaps_that_use_them(project):
     before = captures(planned(project))
-    for suffix in (".yml", ".lock.txt"):
-        file = project / f"environment-torch201{suffix}"
+    for name in ("environment-torch201.yml", "environments/environment-torch201.lock.txt"):
+        file = project / name
         file.write_text(file.read_text().replace("tqdm==", "tqdm=="))  # the same content: nothing moves
     assert captures(planned(project)) == before
-    file = project / "environment-torch201.lock.txt"
+    file = project / "environments" / "environment-torch201.lock.txt"
     file.write_text(file.read_text() + "# changed\n")
     after = captures(planned(project))
     assert {name for name in before if before[name] != after[name]} == {

@@ -50,8 +50,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with the repository's environment files, and a registry that has every version up to 2.6."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "capture.ipynb").touch()
-    for file in (*REPOSITORY.glob("environment-torch2[01]*.yml"), *REPOSITORY.glob("environment-torch2[01]*.txt")):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "environments").mkdir()
+    for file in (*REPOSITORY.glob("environment-torch2[01]*"), *REPOSITORY.glob("environments/*-torch2[01]*")):
+        (tmp_path / file.relative_to(REPOSITORY)).write_bytes(file.read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(further_module, "resolve", resolved)
     return tmp_path
@@ -251,7 +252,7 @@ def test_a_version_without_one_gets_a_file_and_its_lock(project: Path) -> None:
     assert started.study.environments == ("torch210", "torch260")
     names = ["environment-torch260.yml", "environment-torch260.lock.txt", "study.toml"]
     assert [path.name for path in started.written] == names
-    assert all((project / name).is_file() for name in names[:2])
+    assert all((project / "environments" / name).is_file() for name in names[:2])
     assert started.commands == ("reportlib run reports/mine/study.toml",)
 
 
@@ -263,7 +264,7 @@ def test_without_a_registry_the_lock_is_what_to_make_first(project: Path, monkey
     started = begin(name="mine", torch=["2.1.0", "2.6.0"])
     assert started.commands == ("reportlib env lock torch260 --like torch210", "reportlib run reports/mine/study.toml")
     assert "cannot be reached" in started.notes[0]
-    assert not (project / "environment-torch260.lock.txt").exists()
+    assert not (project / "environments" / "environment-torch260.lock.txt").exists()
 
 
 def test_named_environments_come_before_versions() -> None:
@@ -311,7 +312,7 @@ def test_a_study_that_is_there_is_never_written_over(project: Path) -> None:
     with pytest.raises(StudyError, match=r"(?s)study.toml is there already.*another name"):
         begin(name="mine", title="second", torch=["2.1.0", "2.6.0"])
     assert (project / "reports/mine/study.toml").read_bytes() == before
-    assert not (project / "environment-torch260.yml").exists()
+    assert not (project / "environments" / "environment-torch260.yml").exists()
 
 
 def test_outside_a_project_it_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -331,8 +332,8 @@ def run(*arguments: str) -> str:
 def test_the_command_ends_with_what_to_type_next(tsv: Path) -> None:
     said = run("mine", "--torch", "2.1.0", "--torch", "2.6.0", "--collection", str(tsv), "--passages", "50")
     assert said.splitlines() == [
-        "wrote environment-torch260.yml, with the pins of torch210",
-        "wrote environment-torch260.lock.txt",
+        "wrote environments/environment-torch260.yml, with the pins of torch210",
+        "wrote environments/environment-torch260.lock.txt",
         "wrote reports/mine/study.toml",
         "next:",
         "  reportlib run reports/mine/study.toml",
