@@ -1,4 +1,4 @@
-"""The search part of a report made by hand, in the form of reports/SCHEMA.md, for the gate and the findings."""
+"""The search part of a report made by hand, in the form of docs/schema.md, for the gate and the findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `reports/COMPARE.md` tells people to type and to expect."""
+"""What `docs/compare.md` tells people to type and to expect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reportlib.errors import RequirementError
 from reportlib.gate import judge, parse
 from reportlib.gate.vocabulary import AGREEMENTS, CHANGES, KINDS, MEASURES, QUANTITIES, RESEEDING, SETS
 
-DOCUMENT = (Path(__file__).parents[2] / "reports" / "COMPARE.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "compare.md").read_text()
 
 
 def test_every_requirement_in_the_document_is_understood():

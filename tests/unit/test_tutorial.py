@@ -1,4 +1,4 @@
-"""Every command of TUTORIAL.md is one that there is, with options that it has."""
+"""Every command of docs/tutorial.md is one that there is, with options that it has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reportlib.study import Study
 from reportlib.study_file import parse as parse_study
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "TUTORIAL.md").read_text()
+TEXT = (ROOT / "docs" / "tutorial.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("reportlib ")]
 
