@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from captures import captures, study_of
 from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
+from scipy import stats
 from searches import (
     NAMES,
     comparison,
@@ -29,7 +31,7 @@ from searches import (
 from typer.testing import CliRunner, Result
 
 from reportlib.cli import app
-from reportlib.compare.searching.uncertainty import share, unchanged_bound
+from reportlib.compare.searching.uncertainty import bootstrap, few_changed, share, unchanged_bound
 from reportlib.compare.study import SCHEMA_VERSION, compare_study
 from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate import FAILS, HOLDS, INCONCLUSIVE, Judgement, Requirement, judge, parse
@@ -282,6 +284,26 @@ def test_a_limit_holds_from_the_number_of_queries_on_that_could_show_a_breach(te
         assert enough <= int(about[1].replace(",", "")) <= 1.1 * enough + 1
     for queries in (enough, 10 * enough):
         assert outcome(text, of(queries)) == HOLDS
+
+
+@pytest.mark.parametrize("queries", [30, 120, 299, 600])
+@pytest.mark.parametrize("size", [1.0, 0.25])
+def test_where_a_breach_is_true_it_holds_in_no_more_than_one_sample_of_twenty(queries, size):
+    # One query of a hundred, or four, lose so much that the mean of all that there are falls by the limit itself.
+    limit = 0.01
+    holding = []
+    for changed in range(9):
+        gaps = np.zeros(queries)
+        gaps[: min(changed, queries)] = -size
+        (gap,) = bootstrap(gaps[:, None])
+        difference = few_changed(gap, gaps).record()
+        counts = {"worse": changed, "better": 0, "equal": queries - changed}
+        record = with_measure(of(queries), "Recall@10", difference=difference, **counts)
+        if outcome(f"recall@10 drop < {limit}", record) == HOLDS:
+            holding.append(changed)
+    assert float(stats.binom.pmf(holding, queries, limit / size).sum()) <= 0.05
+    assert holding == list(range(len(holding)))
+    assert len(holding) < 9
 
 
 @given(st.integers(2, 3000), st.sampled_from(["recall@10 drop < 0.01", "overlap > 0.9", "rbo > 0.99"]))
