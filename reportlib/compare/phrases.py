@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from reportlib.compare.unseen import unseen_share
+
 #: A percent sign with the space before it, which no line may end at.
 _PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -82,11 +84,8 @@ def signed(number: float) -> str:
 
 
 def unseen(queries: int, confidence: float) -> str:
-    """Return the largest share of queries that could change without any of `queries` drawn ones showing it.
-
-    The exact one-sided bound, ``1 - (1 - confidence) ** (1 / queries)``, as a percentage.
-    """
-    return percent(1 - (1 - confidence) ** (1 / queries))
+    """Return as a percentage what share of queries could change without any of `queries` drawn ones showing it."""
+    return percent(unseen_share(queries, confidence))
 
 
 def between(low: float, high: float, said: Callable[[float], str] = small) -> str:

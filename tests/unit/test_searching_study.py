@@ -89,7 +89,7 @@ def test_where_nothing_differs_the_bounds_say_what_could_have(tmp_path: Path) ->
     assert (upgrade["same_order"], upgrade["scores_identical"], upgrade["max_score_difference"]) == (6, 6, 0.0)
     assert upgrade["rbo"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert upgrade["changed_queries"]["low"] == 0
-    assert upgrade["changed_queries"]["high"] == pytest.approx(1 - 0.025 ** (1 / 6))
+    assert upgrade["changed_queries"]["high"] == pytest.approx(1 - 0.05 ** (1 / 6))
     for each in upgrade["measures"]:
         assert each["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
         assert (each["better"], each["equal"], each["worse"], each["detected"]) == (0, 5, 0, False)
