@@ -111,7 +111,9 @@ def answer(found: _Record) -> str:
     if found["verdict"] == "identical":
         return f"All {total} artifacts are identical."
     if found["verdict"] == "different":
-        return f"The indexes differ: {same} of {total} artifacts are identical."
+        numbering = found["renumbering"]
+        only = "; only the numbering of the centroids differs" if numbering and numbering["only"] else ""
+        return f"The indexes differ: {same} of {total} artifacts are identical{only}."
     unread = f"{summary['unread']} of {total} artifacts could not be compared" if summary["unread"] else ""
     broken = f"{count(len(found['problems']), 'contradiction')} between files" if found["problems"] else ""
     rest = total - same - summary["unread"]
@@ -140,6 +142,8 @@ def _print(found: _Record, judgements: Sequence[Judgement]) -> None:
     for record in found["artifacts"]:
         if record["verdict"] not in ("identical", None):
             console.print(f"{record['name']}: {escape(record['text'])}", soft_wrap=True)
+    if found["renumbering"]:
+        console.print(escape(found["renumbering"]["text"]), soft_wrap=True)
     if found["settings"]:
         console.print(_settings(found))
     for line in _warnings(found):

@@ -21,6 +21,7 @@ from reportlib.compare.chunks import Chunked
 from reportlib.compare.contradictions import Examination, examine
 from reportlib.compare.index_side import POINTS, Meter, Progress, Reader, described, inconsistent
 from reportlib.compare.pipeline import tensor_record
+from reportlib.compare.renumbering import renumbering
 from reportlib.compare.results import VERDICTS, Groups, Side, TensorComparison
 from reportlib.compare.stored import SideError, StoredChunks
 from reportlib.errors import IndexFileError
@@ -70,6 +71,7 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
     verdict = "identical" if same else "different"
     if not certain or (same and problems):
         verdict = "inconclusive"
+    exchanged = _renumbering(left, right, records) if certain else None
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict,
@@ -79,6 +81,7 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
         "artifacts": records,
         "settings": _settings(left.index.metadata, right.index.metadata),
         "problems": problems,
+        "renumbering": exchanged,
     }
 
 
@@ -112,6 +115,19 @@ def _examine(left: Reader, right: Reader, *, same: bool) -> list[_Examined]:
 def _contradiction(reader: Reader, text: str) -> Record:
     what = f"{reader.index.path}: its files do not belong together: {text}"
     return {"side": reader.side, "what": what, "mend": "index again"}
+
+
+def _renumbering(left: Reader, right: Reader, records: list[Record]) -> Record | None:
+    """Return how the numbering of the centroids differs, where they differ by more than a tolerance."""
+    verdicts = {record["name"]: record["verdict"] for record in records}
+    if verdicts["centroids"] != "different":
+        return None
+    a, b = ({name: reader.artifact(name) for name in ("centroids", "codes", "ivf")} for reader in (left, right))
+    found = renumbering(a, b, _groups(left, right))
+    if found is None:
+        return None
+    others = {verdict for name, verdict in verdicts.items() if name not in ("centroids", "codes", "ivf", "ivf_lengths")}
+    return {**found.record(), "only": found.explains and others == {"identical"}}
 
 
 def _compare(left: Reader, right: Reader, place: CapturePoint) -> Record:
