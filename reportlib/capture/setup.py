@@ -15,7 +15,7 @@ from colbert.infra import ColBERTConfig, Run, RunConfig
 
 from reportlib.artifacts import CAPTURE_POINTS
 from reportlib.capture import contexts, provenance
-from reportlib.capture.extensions import check_compiler
+from reportlib.capture.extensions import check_compiler, quote_paths
 from reportlib.capture.preflight import complaint, measure
 from reportlib.capture.request import ArmRequest
 from reportlib.capture.tensors import to_numpy
@@ -48,6 +48,7 @@ class Setup:
         if request.device == "cuda" and (error := complaint(measure(), request.device)):
             raise error
         check_compiler()
+        quote_paths()
         self.passages = self._read_passages()
         self.dim = self._check_checkpoint()
         # The hashes of what is read: the collection's computed, the checkpoint's as prepared.
