@@ -134,6 +134,10 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     write_unless_there(code, digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()))
     explained = folder / "roots.json"
     write_unless_there(explained, json.dumps({name: each.folder for name, each in roots.items()}, indent=1))
+    links = planner.links()
+    for target, link in links.items():
+        (root / link).parent.mkdir(parents=True, exist_ok=True)
+        _link(root / link, root / target)
     plan = {
         "study": planner.relative(study.path),
         "threads": study.threads,
@@ -153,6 +157,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "search_notebook": str(SEARCH_NOTEBOOK),
         "compare_notebook": str(COMPARE_NOTEBOOK),
         "code": planner.relative(code),
+        "links": links,
     }
     path = folder / "plan.json"
     write_unless_there(path, json.dumps(plan, indent=1))
