@@ -18,7 +18,7 @@ from reportlib.errors import CompilerError, ReportlibError
 
 _MEND = "install a C++ compiler (Debian, Ubuntu: apt-get install g++) and make the environment again"
 #: A flag of a compiler that names a folder, as torch writes it.
-_FOLDER_FLAG = re.compile(r"(-I|-L|-isystem )(/.*)", re.DOTALL)
+_FOLDER_FLAG = re.compile(r"(-I|-L|-isystem )([/'].*)", re.DOTALL)
 
 
 def check_compiler() -> None:
@@ -34,10 +34,10 @@ def check_compiler() -> None:
 
 
 def quote_paths() -> None:
-    """Have torch quote the paths in the lines that it gives ninja, and ninja a shell: it writes them as they are.
+    """Have torch quote the paths in the lines that it gives ninja, and ninja a shell.
 
-    A space in the environment's path would end a flag there, and a semicolon begin a command. A path that needs no
-    quotes is written as before.
+    Older versions (2.0.1, 2.1.0) write them as they are: a space in the environment's path ends a flag, and a semicolon
+    begins a command. Newer ones (2.7.1, 2.8.0) quote them, and leave a dollar to ninja. A plain path stays as it is.
     """
     from torch.utils import cpp_extension
 
@@ -61,9 +61,12 @@ def _are_flags(name: str, value: Any) -> bool:
 
 
 def quoted_flag(flag: str) -> str:
-    """Return a compiler's flag with the folder in it quoted for a shell, and that for ninja."""
+    """Return a compiler's flag with the folder in it quoted for a shell, unless torch did that, and for ninja."""
     match = _FOLDER_FLAG.fullmatch(flag)
-    return match[1] + shlex.quote(match[2]).replace("$", "$$") if match else flag
+    if match is None:
+        return flag
+    folder = match[2] if match[2].startswith("'") else shlex.quote(match[2])
+    return match[1] + folder.replace("$", "$$")
 
 
 def compile_extensions() -> None:

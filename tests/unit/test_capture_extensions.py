@@ -60,6 +60,10 @@ def test_any_folder_reaches_the_compiler_as_it_is(
     assert not list(tmp_path.rglob("hacked"))
 
 
+def test_what_torch_has_quoted_is_only_escaped_for_ninja() -> None:
+    assert quoted_flag("-isystem '/a $HOME b'") == "-isystem '/a $$HOME b'"
+
+
 def test_a_flag_that_needs_no_quotes_is_left_as_it_was() -> None:
     for flag in ("-I/usr/include", "-isystem /usr/include", "-O3", "-D_GLIBCXX_USE_CXX11_ABI=0", "-isystem '/a b'"):
         assert quoted_flag(flag) == flag
