@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -280,7 +281,7 @@ class Study:
     @property
     def slug(self) -> str:
         """Name of the study's folder."""
-        return self.path.parent.name
+        return Path(os.path.abspath(self.path)).parent.name  # noqa: PTH100  (pathlib keeps "..")
 
     @property
     def folder(self) -> Path:

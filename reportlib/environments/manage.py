@@ -6,6 +6,7 @@ everything else is done. A prefix without one is what a killed creation left, an
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 import time
@@ -229,7 +230,7 @@ def remove(name: str, home: Path, *, progress: Progress = silent) -> Environment
     Raises
     ------
     EnvironmentCreationError
-        When no environment of that name is made.
+        When no environment of that name is made, or its prefix cannot be removed.
     """
     record = load_record(name, home)
     with only_one(home, progress):
@@ -237,6 +238,11 @@ def remove(name: str, home: Path, *, progress: Progress = silent) -> Environment
         if record.backend != "adopted":
             progress(f"removing {record.prefix}")
             shutil.rmtree(record.prefix, ignore_errors=True)
+            if Path(record.prefix).exists():
+                raise EnvironmentCreationError(
+                    f"{name} is no environment any more, but not all of {record.prefix} could be removed",
+                    f"remove the rest by hand: rm -rf {shlex.quote(record.prefix)}",
+                )
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from reportlib import kmeans
 from reportlib.checkpoints import check_dim, offline
 from reportlib.checkpoints.folder import inspect
 from reportlib.collections.files import BeirSource, TsvSource
@@ -33,11 +35,14 @@ class FoundCollection:
         How many there are, up to one more than was looked at; None when that is not known without fetching it.
     notes : tuple of str
         What the user should know: that there is nothing to search for, or nothing to judge it by.
+    texts : tuple of str
+        The first passages, as far as their number alone does not say that they are enough for k-means.
     """
 
     spec: CollectionSpec
     passages: int | None = None
     notes: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 def find_collection(given: str, folder: Path, root: Path, *, config: str, split: str, most: int) -> FoundCollection:
@@ -89,7 +94,9 @@ def _is_data_set(path: Path) -> bool:
 
 def _looked_at(spec: CollectionSpec, source: BeirSource | TsvSource, beside: str, most: int) -> FoundCollection:
     source.files()
-    passages = sum(1 for _ in islice(source.passages(), most + 1))
+    entries = islice(source.passages(), most + 1)
+    texts = tuple(entry.text for entry in islice(entries, math.ceil(kmeans.ALWAYS_ENOUGH / kmeans.FEWEST_TOKENS)))
+    passages = len(texts) + sum(1 for _ in entries)
     if not passages:
         raise CollectionError(f"{spec.path} has no passages", "give a collection with at least one")
     notes = []
@@ -97,7 +104,7 @@ def _looked_at(spec: CollectionSpec, source: BeirSource | TsvSource, beside: str
         notes.append(f"The collection has no queries, so nothing is searched for: they are read from {beside}.")
     elif not _any(source.judgements()):
         notes.append(f"The collection has no judgements, so that search is compared but not judged: {beside}.")
-    return FoundCollection(spec, passages, tuple(notes))
+    return FoundCollection(spec, passages, tuple(notes), texts)
 
 
 def _any(entries: Iterator[object]) -> bool:

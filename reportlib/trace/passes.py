@@ -167,6 +167,9 @@ def _checkpoint(request: CaptureRequest) -> Any:
     from colbert.infra import ColBERTConfig
     from colbert.modeling.checkpoint import Checkpoint
 
+    from reportlib.capture.extensions import quote_paths
+
+    quote_paths()
     folder = str(request.checkpoint_folder)
     if ColBERTConfig.load_from_checkpoint(folder) is None:
         raise CheckpointError(f"{folder} holds no ColBERT checkpoint (no artifact.metadata)", "run `reportlib prepare`")

@@ -57,6 +57,29 @@ def test_a_swap_parameter_that_does_not_fit_is_named(change, names):
         SwapRequest.from_parameters(defaults("swaps.ipynb") | change)
 
 
+def test_the_compare_notebook_finds_a_run_in_the_home(tmp_path, monkeypatch):
+    """And where its report goes follows from the study: another study's is not written over."""
+    from reportlib.compare.making import places
+    from reportlib.study import Study
+
+    monkeypatch.setenv("REPORTLIB_HOME", str(tmp_path / "another home"))
+    given = defaults("compare.ipynb")
+    study = Study(tmp_path / "my study" / "study.toml", "t", ("a", "b"))
+    run = tmp_path / "another home" / "runs" / "my study"
+    report = str(tmp_path / "my study" / "report.json")
+    chosen = [given[name] for name in ("captures", "roots", "report")]
+    assert places(study, *chosen) == (str(run / "captures.json"), "", report), "no operations are listed yet"
+    run.mkdir(parents=True)
+    (run / "roots.json").touch()
+    assert places(study, *chosen) == (str(run / "captures.json"), str(run / "roots.json"), report)
+    assert places(study, "c", "r", "p") == ("c", "r", "p")
+
+
+def test_no_default_of_a_notebook_names_a_folder_of_the_home():
+    for notebook in NOTEBOOKS.glob("*.ipynb"):
+        assert not [v for v in defaults(notebook.name).values() if isinstance(v, str) and ".reportlib" in v]
+
+
 def test_a_misspelt_parameter_is_named_with_the_right_one():
     with pytest.raises(NotebookParameterError, match=r"'passagse'(.|\n)*'passages'"):
         CaptureRequest.from_parameters(defaults() | {"passagse": 800})

@@ -41,6 +41,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = root / ".reportlib"
     for name in ("collection-x", "checkpoint-x"):
         (home / "inputs" / name).mkdir(parents=True)
+    passages = [{"id": str(number), "text": "Ten words of a passage, " * 3} for number in range(100)]
+    text = "".join(json.dumps(passage) + "\n" for passage in passages)
+    (home / "inputs" / "collection-x" / "collection.jsonl").write_text(text)
     collection = Collection(home / "inputs" / "collection-x", "c" * 64, 100, 5, 5, "one hundred passages")
     checkpoint = Checkpoint(home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)
     monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: collection)
@@ -249,6 +252,17 @@ def test_an_environment_without_a_file_is_refused_first(project, name):
 def test_more_passages_than_the_collection_has_are_refused_first(project):
     with pytest.raises(CollectionError, match="there are 100"):
         planned(project, passages={"float32": 101})
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast"])
+@pytest.mark.parametrize("passages", [1, 3])
+def test_too_few_passages_are_refused_first(project, precision, passages):
+    collection = project / ".reportlib" / "inputs" / "collection-x" / "collection.jsonl"
+    collection.write_text('{"id": "1", "text": "nine"}\n' * 100)
+    with pytest.raises(CollectionError, match=f"precision.{precision}: {passages} passages? gives? at most") as caught:
+        planned(project, passages={"float32": 0, precision: passages})
+    assert "at least 134 token embeddings" in caught.value.mend
+    assert not (project / ".reportlib" / "runs").exists()
 
 
 def test_a_study_outside_a_project_is_refused(tmp_path):

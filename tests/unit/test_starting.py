@@ -76,6 +76,29 @@ def tsv(project: Path) -> Path:
     return folder / "collection.tsv"
 
 
+@pytest.mark.parametrize(("passages", "gives"), [(1, "at most 12"), (3, "at most 36")])
+def test_too_few_passages_are_refused_before_anything_is_written(project: Path, passages: int, gives: str) -> None:
+    (project / "few.tsv").write_text("".join(f"{n}\tpassage {n}\n" for n in range(passages)))
+    before = everything()
+    with pytest.raises(CollectionError, match=f"{gives} token embeddings.*\n.*at least 134"):
+        begin(name="s", collection="few.tsv")
+    with pytest.raises(CollectionError, match=gives):
+        begin(name="s", collection=str(tsv_of(project, 60)), passages=passages)
+    assert everything() - before == {"many.tsv"}
+
+
+def test_passages_that_may_be_too_few_are_told(project: Path) -> None:
+    (project / "few.tsv").write_text("".join(f"{n}\t{'a word ' * 20}\n" for n in range(3)))
+    started = begin(name="s", collection="few.tsv")
+    assert any("may be too few for k-means" in note for note in started.notes)
+
+
+def tsv_of(project: Path, passages: int) -> Path:
+    file = project / "many.tsv"
+    file.write_text("".join(f"{n}\tpassage {n}\n" for n in range(passages)))
+    return file
+
+
 def begin(**wish: Any) -> Started:
     return start(Wish(**wish), Path.cwd())
 
@@ -186,10 +209,10 @@ def test_a_tsv_is_named_from_the_studys_folder(tsv: Path) -> None:
 
 def test_a_collection_outside_the_project_is_named_in_full(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("elsewhere") / "collection.tsv"
-    path.write_text("0\tone\n")
+    path.write_text("".join(f"{n}\tone\n" for n in range(46)))
     found = begin(collection=str(path)).study
     assert found.collection.path == str(path)
-    assert found.passages == {"float32": 0, "autocast": 1}, "no more than there are"
+    assert found.passages == {"float32": 0, "autocast": 46}, "no more than there are"
 
 
 def test_missing_queries_and_judgements_are_said(tsv: Path) -> None:
@@ -202,7 +225,7 @@ def test_missing_queries_and_judgements_are_said(tsv: Path) -> None:
 def test_a_beir_folder_is_known_by_its_corpus(project: Path) -> None:
     folder = project / "beir"
     folder.mkdir()
-    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "a", "text": "x"}) + "\n")
+    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": f"{n}", "text": "x"}) + "\n" for n in range(60)))
     assert begin(collection="beir", split="dev").study.collection == CollectionSpec("beir", "../../beir", split="dev")
 
 
