@@ -139,7 +139,7 @@ class Setup:
         collection, checkpoint = (
             _source(folder) for folder in (self.request.collection_folder, self.request.checkpoint_folder)
         )
-        counted = ("source", "passages", "queries", "judgements", "licence")
+        counted = ("source", "passages", "queries", "judgements", "judging", "licence")
         return {
             "collection": {key: collection[key] for key in counted if key in collection},
             "checkpoint": {"source": checkpoint.get("source"), **checkpoint.get("model", {})},

@@ -126,6 +126,7 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
     doclens = [n for name in a.group("doclens") for n in a.value(name)]
     has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts
     controls = _controls(study, captures, first, other)
+    searched: Record = {"k": study.search.k, "ignore_identical_ids": study.search.ignore_identical_ids}
     return {
         "precision": first.precision,
         "passages": len(doclens) or None,
@@ -141,8 +142,8 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
         "swaps": (swaps := _swaps(study, captures, first, other, artifacts)),
         "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
         "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
-        "search": compare_search(first, other, captures, k=study.search.k),
-        "margins": compare_margins(a, b, *_searching(captures, first, other), k=study.search.k),
+        "search": compare_search(first, other, captures, **searched),
+        "margins": compare_margins(a, b, *_searching(captures, first, other), **searched),
     }
 
 

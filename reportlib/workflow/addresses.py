@@ -1,9 +1,10 @@
 """Addresses of captures: folders named after everything that determines their content.
 
-That is the arm's settings, the environment's file and lock, the hashes of collection and checkpoint, the code that
-captures, the machine and the variables around it, and, for a swapped arm, the captures that it takes values from. What
-is unchanged keeps its address, so it is found and not made again. The swapped arms of one environment, precision and
-donor lie in one folder, the series: one process makes them.
+That is the arm's settings, the environment's file and lock, the hashes of collection and checkpoint (where it searches,
+of the queries too, and where it is scored, of the judgements), the code that captures, the machine and the variables
+around it, and, for a swapped arm, the captures that it takes values from. What is unchanged keeps its address, so it is
+found and not made again. The swapped arms of one environment, precision and donor lie in one folder, the series: one
+process makes them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,22 @@ _NOT_PLAIN = re.compile(r"[{}<>\n]|^\s|\s$")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every arm of a study reads."""
+    """What every arm of a study reads.
+
+    Attributes
+    ----------
+    collection, checkpoint
+        As they were prepared.
+    asked : mapping of str to str
+        Hash of the queries that are searched for, by precision; empty without search.
+    notes : tuple of str
+        What a user should know before anything long.
+    """
 
     collection: collections.Collection
     checkpoint: checkpoints.Checkpoint
+    asked: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -260,6 +273,8 @@ class Planner:
             "environment": self.environments[arm.environment],
             "collection": self.inputs.collection.sha256,
             "checkpoint": self.inputs.checkpoint.sha256,
+            "asked": self.inputs.asked.get(arm.precision, "") if settings.get("k") else "",
+            "judged": self.inputs.collection.judged_sha256 if arm.searching else "",
             "code": self.code + code + digest_file(self.root / notebook),
             "donors": list(donors),
             "ambient": ambient(arm.device),

@@ -89,10 +89,12 @@ def prepare(study: StudyPath, as_json: Json = False) -> None:
     inputs = prepare_inputs(load(study), project_home(), _say)
     collection, checkpoint = inputs.collection, inputs.checkpoint
     if as_json:
-        found = {"collection": str(collection.path), "checkpoint": str(checkpoint.path)}
+        found = {"collection": str(collection.path), "checkpoint": str(checkpoint.path), "notes": list(inputs.notes)}
         typer.echo(json.dumps(found))
         return
     typer.echo(f"collection: {collection.path}\ncheckpoint: {checkpoint.path}")
+    for note in inputs.notes:
+        typer.echo(note)
 
 
 def publish(

@@ -69,9 +69,25 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
                 "ask for fewer (0 means all)",
             )
     _check_amount(study, collection, checkpoint, progress)
+    asked, notes = _asked(study, collection)
     _link(home / "inputs" / "collection", collection.path)
     _link(home / "inputs" / "checkpoint", checkpoint.path)
-    return Inputs(collection, checkpoint)
+    return Inputs(collection, checkpoint, asked, (*collection.notes, *notes))
+
+
+def _asked(study: Study, collection: collections.Collection) -> tuple[dict[str, str], list[str]]:
+    """Return a hash of the queries that each precision is searched for, and what to say of where there are none."""
+    asked: dict[str, str] = {}
+    notes = []
+    for precision, limit in study.passages.items() if study.search.k and collection.queries else ():
+        queries = collections.queries_within(collection.path, limit)[: study.search.queries or None]
+        asked[precision] = digest(canonical_json([[query.id, query.text] for query in queries]).encode())
+        if limit and not queries:
+            notes.append(
+                f"precision.{precision}: no query has a relevant passage among the first {limit:,}, so nothing is "
+                "searched for there: take more passages."
+            )
+    return asked, notes
 
 
 def _check_amount(
@@ -123,6 +139,8 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     """
     specs = {name: load_spec(name, root) for name in study.environments}
     inputs = prepare_inputs(study, home, progress)
+    for note in inputs.notes:
+        progress(note)
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
     environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}

@@ -222,6 +222,43 @@ def test_missing_queries_and_judgements_are_said(tsv: Path) -> None:
     assert "nothing is searched for" in begin(name="two", collection=str(tsv)).notes[0]
 
 
+def test_judgements_that_do_not_count_are_told_before_anything_is_written(tsv: Path) -> None:
+    tsv.with_name("qrels.tsv").write_text("q\t3\t1\nq\t99\t1\nnobody\t3\t1\nnobody\t99\t1\n")
+    (note,) = begin(name="one", collection=str(tsv)).notes
+    assert note == "3 of 4 judgements were left out (2 with an unknown query and 1 with an unknown passage)."
+    tsv.with_name("qrels.tsv").write_text("q\t3\t0\n")
+    assert "nothing is searched and nothing scored" in begin(name="two", collection=str(tsv)).notes[0]
+    tsv.with_name("qrels.tsv").write_text("q\t3\t0.5\nq\t4\t1\n")
+    before = everything()
+    with pytest.raises(CollectionError, match=r"qrels.tsv, line 1: not a judgement: the grade is '0.5'"):
+        begin(name="three", collection=str(tsv))
+    assert everything() == before
+
+
+def test_what_is_too_long_to_be_read_through_says_who_does(tsv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportlib.starting.inputs.READ_THROUGH", 59)
+    assert "`reportlib prepare` does" in begin(collection=str(tsv)).notes[0]
+
+
+def test_a_copied_data_set_is_looked_at_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", project.parent / f"{project.name}-cache")
+    folder = project / "copy"
+    folder.mkdir()
+    tables = {
+        "corpus": [{"_id": "a", "text": "Cats."}],
+        "queries": [{"_id": "q", "text": "Who?"}],
+        "qrels": [{"query_id": "q", "corpus_id": "a", "relevance": 0.5}],
+    }
+    readme = ["---", "configs:"]
+    for name, rows in tables.items():
+        datasets.Dataset.from_list(rows).to_parquet(folder / f"{name}.parquet")
+        readme += [f"- config_name: {name}", "  data_files:", "  - split: test", f"    path: {name}.parquet"]
+    (folder / "README.md").write_text("\n".join([*readme, "---", ""]))
+    with pytest.raises(CollectionError, match=r"copy, qrels, row 0: not a judgement: the grade is 0\.5"):
+        begin(collection="copy")
+
+
 def test_a_beir_folder_is_known_by_its_corpus(project: Path) -> None:
     folder = project / "beir"
     folder.mkdir()
