@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reportlib.capture import CaptureRequest, prepare_process
+from reportlib.capture.environment import require_origin
 from reportlib.collections.reading import PASSAGES, read_passages
 from reportlib.errors import CaptureError, CheckpointError
 from reportlib.store import Capture, canonical_json, digest, digest_file
@@ -82,7 +83,7 @@ class Loaded:
 
 def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the options that say which passes run, and how; `required` is whether there must be inputs."""
-    parser.add_argument("--environment", default="environment", help="name of the arm's environment")
+    parser.add_argument("--environment", default="", help="the environment that this is; by default whichever it is")
     parser.add_argument("--checkpoint", required=required, default="")
     parser.add_argument("--collection", required=required, default="")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
@@ -96,9 +97,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> 
 
 
 def request_of(arguments: argparse.Namespace) -> CaptureRequest:
-    """Return the arm that the options of `add_arguments` describe."""
+    """Return the arm that the options of `add_arguments` describe, in the environment that runs.
+
+    Raises
+    ------
+    WrongEnvironmentError
+        When that is not the one that the options name.
+    """
     names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads", "doc_maxlen")
-    return CaptureRequest(texts=tuple(arguments.texts), **{name: getattr(arguments, name) for name in names})
+    chosen = {name: getattr(arguments, name) for name in names}
+    return CaptureRequest(texts=tuple(arguments.texts), **chosen).settled()
 
 
 @contextmanager
@@ -113,6 +121,8 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
     request = request_of(arguments)
     texts = [passage.text for passage in read_passages(request.collection_folder, request.passages)]
     capture = Capture.open(arguments.index) if arguments.index else None
+    if capture is not None:
+        require_origin(capture, str(capture.arm.get("environment")))
     _check_chosen(arguments.only, request, capture)
     prepare_process(request)
     with quiet():

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         When an input cannot be used or the folder exists.
     """
     arguments.precision, arguments.device, arguments.index = "float32", "cpu", None
-    progress = Progress(f"{arguments.environment}-float64")
+    progress = Progress(f"{passes.request_of(arguments).environment}-float64")
     with CaptureWriter(arguments.output) as writer, passes.load(arguments) as loaded:
         import torch
 
