@@ -23,8 +23,9 @@ def missing_arms(study: Study, captures: Mapping[str, Capture]) -> list[str]:
 
 def environment_files(study: Study, root: Path | None) -> dict[str, EnvironmentSpec]:
     """Return what the environment files in the folder `root` ask for: of the study's environments that have one."""
-    known = [] if root is None else spec_names(root)
-    return {name: load_spec(name, root) for name in study.environments if root is not None and name in known}
+    if root is None:
+        return {}
+    return {name: load_spec(name, root) for name in study.environments if name in spec_names(root)}
 
 
 def check(
