@@ -97,16 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> 
 
 
 def request_of(arguments: argparse.Namespace) -> CaptureRequest:
-    """Return the arm that the options of `add_arguments` describe, in the environment that runs.
-
-    Raises
-    ------
-    WrongEnvironmentError
-        When that is not the one that the options name.
-    """
+    """Return the arm that the options of `add_arguments` describe."""
     names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads", "doc_maxlen")
-    chosen = {name: getattr(arguments, name) for name in names}
-    return CaptureRequest(texts=tuple(arguments.texts), **chosen).settled()
+    return CaptureRequest(texts=tuple(arguments.texts), **{name: getattr(arguments, name) for name in names})
 
 
 @contextmanager
@@ -116,15 +109,16 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
     Raises
     ------
     ReportlibError
-        When an input cannot be used, before torch is imported where that can be seen.
+        When an input cannot be used, or this is not the environment that the options name: before torch is imported
+        where that can be seen.
     """
     request = request_of(arguments)
     texts = [passage.text for passage in read_passages(request.collection_folder, request.passages)]
     capture = Capture.open(arguments.index) if arguments.index else None
+    _check_chosen(arguments.only, request, capture)
     if capture is not None:
         require_origin(capture, str(capture.arm.get("environment")))
-    _check_chosen(arguments.only, request, capture)
-    prepare_process(request)
+    request = prepare_process(request)
     with quiet():
         import torch
 

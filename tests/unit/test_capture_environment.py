@@ -194,12 +194,13 @@ def test_a_search_in_another_kernel_than_its_indexes_know_is_refused() -> None:
 @pytest.mark.parametrize("verb", ["record", "send", "replay", "truth", "try"])
 @pytest.mark.usefixtures("home")
 def test_every_verb_that_traces_is_refused(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "collection.jsonl").write_text(json.dumps({"id": "0", "text": "a passage"}) + "\n")
+    inputs = ["--checkpoint", "c", "--collection", str(tmp_path), "--passages", "1"]
     with (tmp_path / "input").open("w+") as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
         output = [] if verb == "send" else ["--output", str(tmp_path / "out")]
         with pytest.raises(WrongEnvironmentError, match="not torch201"):
-            main([verb, "--environment", "torch201", "--checkpoint", "c", "--collection", "d", *output])
+            main([verb, "--environment", "torch201", *inputs, *output])
     assert not (tmp_path / "out").exists()
 
 
