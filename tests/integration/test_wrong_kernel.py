@@ -56,7 +56,7 @@ def test_the_trace_programs_are_refused(run, tmp_path, home, verb):
 def test_a_capture_is_named_after_its_kernel(run, tmp_path):
     output = tmp_path / "out"
     run("papermill", "notebooks/capture.ipynb", str(tmp_path / "x.ipynb"), "-k", "torch210", "-p", "passages", "16",
-        "-p", "k", "0", "-p", "texts", "[]", "-p", "output", str(output))  # fmt: skip
+        "-p", "k", "0", "-p", "output", str(output))  # fmt: skip
     made = Capture.open(output)
     assert (made.arm["environment"], made.arm["name"]) == ("torch210", "torch210-float32")
     assert made.provenance["torch"]["version"].partition("+")[0] == "2.1.0"
