@@ -11,6 +11,7 @@ from reportlib.compare.operations import copy_reproductions
 from reportlib.compare.report import write_report
 from reportlib.compare.study import compare_study
 from reportlib.errors import ComparisonError
+from reportlib.notebooks import find_project
 from reportlib.store import Capture, project_home
 from reportlib.study import Study
 
@@ -59,7 +60,8 @@ def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
         When a file, a capture or such a folder cannot be used.
     """
     opened = {arm: Capture.open(folder) for arm, folder in _listed(captures).items()}
-    return compare_study(study, opened, _listed(roots))
+    root = find_project(study.folder) or find_project(Path.cwd())
+    return compare_study(study, opened, _listed(roots), root=root)
 
 
 def write(result: Mapping[str, Any], roots: str, report: str) -> None:

@@ -61,6 +61,7 @@ def process_environment(record: EnvironmentRecord, home: Path, *, threads: int =
     """
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "VIRTUAL_ENV")}
     own = variables(record, home, threads=threads)
+    own["REPORTLIB_HOME"] = str(home.absolute())
     own["PATH"] = own["PATH"].removesuffix(_INHERITED_PATH) + os.environ.get("PATH", os.defpath)
     return {**inherited, **own}
 

@@ -28,6 +28,7 @@ from reportlib.environments.record import (
     inspect,
     load_record,
     record_path,
+    records,
 )
 from reportlib.environments.spec import EnvironmentSpec
 from reportlib.errors import EnvironmentCreationError
@@ -203,7 +204,8 @@ def adopt(
     Raises
     ------
     EnvironmentCreationError
-        When it has no working Python, or does not hold what the file pins; nothing is changed then.
+        When it has no working Python, does not hold what the file pins, or is another environment already; nothing
+        is changed then.
     """
     prefix = prefix.absolute()
     progress(f"looking at {prefix}")
@@ -216,12 +218,21 @@ def adopt(
                 f"there is already an environment {spec.name}, made by {there.backend}",
                 f"run `reportlib env remove {spec.name}` first",
             )
+        if other := next((r.name for r in records(home) if r.name != spec.name and _same(r.prefix, prefix)), None):
+            raise EnvironmentCreationError(
+                f"{prefix} is the environment {other} already",
+                "an environment has one name; adopt a prefix of its own",
+            )
         record = _describe(spec, prefix, "adopted", held, ())
         if there is not None:
             record = replace(record, extensions=there.extensions and there.prefix == record.prefix)
         write_kernel(record, home, threads=threads)
         record.write(home)
     return Creation(record, there != record)
+
+
+def _same(prefix: str, other: Path) -> bool:
+    return Path(prefix).resolve() == other.resolve()
 
 
 def remove(name: str, home: Path, *, progress: Progress = silent) -> EnvironmentRecord:

@@ -115,10 +115,13 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
     limit = LOOKED_AT if wish.passages is None else max(wish.passages, AUTOCAST)
     collection = find_collection(wish.collection, folder, root, config=wish.config, split=wish.split, most=limit)
     passages, notes = _passages(wish, collection)
+    environments = (*named, *map(environment_name, asked))
+    # Versions name a study only where they tell its environments apart.
+    between = f"PyTorch {_joined(versions)}" if len({*versions}) == len(versions) else _joined(environments)
     study = Study(
         path=folder / "study.toml",
-        title=wish.title or f"Comparing colbert-ai artifacts between PyTorch {_joined(versions)}",
-        environments=(*named, *map(environment_name, asked)),
+        title=wish.title or f"Comparing colbert-ai artifacts between {between}",
+        environments=environments,
         device=wish.device,
         collection=collection.spec,
         checkpoint=find_checkpoint(wish.checkpoint, folder, root),

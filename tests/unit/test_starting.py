@@ -331,6 +331,14 @@ def test_named_environments_come_before_versions() -> None:
     assert begin(environments=["torch210"], torch=["2.0.1", "2.1.0"]).study.environments == ("torch210", "torch201")
 
 
+def test_versions_name_a_study_only_where_they_tell_its_environments_apart(project: Path) -> None:
+    text = (project / "environment-torch210.yml").read_text()
+    newer = text.replace("name: torch210", "name: newer").replace("transformers==4.38.2", "transformers==4.40.1")
+    (project / "environment-newer.yml").write_text(newer)
+    title = begin(environments=["torch210", "newer"]).study.title
+    assert title == "Comparing colbert-ai artifacts between torch210 and newer"
+
+
 # -- what is refused, and that nothing is left ---------------------------------------------------------
 
 
