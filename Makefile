@@ -4,15 +4,15 @@ PYTHON ?= python3.11
 STUDY ?= reports/torch-2.0.1-vs-2.1.0/study.toml
 VENV := .venv
 BIN := $(VENV)/bin
-HOME_FOLDER := $(or $(REPORTLIB_HOME),$(CURDIR)/.reportlib)
-export JUPYTER_PATH := $(HOME_FOLDER)/jupyter
+# As a variable of the shell: a path in it may hold spaces. All other paths here are relative, so that of the project may.
+export STUDY
 
 .PHONY: setup report test check lab lock clean
 
 setup: $(VENV)/.ready
 
 report: $(VENV)/.ready
-	$(BIN)/reportlib run $(STUDY)
+	$(BIN)/reportlib run "$$STUDY"
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
@@ -25,8 +25,9 @@ check: $(VENV)/.ready
 lab: $(VENV)/.ready
 	$(BIN)/reportlib env create torch201
 	$(BIN)/reportlib env create torch210
-	$(BIN)/reportlib prepare $(STUDY)
-	REPORTLIB_HOME=$(HOME_FOLDER) $(BIN)/jupyter lab notebooks
+	$(BIN)/reportlib prepare "$$STUDY"
+	home="$${REPORTLIB_HOME:-$$PWD/.reportlib}"; export REPORTLIB_HOME="$$home" JUPYTER_PATH="$$home/jupyter"; \
+		$(BIN)/jupyter lab notebooks
 
 # What resolves today, with hashes and without any index address.
 lock: $(VENV)/.ready

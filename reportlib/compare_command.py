@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from reportlib.compare.indexes import compare_indexes
+from reportlib.compare.phrases import count
 from reportlib.errors import RequirementError
 from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
 from reportlib.gate.formats import junit, sarif
@@ -46,7 +47,8 @@ def compare(
 ) -> None:
     """Compare two ColBERT indexes on disk, final artifact by final artifact.
 
-    Exits with 0 when all are identical, 1 when any differs, 2 when it could not tell: a file is missing or damaged.
+    Exits with 0 when all are identical, 1 when any differs, 2 when it could not tell: a file is missing or
+    damaged, or an index contradicts itself.
     With --require: 0 when every requirement holds, 1 when one does not, 2 when it is inconclusive.
     """
     if require is None and (junit_file or sarif_file):
@@ -109,11 +111,15 @@ def answer(found: _Record) -> str:
     if found["verdict"] == "identical":
         return f"All {total} artifacts are identical."
     if found["verdict"] == "different":
-        return f"The indexes differ: {same} of {total} artifacts are identical."
+        numbering = found["renumbering"]
+        only = "; only the numbering of the centroids differs" if numbering and numbering["only"] else ""
+        return f"The indexes differ: {same} of {total} artifacts are identical{only}."
     unread = f"{summary['unread']} of {total} artifacts could not be compared" if summary["unread"] else ""
-    broken = f"{len(found['problems'])} contradictions between files" if found["problems"] else ""
+    broken = f"{count(len(found['problems']), 'contradiction')} between files" if found["problems"] else ""
     rest = total - same - summary["unread"]
     others = f"; of the others {same} are identical and {rest} are not" if unread else ""
+    if not unread:
+        others = f"; {same} of {total} artifacts are identical"
     return f"It could not be told: {' and '.join(part for part in (unread, broken) if part)}{others}."
 
 
@@ -136,6 +142,8 @@ def _print(found: _Record, judgements: Sequence[Judgement]) -> None:
     for record in found["artifacts"]:
         if record["verdict"] not in ("identical", None):
             console.print(f"{record['name']}: {escape(record['text'])}", soft_wrap=True)
+    if found["renumbering"]:
+        console.print(escape(found["renumbering"]["text"]), soft_wrap=True)
     if found["settings"]:
         console.print(_settings(found))
     for line in _warnings(found):

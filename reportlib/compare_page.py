@@ -74,8 +74,9 @@ def page(found: _Record, judgements: Sequence[Judgement], answer: str, warnings:
     """
     style = files("reportlib.render").joinpath("templates", "report", "style.css").read_text(encoding="utf-8")
     pieces = [_requirements(judgements), _artifacts(found), _sides(found), _settings(found)]
-    if warnings:
-        pieces.insert(0, fragment("sentences", sentences=list(warnings)))
+    told = [found["renumbering"]["text"]] if found["renumbering"] else []
+    if warnings or told:
+        pieces.insert(0, fragment("sentences", sentences=[*warnings, *told]))
     # The style sheet is this package's own; a quotation mark in it must stay one.
     return _template().render(title="Two indexes", answer=answer, pieces=pieces, style=Markup(style)) + "\n"  # noqa: S704
 

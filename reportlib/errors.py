@@ -54,6 +54,10 @@ class CaptureError(ReportlibError):
     """A capture that could not be made."""
 
 
+class WrongEnvironmentError(CaptureError):
+    """A process that is not the environment that it is said to be, or not as that was made."""
+
+
 class DeviceError(CaptureError):
     """A device that is not there, or that an environment's torch cannot use."""
 

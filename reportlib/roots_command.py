@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -162,7 +163,7 @@ def _about(cause: Mapping[str, Any], folder: Path) -> list[str]:
     lines.append(f"B returns A's bytes with: {', '.join(back)}" if back else "no switch makes B return A's bytes")
     if made := cause["reproduction"]:
         ran = f"in A it behaves {_BEHAVES[made['ran']['a']]}, in B {_BEHAVES[made['ran']['b']]}"
-        lines.append(f"reproduction: cd {folder / made['folder']} && python reproduce.py  ({ran})")
+        lines.append(f"reproduction: cd {shlex.quote(str(folder / made['folder']))} && python reproduce.py  ({ran})")
     elif cause["why_no_reproduction"]:
         lines.append(f"no reproduction: {cause['why_no_reproduction']}")
     return lines

@@ -417,5 +417,17 @@ def _is_disk_full(error: BaseException) -> bool:
 
 
 def project_home() -> Path:
-    """Return the folder for environments, inputs and captures: ``$REPORTLIB_HOME`` or ``.reportlib`` here."""
-    return Path(os.environ.get("REPORTLIB_HOME", ".reportlib")).absolute()
+    """Return the folder for environments, inputs and captures: ``$REPORTLIB_HOME`` or ``.reportlib`` here.
+
+    Raises
+    ------
+    StoreError
+        When its path cannot stand in a list of paths, as ``PATH`` and ``PYTHONPATH`` are.
+    """
+    home = Path(os.environ.get("REPORTLIB_HOME") or ".reportlib").absolute()
+    if any(sign in str(home) for sign in ":\n"):
+        raise StoreError(
+            f"{str(home)!r} cannot be the home: in a list of paths such as PATH, ':' ends a path",
+            "set REPORTLIB_HOME to a folder whose path has no ':' and no line break",
+        )
+    return home

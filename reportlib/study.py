@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,8 @@ class CollectionSpec:
         study's own folder.
     name, config, split : str
         Of a Hugging Face data set. ``split`` also chooses the judgements of a BEIR folder.
+    titles : bool
+        Whether a passage's title is put before its text.
     """
 
     source: str = "numpy-docstrings"
@@ -63,6 +66,7 @@ class CollectionSpec:
     name: str = ""
     config: str = ""
     split: str = ""
+    titles: bool = True
 
 
 @dataclass(frozen=True)
@@ -178,11 +182,15 @@ class SearchSpec:
     seeds : int
         How many indexes A makes besides, each with another seed for k-means: the yardstick that a change of version is
         held against. 0 for none.
+    ignore_identical_ids : bool
+        Whether a passage that is the query itself is left out of its ranking and its judgements, as BEIR does it under
+        this name: `reportlib.collections.judging.is_itself`.
     """
 
     k: int = 10
     queries: int = 0
     seeds: int = 3
+    ignore_identical_ids: bool = False
 
     @property
     def depth(self) -> int:
@@ -280,7 +288,7 @@ class Study:
     @property
     def slug(self) -> str:
         """Name of the study's folder."""
-        return self.path.parent.name
+        return Path(os.path.abspath(self.path)).parent.name  # noqa: PTH100  (pathlib keeps "..")
 
     @property
     def folder(self) -> Path:

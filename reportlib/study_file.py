@@ -55,7 +55,7 @@ def read(path: Path, *, device: str | None = None) -> Study:
     """
     path = path / "study.toml" if path.is_dir() else path
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
     except FileNotFoundError as error:
         raise StudyError(f"there is no study at {path}", "give the path of a study.toml") from error
     except UnicodeDecodeError as error:

@@ -103,9 +103,12 @@ def checkpoint_complaints(spec: CheckpointSpec, nbits: int, *, dim_given: bool) 
 
 def search_complaints(spec: SearchSpec, settings: ColbertSettings) -> Iterator[Complaint]:
     """Yield what is wrong with a ``[search]`` table; a `k` of 0 means no search."""
-    if spec.k and settings.ndocs // 4 < spec.k:
+    # One more is needed where one may be left out.
+    needed, most = spec.k + spec.ignore_identical_ids, settings.ndocs // 4
+    if spec.k and most < needed:
+        one_more = ", one more with ignore_identical_ids" if spec.ignore_identical_ids else ""
         yield Complaint(
             ("search", "k"),
-            f"colbert-ai returns at most a quarter of ndocs, {settings.ndocs // 4} passages, and k is {spec.k}",
-            f"use a smaller k, or at least {4 * spec.k} as colbert.ndocs",
+            f"colbert-ai returns at most a quarter of ndocs, {most} passages, and k is {spec.k}{one_more}",
+            f"use a smaller k, or at least {4 * needed} as colbert.ndocs",
         )

@@ -7,13 +7,18 @@ deep inside an index run; here it is one before any work, and the time is spent 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 from reportlib.errors import CompilerError, ReportlibError
 
 _MEND = "install a C++ compiler (Debian, Ubuntu: apt-get install g++) and make the environment again"
+#: A flag of a compiler that names a folder, as torch writes it.
+_FOLDER_FLAG = re.compile(r"(-I|-L|-isystem )([/'].*)", re.DOTALL)
 
 
 def check_compiler() -> None:
@@ -28,6 +33,42 @@ def check_compiler() -> None:
         )
 
 
+def quote_paths() -> None:
+    """Have torch quote the paths in the lines that it gives ninja, and ninja a shell.
+
+    Older versions (2.0.1, 2.1.0) write them as they are: a space in the environment's path ends a flag, and a semicolon
+    begins a command. Newer ones (2.7.1, 2.8.0) quote them, and leave a dollar to ninja. A plain path stays as it is.
+    """
+    from torch.utils import cpp_extension
+
+    original = cpp_extension._write_ninja_file
+    if getattr(original, "quotes_paths", False):
+        return
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        quoted = {name: list(map(quoted_flag, value)) if _are_flags(name, value) else value
+                  for name, value in kwargs.items()}  # fmt: skip
+        if "sources" in quoted:
+            quoted["sources"] = [source.replace("$", "$$") for source in quoted["sources"]]
+        return original(*args, **quoted)
+
+    write.quotes_paths = True  # type: ignore[attr-defined]
+    cpp_extension._write_ninja_file = write
+
+
+def _are_flags(name: str, value: Any) -> bool:
+    return name.endswith("flags") and isinstance(value, list)
+
+
+def quoted_flag(flag: str) -> str:
+    """Return a compiler's flag with the folder in it quoted for a shell, unless torch did that, and for ninja."""
+    match = _FOLDER_FLAG.fullmatch(flag)
+    if match is None:
+        return flag
+    folder = match[2] if match[2].startswith("'") else shlex.quote(match[2])
+    return match[1] + folder.replace("$", "$$")
+
+
 def compile_extensions() -> None:
     """Compile what indexing and searching on this machine's device need.
 
@@ -37,6 +78,7 @@ def compile_extensions() -> None:
         When there is no compiler, or it fails; the compiler's last lines are in the message.
     """
     check_compiler()
+    quote_paths()
     import torch
     from colbert.indexing.codecs.residual import ResidualCodec
     from colbert.modeling.colbert import ColBERT

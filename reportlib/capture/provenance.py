@@ -12,13 +12,13 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import faiss
 import torch
 
+from reportlib.capture.environment import installed
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.store import digest_file
 from reportlib.study import VARIABLES
@@ -65,9 +65,9 @@ def collect(*, seeds: Mapping[str, int], inputs: Mapping[str, str]) -> dict[str,
 
 def _packages() -> dict[str, dict[str, str | None]]:
     found = {}
-    for package in metadata.distributions():
+    for name, package in installed().items():
         record = package.read_text("RECORD")
-        found[package.metadata["Name"].lower()] = {
+        found[name.lower()] = {
             "version": package.version,
             "record_sha256": _record_digest(record) if record else None,
         }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from reportlib.artifacts import SWAPPABLE
+from reportlib.capture.environment import own_environment
 from reportlib.errors import NotebookParameterError
 from reportlib.notebooks import check_parameters
-from reportlib.store import project_home
+from reportlib.store import MANIFEST, Capture, project_home
 from reportlib.study import CONTROLS, DEVICES, PRECISIONS, VARIABLES, Arm, SwapSpec
 
 
@@ -21,7 +22,7 @@ class ArmRequest:
     Attributes
     ----------
     environment : str
-        Name of the environment whose kernel runs the notebook.
+        The environment whose kernel runs the notebook; empty for whichever does (`settled`).
     precision : str
         ``float32``, or ``autocast``: bfloat16 on a CPU, float16 on a GPU.
     device : str
@@ -40,7 +41,7 @@ class ArmRequest:
         Environment variables of `reportlib.study.VARIABLES`, set before torch is imported.
     """
 
-    environment: str
+    environment: str = ""
     precision: str = "float32"
     device: str = "cpu"
     threads: int = 2
@@ -85,6 +86,16 @@ class ArmRequest:
             default = factory() if factory is not MISSING else known.default
             chosen[known.name] = _fit(known.name, parameters[known.name], "" if default is MISSING else default)
         return cls(**chosen)
+
+    def settled(self) -> Self:
+        """Return it with what it leaves to the process that runs it: the environment, which is checked.
+
+        Raises
+        ------
+        WrongEnvironmentError
+            When the process is another environment than the one named.
+        """
+        return replace(self, environment=own_environment(self.environment))
 
     @property
     def plain(self) -> Arm:
@@ -166,7 +177,8 @@ class SwapRequest(ArmRequest):
         Sets of swap points (`reportlib.artifacts.SWAP_POINTS`): points joined by ``+``, sets by spaces; empty for
         those of a study that names none.
     donor : str
-        The environment whose values are put in.
+        The environment whose values are put in; empty for the one of `swap_from`, or the only other one that was
+        captured by hand (`settled`).
     swap_from : str
         Its plain capture; empty for the one that was captured by hand.
     replay_from : str
@@ -185,8 +197,33 @@ class SwapRequest(ArmRequest):
         for points in self.sets:
             for name in points:
                 one_of("swaps", name, SWAPPABLE)
-        if not self.donor:
-            raise NotebookParameterError("parameter 'donor' is empty", "give the environment whose values are put in")
+
+    def settled(self) -> Self:
+        """Return it with the environment that runs, and a donor.
+
+        Raises
+        ------
+        WrongEnvironmentError
+            When the process is another environment than the one named.
+        NotebookParameterError
+            When several environments, or none, could be the donor.
+        """
+        own = super().settled()
+        return own if own.donor else replace(own, donor=own._only_donor())
+
+    def _only_donor(self) -> str:
+        if self.swap_from:
+            return str(Capture.open(Path(self.swap_from)).arm.get("environment"))
+        ending = f"-{self.precision}"
+        captured = [path.parent.name for path in sorted(_by_hand("").glob(f"*{ending}/{MANIFEST}"))]
+        names = [name for each in captured if (name := each.removesuffix(ending)) != self.environment]
+        if len(names) != 1:
+            raise NotebookParameterError(
+                f"parameter 'donor' is empty, and of the environments captured by hand in {self.precision}"
+                f" {', '.join(names) if names else 'none other than this one'} could be meant",
+                "give the environment whose values are put in; `capture.ipynb` captures it, in its own kernel",
+            )
+        return names[0]
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -12,10 +13,12 @@ from typing import Any
 import faiss
 import torch
 from colbert.infra import ColBERTConfig, Run, RunConfig
+from colbert.modeling.tokenization import DocTokenizer
 
+from reportlib import kmeans
 from reportlib.artifacts import CAPTURE_POINTS
 from reportlib.capture import contexts, provenance
-from reportlib.capture.extensions import check_compiler
+from reportlib.capture.extensions import check_compiler, quote_paths
 from reportlib.capture.preflight import complaint, measure
 from reportlib.capture.request import ArmRequest
 from reportlib.capture.tensors import to_numpy
@@ -48,8 +51,10 @@ class Setup:
         if request.device == "cuda" and (error := complaint(measure(), request.device)):
             raise error
         check_compiler()
+        quote_paths()
         self.passages = self._read_passages()
         self.dim = self._check_checkpoint()
+        self._check_amount()
         # The hashes of what is read: the collection's computed, the checkpoint's as prepared.
         self.inputs = {
             "collection": digest_file(request.collection_folder / PASSAGES),
@@ -86,6 +91,24 @@ class Setup:
             )
         return int(config.dim)
 
+    def _check_amount(self) -> None:
+        """Refuse passages that are too few for k-means, by the tokens that colbert-ai makes of them."""
+        texts = [passage.text for passage in self.passages]
+        if kmeans.always_enough(len(texts)):
+            return
+        settings = ColBERTConfig.load_from_checkpoint(str(self.request.checkpoint_folder))
+        config = ColBERTConfig.from_existing(settings, self.config())
+        config.configure(checkpoint=str(self.request.checkpoint_folder))
+        tokenizer = DocTokenizer(config)
+        skipped = {tokenizer.tok.encode(sign, add_special_tokens=False)[0] for sign in string.punctuation}
+        kept = {text: self._kept(tokenizer, text, skipped) for text in texts}
+        kmeans.check(self.request.plain.name, texts, config.doc_maxlen, kept.__getitem__)
+
+    @staticmethod
+    def _kept(tokenizer: Any, text: str, skipped: set[int]) -> int:
+        ids, _ = tokenizer.tensorize([text])
+        return sum(number not in skipped for number in ids[0].tolist())
+
     def config(self) -> ColBERTConfig:
         """Return the request's settings for colbert-ai."""
         chosen = {name: getattr(self.request, name) for name in _SETTINGS if hasattr(self.request, name)}
@@ -116,7 +139,7 @@ class Setup:
         collection, checkpoint = (
             _source(folder) for folder in (self.request.collection_folder, self.request.checkpoint_folder)
         )
-        counted = ("source", "passages", "queries", "judgements", "licence")
+        counted = ("source", "passages", "queries", "judgements", "judging", "licence")
         return {
             "collection": {key: collection[key] for key in counted if key in collection},
             "checkpoint": {"source": checkpoint.get("source"), **checkpoint.get("model", {})},

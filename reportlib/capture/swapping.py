@@ -24,6 +24,7 @@ from colbert.data import Collection
 
 from reportlib.artifacts import SWAP_POINTS, downstream
 from reportlib.capture import contexts, instruments
+from reportlib.capture.environment import require_origin
 from reportlib.capture.progress import Progress
 from reportlib.capture.request import SwapRequest
 from reportlib.capture.setup import Setup, take_final
@@ -105,6 +106,7 @@ class SwapSeries:
                     f"the capture {name} has {key} = {arm.get(key)!r}; these swaps need {value!r}",
                     "capture both arms with the settings of the swaps",
                 )
+        require_origin(capture, environment)
         missing = [a for each in SWAP_POINTS.values() for a in each.artifacts if not capture.group(a)]
         if missing:
             raise CaptureError(f"the capture {name} has no {', '.join(missing)}", "give plain captures, not controls")
@@ -134,6 +136,7 @@ class SwapSeries:
                 started = time.monotonic()
                 if found := folder.exists():
                     capture = Capture.open(folder)
+                    require_origin(capture, arm.environment)
                 else:
                     self.progress.stage(f"swap {number + 1} of {len(self.request.arms)}: {' + '.join(arm.swap)}")
                     capture = self._capture(arm, folder, made)

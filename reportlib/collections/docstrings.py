@@ -18,8 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reportlib.collections.prose import Docstring, read_docstring, words
-from reportlib.collections.reading import Judgement
-from reportlib.collections.source import Entry
+from reportlib.collections.source import Entry, Judged
 
 #: Words in a passage: neighbours are joined until there are at least LEAST, and cut at a sentence
 #: after MOST.
@@ -60,11 +59,11 @@ class DocstringSource:
         for query in sorted(self._relevant, key=_mixed):
             yield Entry(query, self._relevant[query][0], self._where(query))
 
-    def judgements(self) -> Iterator[Judgement]:
+    def judgements(self) -> Iterator[Judged]:
         """Yield query and passage of the same docstring, with grade 1."""
         for query in sorted(self._relevant, key=_mixed):
             for passage in self._relevant[query][1]:
-                yield Judgement(query, passage, 1)
+                yield Judged(query, passage, 1, self._where(query))
 
     @cached_property
     def _documents(self) -> dict[str, Docstring]:

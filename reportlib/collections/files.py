@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from reportlib.collections.reading import Judgement
-from reportlib.collections.source import Entry
+from reportlib.collections.judging import GRADES, PASSAGE_IDS, QUERY_IDS, TEXTS, is_header, read_grade
+from reportlib.collections.source import Entry, Judged, entry
 from reportlib.errors import CollectionError
+
+#: How a file of judgements may end; TREC's are often named so.
+_QRELS = (".tsv", ".txt", ".trec")
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,9 @@ class BeirSource:
     """A folder as BEIR lays it out.
 
     ``corpus.jsonl`` (``_id``, ``text``, optional ``title``), ``queries.jsonl`` (``_id``, ``text``)
-    and ``qrels/<split>.tsv`` or ``qrels.tsv`` (query, passage, score; with or without a header).
-    Each may end in ``.gz``; queries and judgements may be missing. Title and text are joined by a
-    space, as BEIR's own retrievers do.
+    and ``qrels/<split>.tsv`` or ``qrels.tsv``, as `read_qrels` reads them. Each may end in ``.gz``;
+    queries and judgements may be missing. Title and text are joined by a space, as BEIR's own
+    retrievers do.
 
     Attributes
     ----------
@@ -31,15 +34,18 @@ class BeirSource:
         The folder.
     split : str
         Which file of ``qrels/``; when empty, ``test`` or the only one.
+    titles : bool
+        Whether titles are put before texts.
     """
 
     folder: Path
     split: str = ""
+    titles: bool = True
 
     @property
     def sentence(self) -> str:
         """What the report's first screen says of the collection."""
-        return f"The BEIR folder {self.folder.name}"
+        return f"The BEIR folder {self.folder.name}{'' if self.titles else ', without titles'}"
 
     @property
     def licence(self) -> str:
@@ -65,9 +71,12 @@ class BeirSource:
     def _qrels(self) -> Path | None:
         folder = self.folder / "qrels"
         if not folder.is_dir():
-            return _either(self.folder / "qrels.tsv")
-        wanted = _either(folder / f"{self.split or 'test'}.tsv")
-        found = sorted(p for p in folder.iterdir() if p.name.removesuffix(".gz").endswith(".tsv"))
+            whole = _qrels_of(self.folder, "qrels")
+            if whole and self.split:
+                raise CollectionError(f"{whole} has no splits", "remove the collection's split")
+            return whole
+        wanted = _qrels_of(folder, self.split or "test")
+        found = sorted(p for p in folder.iterdir() if p.name.removesuffix(".gz").endswith(_QRELS))
         if wanted is None and not self.split and len(found) <= 1:
             return found[0] if found else None
         if wanted is None:
@@ -81,16 +90,15 @@ class BeirSource:
         """Yield every passage, title before text."""
         path = self.files()[0]
         for where, record in _json_lines(path):
-            title = record.get("title") or ""
-            yield _entry(where, record, title if isinstance(title, str) else "")
+            yield entry(record.get("_id"), record.get("text"), where, record.get("title") if self.titles else None)
 
     def queries(self) -> Iterator[Entry]:
         """Yield every query."""
         path = _either(self.folder / "queries.jsonl")
         for where, record in _json_lines(path) if path else ():
-            yield _entry(where, record)
+            yield entry(record.get("_id"), record.get("text"), where)
 
-    def judgements(self) -> Iterator[Judgement]:
+    def judgements(self) -> Iterator[Judged]:
         """Yield every judgement."""
         path = self._qrels()
         return read_qrels(path) if path else iter(())
@@ -101,16 +109,24 @@ class TsvSource:
     """A TSV as colbert-ai reads it: ``pid<TAB>passage``, pids 0, 1, 2, ... in order.
 
     A third column is a title and is put before the passage as colbert-ai does it (``title |
-    passage``). ``queries.tsv`` (``qid<TAB>query``) and ``qrels.tsv`` beside it are read when they
-    are there.
+    passage``), where every line has one: a tab inside a passage would make one too.
+    ``queries.tsv`` (``qid<TAB>query``) and ``qrels.tsv`` beside it are read when they are there.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    titles : bool
+        Whether titles are put before passages.
     """
 
     path: Path
+    titles: bool = True
 
     @property
     def sentence(self) -> str:
         """What the report's first screen says of the collection."""
-        return f"The TSV file {self.path.name}"
+        return f"The TSV file {self.path.name}{'' if self.titles else ', without titles'}"
 
     @property
     def licence(self) -> str:
@@ -127,11 +143,12 @@ class TsvSource:
         """
         if not self.path.is_file():
             raise CollectionError(f"there is no file {self.path}", "give the path of a TSV: pid<TAB>passage")
-        beside = (_either(self.path.with_name(name)) for name in ("queries.tsv", "qrels.tsv"))
+        beside = (_either(self.path.with_name("queries.tsv")), _qrels_of(self.path.parent, "qrels"))
         return [self.path, *(p for p in beside if p)]
 
     def passages(self) -> Iterator[Entry]:
         """Yield every passage."""
+        titled = untitled = ""
         for position, (where, columns) in enumerate(_tab_lines(self.files()[0])):
             if columns[0] != str(position):
                 raise CollectionError(
@@ -140,61 +157,65 @@ class TsvSource:
                 )
             if len(columns) < 2 or not columns[1].strip():
                 raise CollectionError(f"{where}: no text", "write pid<TAB>passage, or remove the line")
-            title = f"{columns[2]} | " if len(columns) > 2 else ""
-            yield Entry(columns[0], title + columns[1], where)
+            title = columns[2].strip() if len(columns) > 2 else ""
+            # The first line with a title, and the first that has no place for one.
+            titled, untitled = titled or (title and where), untitled or (where if len(columns) == 2 else "")
+            if (titled and untitled) or any(map(str.strip, columns[3:])):
+                raise CollectionError(
+                    f"{where}: {len(columns)} columns, where other lines have fewer or more: a tab inside a passage?",
+                    "write a space for it; a title is the third column of every line, and may be empty",
+                )
+            yield Entry(columns[0], f"{title} | {columns[1]}" if title and self.titles else columns[1], where)
 
     def queries(self) -> Iterator[Entry]:
-        """Yield every query."""
+        """Yield every query; a first line with the names of the columns is none."""
         path = _either(self.path.with_name("queries.tsv"))
-        for where, columns in _tab_lines(path) if path else ():
+        for number, (where, columns) in enumerate(_tab_lines(path) if path else ()):
+            if number == 0 and is_header(columns, (*QUERY_IDS, "id"), TEXTS):
+                continue
             if len(columns) < 2 or not columns[1].strip():
                 raise CollectionError(f"{where}: no text", "write qid<TAB>query, or remove the line")
+            if any(map(str.strip, columns[2:])):
+                raise CollectionError(
+                    f"{where}: {len(columns)} columns", "write qid<TAB>query, and a space for a tab inside the query"
+                )
             yield Entry(columns[0], columns[1], where)
 
-    def judgements(self) -> Iterator[Judgement]:
+    def judgements(self) -> Iterator[Judged]:
         """Yield every judgement."""
-        path = _either(self.path.with_name("qrels.tsv"))
+        path = _qrels_of(self.path.parent, "qrels")
         return read_qrels(path) if path else iter(())
 
 
-def read_qrels(path: Path) -> Iterator[Judgement]:
+def read_qrels(path: Path) -> Iterator[Judged]:
     """Yield the judgements of a file.
 
-    Three columns (query, passage, grade) as in BEIR, or four (query, 0, passage, grade) as in TREC;
-    a first line whose grade is not a number is a header.
+    Three columns (query, passage, grade) with tabs between them as in BEIR, or four (query, 0, passage, grade) with
+    tabs or spaces as in TREC. A first line with the names of the columns is a header.
 
     Raises
     ------
     CollectionError
-        When a line has another form.
+        When a line has another form, or a grade that is no whole number.
     """
-    for number, (where, columns) in enumerate(_tab_lines(path)):
-        try:
-            query, passage, grade = columns if len(columns) == 3 else (columns[0], *columns[2:])
-            yield Judgement(query, passage, _grade(grade))
-        except ValueError as error:
-            if number == 0 and len(columns) in {3, 4}:
-                continue
+    for number, (where, tabbed) in enumerate(_tab_lines(path)):
+        # Three columns need tabs: with spaces between, an id that has one would be cut.
+        columns = tabbed if len(tabbed) > 2 else " ".join(tabbed).split()
+        if len(columns) not in {3, 4} or (len(tabbed) < 3 and len(columns) == 3):
             raise CollectionError(
-                f"{where}: not a judgement",
-                "write query<TAB>passage<TAB>grade, the grade a whole number",
-            ) from error
+                f"{where}: not a judgement", "write query<TAB>passage<TAB>grade, or TREC's four columns: query 0 doc 1"
+            )
+        query, passage, grade = (columns[0], *columns[-2:])
+        if number == 0 and is_header((query, passage, grade), QUERY_IDS, PASSAGE_IDS, GRADES):
+            continue
+        yield Judged(query, passage, read_grade(grade, where), where)
 
 
-def _grade(text: str) -> int:
-    value = float(text)
-    if not value.is_integer():
-        raise ValueError(text)
-    return int(value)
-
-
-def _entry(where: str, record: dict[str, Any], title: str = "") -> Entry:
-    name, text = record.get("_id"), record.get("text")
-    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-        raise CollectionError(f"{where}: no _id", "give every line an _id of its own")
-    if not isinstance(text, str) or not (title + text).strip():
-        raise CollectionError(f"{where}: no text", "give it a text, or remove the line")
-    return Entry(str(name), f"{title} {text}", where)
+def _qrels_of(folder: Path, name: str) -> Path | None:
+    found = [path for ending in _QRELS if (path := _either(folder / f"{name}{ending}"))]
+    if len(found) > 1:
+        raise CollectionError(f"there are {' and '.join(map(str, found))}", "leave only one of them there")
+    return found[0] if found else None
 
 
 def _either(path: Path) -> Path | None:
@@ -225,7 +246,8 @@ def _decoded(line: bytes, where: str) -> str:
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, text in _lines(path):
         try:
-            record = json.loads(text)
+            # Numbers stay as they are written: a title 1.10 is not 1.1.
+            record = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
         except (ValueError, RecursionError) as error:
             raise CollectionError(f"{where}: not JSON: {error}", "write one JSON object a line") from error
         if not isinstance(record, dict):

@@ -8,27 +8,25 @@ have ``corpus``, ``queries`` and ``qrels`` or ``default``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reportlib.collections.reading import Judgement
-from reportlib.collections.source import Entry
+from reportlib.collections.judging import GRADES, PASSAGE_IDS, QUERY_IDS, plain_name, read_grade
+from reportlib.collections.source import Entry, Judged, entry
 from reportlib.errors import CollectionError
 
 _ID = ("_id", "id")
-_QUERY = ("query_id", "query-id", "_query_id", "qid")
-_PASSAGE = ("corpus_id", "corpus-id", "passage_id", "doc_id", "pid")
 
 
 @dataclass(frozen=True)
 class HuggingFaceSource:
     """A data set of the Hugging Face hub, or a local folder in the same layout.
 
-    The text is the ``text`` column alone, without titles, as in the reference posts. Empty texts
-    are kept and counted, as in the posts too: a published data set is not the user's to mend, and
-    the pids must stay those of its rows.
+    A ``title`` is put before the ``text``, as in a folder of the same set. Empty texts are kept and
+    counted, as in the reference posts: a published data set is not the user's to mend, and the pids
+    must stay those of its rows.
 
     Attributes
     ----------
@@ -39,19 +37,21 @@ class HuggingFaceSource:
     split : str
         Split of queries and judgements; when empty, ``test`` or the only one. Passages often have
         one split of their own, which is then taken.
+    titles : bool
+        Whether titles are put before texts; the reference posts have them left out.
     """
 
     name: str
     config: str = ""
     split: str = ""
+    titles: bool = True
 
     @property
     def sentence(self) -> str:
         """What the report's first screen says of the collection."""
-        split = f", split {self.split}" if self.split else ""
-        return f"The Hugging Face data set {self.name.rstrip('/').rsplit('/', 1)[-1]}" + (
-            f", {self.config}{split}" if self.config else split
-        )
+        name = f"The Hugging Face data set {self.name.rstrip('/').rsplit('/', 1)[-1]}"
+        parts = (name, self.config, self.split and f"split {self.split}", "" if self.titles else "without titles")
+        return ", ".join(filter(None, parts))
 
     @property
     def licence(self) -> str:
@@ -68,15 +68,24 @@ class HuggingFaceSource:
         if config is not None:
             yield from self._entries(self._load(config), config)
 
-    def judgements(self) -> Iterator[Judgement]:
+    def judgements(self) -> Iterator[Judged]:
         """Yield every judgement of the split."""
         config = self._config("qrels") or (None if self.config else self._config("default"))
         if config is None:
             return
-        for number, row in enumerate(self._load(config)):
-            where = f"{self.name}, {config}, row {number}"
-            query, passage = _column(row, _QUERY, where), _column(row, _PASSAGE, where)
-            yield Judgement(query, passage, int(row.get("score", 1)))
+        rows = self._load(config, exactly=True)
+        table = f"{self.name}, {config}"
+        query, passage = (_known(rows.column_names, names, table) for names in (QUERY_IDS, PASSAGE_IDS))
+        grade = _grade_column([name for name in rows.column_names if name not in {query, passage}], table)
+        # Of a ClassLabel the rows have positions in its names, which alone say what they mean.
+        labels = getattr(rows.features[grade], "names", None) if grade else None
+        for number, row in enumerate(rows):
+            where = f"{table}, row {number}"
+            if row[query] is None or row[passage] is None:
+                raise CollectionError(f"{where}: not a judgement: no id", "remove the row from a copy of the data set")
+            value = row[grade] if grade else None
+            named = labels[value] if labels and value is not None else value
+            yield Judged(str(row[query]), str(row[passage]), read_grade(named, where) if grade else None, where)
 
     @cached_property
     def _corpus(self) -> Any:
@@ -98,11 +107,14 @@ class HuggingFaceSource:
     def _config(self, part: str) -> str | None:
         return self._name(part) if self._name(part) in self._configs else None
 
-    def _load(self, config: str) -> Any:
-        """Return the rows of a configuration: a memory-mapped table, not a list."""
+    def _load(self, config: str, *, exactly: bool = False) -> Any:
+        """Return the rows of a configuration: a memory-mapped table, not a list.
+
+        Passages and queries often have one split of another name; judgements are `exactly` those of the split.
+        """
         splits = list(self._call("get_dataset_split_names", self.name, config))
         wanted = self.split or "test"
-        if wanted not in splits and len(splits) != 1:
+        if wanted not in splits and (len(splits) != 1 or (exactly and self.split)):
             raise CollectionError(
                 f"{self.name}, {config} has no split {wanted!r}",
                 f"name one of {splits} as the collection's split",
@@ -128,14 +140,27 @@ class HuggingFaceSource:
     def _entries(self, rows: Any, config: str) -> Iterator[Entry]:
         for number, row in enumerate(rows):
             where = f"{self.name}, {config}, row {number}"
-            text = row.get("text")
-            if not isinstance(text, str):
-                raise CollectionError(f"{where}: no text", "give a data set whose rows have a column 'text'")
-            yield Entry(_column(row, _ID, where), text, where)
+            name = next((row[column] for column in _ID if row.get(column) is not None), None)
+            if name is None:
+                raise CollectionError(f"{where}: none of the columns {list(_ID)}", f"its columns are {sorted(row)}")
+            yield entry(name, row.get("text"), where, row.get("title") if self.titles else None)
 
 
-def _column(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
+def _known(columns: Sequence[str], names: Sequence[str], table: str) -> str:
+    """Return the column whose name comes first in `names`."""
+    plain = {plain_name(column): column for column in reversed(columns)}
     for name in names:
-        if row.get(name) is not None:
-            return str(row[name])
-    raise CollectionError(f"{where}: none of the columns {list(names)}", f"its columns are {sorted(row)}")
+        if name in plain:
+            return plain[name]
+    raise CollectionError(f"{table}: none of the columns {list(names)}", f"its columns are {list(columns)}")
+
+
+def _grade_column(columns: Sequence[str], table: str) -> str | None:
+    """Return the column that has the grades, of those that are no ids; None where there is no other at all."""
+    found = [column for column in columns if plain_name(column) in GRADES]
+    if len(found) == 1 or not columns:
+        return found[0] if found else None
+    raise CollectionError(
+        f"{table}: which column has the grades cannot be told: {list(found or columns)}",
+        f"keep one of {list(GRADES)} in a copy of the data set; with ids alone each pair counts as grade 1",
+    )

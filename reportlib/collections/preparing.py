@@ -12,16 +12,17 @@ from reportlib import wheels
 from reportlib.collections.docstrings import DocstringSource
 from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.huggingface import HuggingFaceSource
+from reportlib.collections.judging import remarks
 from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
 from reportlib.collections.source import Source
 from reportlib.collections.writing import Progress, write_folder
 from reportlib.errors import CollectionError
 from reportlib.inputs import ANEW, SOURCE, obtain
-from reportlib.store import digest_file, project_home
+from reportlib.store import canonical_json, digest, digest_file, project_home
 from reportlib.study import CollectionSpec
 
 #: Raised whenever the same source would give other bytes than before.
-FORMAT = 1
+FORMAT = 2
 SOURCES = ("numpy-docstrings", "beir", "tsv", "huggingface")
 
 
@@ -39,6 +40,10 @@ class Collection:
         How many there are.
     source : str
         A sentence that says what it is.
+    judged_sha256 : str
+        Of the judgements, and of what became of those that do not count as they were given.
+    notes : tuple of str
+        What a user should know before searching it: `reportlib.collections.judging.remarks`.
     """
 
     path: Path
@@ -47,6 +52,8 @@ class Collection:
     queries: int
     judgements: int
     source: str
+    judged_sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> Collection:
@@ -70,6 +77,8 @@ class Collection:
                 queries=int(content["queries"]),
                 judgements=int(content["judgements"]),
                 source=str(content["source"]),
+                judged_sha256=digest(canonical_json([files[JUDGEMENTS]["sha256"], content["judging"]]).encode()),
+                notes=tuple(remarks(content)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CollectionError(f"{path} is not a prepared collection: {error}", ANEW) from error
@@ -143,14 +152,14 @@ def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:
             sentence = f"The prose of numpy {wheels.NUMPY.version}'s docstrings"
             return DocstringSource(unpacked / "numpy", sentence, "BSD-3-Clause")
         case "beir":
-            return BeirSource(path, spec.split)
+            return BeirSource(path, spec.split, spec.titles)
         case "tsv":
-            return TsvSource(path)
+            return TsvSource(path, spec.titles)
         case "huggingface":
             name = spec.name or (str(path) if spec.path else "")
             if not name:
                 raise CollectionError("the collection is of Hugging Face, without a name", "set collection.name")
-            return HuggingFaceSource(name, spec.config, spec.split)
+            return HuggingFaceSource(name, spec.config, spec.split, spec.titles)
     raise CollectionError(f"there is no collection source {spec.source!r}", f"use one of {list(SOURCES)}")
 
 

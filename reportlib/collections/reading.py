@@ -121,8 +121,9 @@ def queries_within(folder: Path, limit: int) -> list[Query]:
     judgements = read_judgements(folder)
     if not judgements:
         return read_queries(folder)
-    passages = {passage.id for passage in read_passages(folder, limit)}
-    answered = {j.query for j in judgements if j.grade > 0 and j.passage in passages}
+    # A prepared collection has judgements of its own passages only: for all of them none need be read.
+    passages = {passage.id for passage in read_passages(folder, limit)} if limit else None
+    answered = {j.query for j in judgements if j.grade > 0 and (passages is None or j.passage in passages)}
     return [query for query in read_queries(folder) if query.id in answered]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
+from reportlib.collections.judging import Judging, is_itself
 from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
-from reportlib.collections.source import Entry, Source
+from reportlib.collections.source import Entry, Judged, Source
 from reportlib.errors import CollectionError
 from reportlib.inputs import SOURCE
 from reportlib.store import digest_file
@@ -70,15 +72,16 @@ def write_folder(source: Source, folder: Path, progress: Progress) -> None:
     Raises
     ------
     CollectionError
-        When the collection is empty, an id occurs twice, a text cannot be written, or no judgement
-        names a passage and a query that exist.
+        When the collection is empty, an id occurs twice, a text cannot be written, a pair is judged
+        twice with different grades, or no judgement names a passage and a query that exist.
     """
     passages, empty = _write_entries(source.passages, folder / PASSAGES, "passages", progress)
     if not len(passages):
         raise CollectionError(f"the collection is empty: {source.sentence}", "give one with at least one passage")
-    queries, _ = _write_entries(source.queries, folder / QUERIES, "queries", progress)
-    kept, unknown = _write_judgements(source, folder / JUDGEMENTS, passages, queries, progress)
-    if unknown and not kept:
+    queries, empty_queries = _write_entries(source.queries, folder / QUERIES, "queries", progress)
+    judging = _write_judgements(source, folder / JUDGEMENTS, passages, queries, progress)
+    unknown = judging.unknown_queries + judging.unknown_passages
+    if unknown and not judging.kept:
         raise CollectionError(
             f"{source.sentence}: none of the {unknown} judgements names what exists",
             "give the judgements that belong to this collection and these queries",
@@ -89,8 +92,11 @@ def write_folder(source: Source, folder: Path, progress: Progress) -> None:
         "passages": len(passages),
         "empty_passages": empty,
         "queries": len(queries),
-        "judgements": kept,
+        "empty_queries": empty_queries,
+        "queries_that_are_passages": _themselves(folder, passages),
+        "judgements": judging.kept,
         "unknown_judgements": unknown,
+        "judging": asdict(judging),
         "files": {
             name: {"sha256": digest_file(folder / name), "bytes": (folder / name).stat().st_size}
             for name in (PASSAGES, QUERIES, JUDGEMENTS)
@@ -144,18 +150,67 @@ def _complain_of_double(entries: Iterable[Entry], doubles: set[int], what: str) 
         first[entry.id] = entry.where
 
 
-def _write_judgements(source: Source, path: Path, passages: Ids, queries: Ids, progress: Progress) -> tuple[int, int]:
-    """Write the judgements of what exists; return how many those are, and how many others."""
-    kept = unknown = 0
+def _themselves(folder: Path, passages: Ids) -> int:
+    """Return how many queries are a passage: as a rule none share an id, and the passages are not read again."""
+    shared = {name: text for name, text in _written(folder / QUERIES) if name in passages}
+    if not shared:
+        return 0
+    return sum(
+        is_itself(name, shared[name], pid, name, text)
+        for pid, (name, text) in enumerate(_written(folder / PASSAGES))
+        if name in shared
+    )
+
+
+def _written(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open("rb") as lines:
+        for line in lines:
+            record = json.loads(line)
+            yield record["id"], record["text"]
+
+
+def _write_judgements(source: Source, path: Path, passages: Ids, queries: Ids, progress: Progress) -> Judging:
+    """Write the judgements of what exists, each pair once; return what became of all of them."""
+    pairs = Ids()
+    for judged in source.judgements():
+        pairs.add(f"{judged.query}\t{judged.passage}")
+    doubles = pairs.doubles()
+    judging, answered = Judging(), set()
+    first: dict[str, Judged] = {}
     with path.open("w", encoding="utf-8", newline="\n") as out:
         out.write("query-id\tpassage-id\tgrade\n")
-        for judgement in source.judgements():
-            if judgement.query in queries and judgement.passage in passages:
-                kept += 1
-                out.write(f"{judgement.query}\t{judgement.passage}\t{judgement.grade}\n")
+        for judged in source.judgements():
+            judging.read += 1
+            judging.ungraded += judged.grade is None
+            grade = 1 if judged.grade is None else judged.grade
+            if _repeats(judged, doubles, first):
+                judging.repeated += 1
+            elif judged.query not in queries:
+                judging.unknown_queries += 1
+            elif judged.passage not in passages:
+                judging.unknown_passages += 1
             else:
-                unknown += 1
-            if (kept + unknown) % _STEP == 0:
-                progress("judgements", kept + unknown)
-    progress("judgements", kept + unknown)
-    return kept, unknown
+                judging.kept += 1
+                out.write(f"{judged.query}\t{judged.passage}\t{grade}\n")
+                if grade > 0:
+                    judging.relevant += 1
+                    answered.add(judged.query)
+            if judging.read % _STEP == 0:
+                progress("judgements", judging.read)
+    progress("judgements", judging.read)
+    return replace(judging, answered=len(answered))
+
+
+def _repeats(judged: Judged, doubles: set[int], first: dict[str, Judged]) -> bool:
+    """Say whether a pair was judged before, with the same grade; with another one it is refused."""
+    pair = f"{judged.query}\t{judged.passage}"
+    if _short(pair) not in doubles:
+        return False
+    before = first.setdefault(pair, judged)
+    if before.grade != judged.grade:
+        raise CollectionError(
+            f"query {judged.query!r} and passage {judged.passage!r} are judged {before.grade} and {judged.grade}: "
+            f"{before.where} and {judged.where}",
+            "leave one judgement of each pair",
+        )
+    return before is not judged

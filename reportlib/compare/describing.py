@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
+from reportlib.compare import phrases
 from reportlib.compare.checks import input_hash
+from reportlib.compare.origins import beyond_torch
 from reportlib.store import Capture
 from reportlib.study import CheckpointSpec, CollectionSpec, Study
 
 Record = dict[str, Any]
+#: What a title names of what differs beside torch before it counts the rest.
+_MOST = 4
 
 
-def describe(study: Study, captures: Mapping[str, Capture]) -> Record:
+def describe(study: Study, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:
     """Describe a study and its inputs.
 
     Parameters
@@ -23,6 +27,8 @@ def describe(study: Study, captures: Mapping[str, Capture]) -> Record:
         What was to be done.
     captures : mapping of str to Capture
         By arm name, at least one.
+    environments : sequence of dict
+        Of ``reports/SCHEMA.md``.
 
     Returns
     -------
@@ -42,7 +48,7 @@ def describe(study: Study, captures: Mapping[str, Capture]) -> Record:
     first = next(iter(captures.values()))
     return {
         "slug": study.slug,
-        "title": study.title,
+        "title": _title(study, environments),
         "environments": list(study.environments),
         "device": study.device,
         "threads": study.threads,
@@ -63,6 +69,17 @@ def describe(study: Study, captures: Mapping[str, Capture]) -> Record:
         "variables": dict(study.variables),
         "precisions": [{"name": p, "passages": n} for p, n in indexed.items()],
     }
+
+
+def _title(study: Study, environments: Sequence[Record]) -> str:
+    """Return the study's title, and what differs between its environments beside torch if it does not say so."""
+    unlike = beyond_torch(environments)
+    untold = [
+        f"{name} {phrases.listing(dict.fromkeys(version or 'none' for version in versions))}"
+        for name, versions in unlike.items()
+        if name.lower() not in study.title.lower()
+    ]
+    return f"{study.title}, with {phrases.listing(untold, _MOST)}" if untold else study.title
 
 
 def _indexed(study: Study, captures: Mapping[str, Capture], precision: str) -> int | None:

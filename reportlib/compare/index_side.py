@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint, point
 from reportlib.compare.chunks import Chunked
+from reportlib.compare.contradictions import Examination
 from reportlib.compare.stored import StoredChunks
 from reportlib.errors import IndexFileError
 from reportlib.indexes import IndexFolder
@@ -102,33 +103,56 @@ class Reader:
         return Chunked(name, self.index.files(name), tuple(Tensor(x, "int64") for x in lists), ("",) * len(lists))
 
 
-def inconsistent(reader: Reader) -> list[Record]:
-    """Return where one side's files contradict one another; what could not be read contradicts nothing."""
-    found: list[str] = []
+def inconsistent(reader: Reader) -> Examination:
+    """Return where the sizes of one side's files contradict one another; what could not be read contradicts nothing."""
+    seen = Examination()
     codes, residuals, doclens = (reader.known(n) for n in ("codes", "residuals", "doclens"))
     if codes and residuals and codes.rows != residuals.rows:
-        found.append("codes and residuals are of different numbers of token embeddings")
+        seen.contradictions.append("codes and residuals are of different numbers of token embeddings")
     if codes and doclens:
         sums = tuple(int(part.array.sum()) for part in doclens.parts)
         if sums != codes.rows:
-            found.append(f"doclens count {sum(sums):,} token embeddings, codes {sum(codes.rows):,}")
-    counted = reader.index.metadata.get("num_embeddings")
-    if codes and type(counted) is int and counted != sum(codes.rows):
-        found.append(f"metadata.json counts {counted:,} token embeddings, codes {sum(codes.rows):,}")
-    dim, nbits = reader.index.setting("dim"), reader.index.setting("nbits")
-    if residuals and type(dim) is int and type(nbits) is int and residuals.shape[1:] != (dim * nbits // 8,):
-        found.append(f"residuals of shape {list(residuals.shape)} do not have dim {dim} at nbits {nbits}")
+            seen.contradictions.append(f"doclens count {sum(sums):,} token embeddings, codes {sum(codes.rows):,}")
+    if codes:
+        _note_count(reader, "num_embeddings", "token embeddings", sum(codes.rows), seen)
     centroids, lengths = reader.known("centroids"), reader.known("ivf_lengths")
     if centroids and lengths and centroids.rows != lengths.rows:
-        found.append(f"there are {centroids.rows[0]:,} centroids, and lists for {lengths.rows[0]:,}")
-    found += reader.index.contradictions()
-    what = "its files do not belong together:"
-    return [
-        {"side": reader.side, "what": f"{reader.index.path}: {what} {text}", "mend": "index again"} for text in found
-    ]
+        seen.contradictions.append(f"there are {centroids.rows[0]:,} centroids, and lists for {lengths.rows[0]:,}")
+    if centroids:
+        _note_count(reader, "num_partitions", "centroids", centroids.rows[0], seen)
+    if doclens:
+        _note_count(reader, "num_documents", "passages", doclens.size, seen)
+    _check_settings(reader, seen)
+    seen.contradictions.extend(reader.index.contradictions())
+    return seen
 
 
-def described(reader: Reader) -> Record:
+def _check_settings(reader: Reader, seen: Examination) -> None:
+    """Tell which shapes are not those that dim and nbits in ``metadata.json`` give."""
+    dim, nbits = (_number(reader.index.setting(name)) for name in ("dim", "nbits"))
+    residuals, centroids = reader.known("residuals"), reader.known("centroids")
+    if residuals and dim is not None and nbits is not None and residuals.shape[1:] != (dim * nbits // 8,):
+        seen.contradictions.append(f"residuals of shape {list(residuals.shape)} do not have dim {dim} at nbits {nbits}")
+    if centroids and dim is not None and centroids.shape[1:] != (dim,):
+        seen.contradictions.append(f"centroids of shape {list(centroids.shape)} do not have dim {dim}")
+    if nbits is None or not 0 < nbits <= 8:
+        return
+    for name, number in (("bucket_cutoffs", 2**nbits - 1), ("bucket_weights", 2**nbits)):
+        buckets = reader.known(name)
+        if buckets and buckets.size != number:
+            seen.contradictions.append(f"there are {buckets.size:,} {name}, where nbits {nbits} takes {number:,}")
+
+
+def _note_count(reader: Reader, key: str, noun: str, number: int, seen: Examination) -> None:
+    """Note what ``metadata.json`` counts, where the tensors have another number."""
+    counted = reader.index.metadata.get(key)
+    if type(counted) is int and counted != number:
+        updater = key == "num_embeddings" and reader.index.library == "colbert-ai"
+        by = "; colbert-ai's IndexUpdater leaves such a count" if updater else ""
+        seen.notes.append(f"metadata.json counts {counted:,} {noun}, the tensors have {number:,}{by}")
+
+
+def described(reader: Reader, notes: Sequence[str] = ()) -> Record:
     """Return what is known of one side's index as a whole; None where a file could not be read."""
     index = reader.index
     codes, doclens, centroids = (reader.known(n) for n in ("codes", "doclens", "centroids"))
@@ -144,7 +168,7 @@ def described(reader: Reader) -> Record:
         "ivf_file": index.ivf_file,
         "bytes": reader.nbytes,
         "devices": sorted({s.device for s in stored} - {""}),
-        "notes": list(index.notes),
+        "notes": [*index.notes, *notes],
     }
 
 

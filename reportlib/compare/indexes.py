@@ -8,6 +8,7 @@ any size reads the disk once and holds a few blocks.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from reportlib.artifacts import CapturePoint
 from reportlib.compare import tensors
 from reportlib.compare.chunks import Chunked
+from reportlib.compare.contradictions import Examination, examine
 from reportlib.compare.index_side import Meter, Progress, Reader, described, inconsistent
 from reportlib.compare.pipeline import tensor_record
+from reportlib.compare.renumbering import renumbering
 from reportlib.compare.results import VERDICTS, Groups, Side, TensorComparison
 from reportlib.compare.stored import SideError, StoredChunks
 from reportlib.errors import IndexFileError
@@ -60,22 +63,26 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
     meter = Meter(left.nbytes + right.nbytes, progress or (lambda _done, _total: None))
     left.meter = right.meter = meter
     records = [_compare(left, right, each) for each in _points(left, right)]
-    problems = [*inconsistent(left), *inconsistent(right)]
     seen = Counter(r["verdict"] for r in records if r["verdict"])
     open_questions = [r for r in records if r["problems"]]
-    if open_questions or problems:
+    same = seen["identical"] == len(records)
+    examined = _examine(left, right, same=same)
+    problems = [problem for one in examined for problem in one.problems]
+    certain = not open_questions and not any(one.uncertain for one in examined)
+    verdict = "identical" if same else "different"
+    if not certain or (same and problems):
         verdict = "inconclusive"
-    else:
-        verdict = "identical" if seen["identical"] == len(records) else "different"
+    exchanged = _renumbering(left, right, records) if certain else None
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict,
-        "a": described(left),
-        "b": described(right),
+        "a": described(left, examined[0].notes),
+        "b": described(right, examined[1].notes),
         "summary": {**{v: seen[v] for v in VERDICTS}, "unread": len(open_questions), "total": len(records)},
         "artifacts": records,
         "settings": _settings(left.index, right.index),
         "problems": problems,
+        "renumbering": exchanged,
     }
 
 
@@ -92,6 +99,51 @@ def _points(left: Reader, right: Reader) -> list[CapturePoint]:
     """Return what is compared: all but what neither side has, by how it was made."""
     sides = (left.index, right.index)
     return [place for place in left.points if not all(index.lacks(place.name) for index in sides)]
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What is wrong with one side by itself; `uncertain` where nothing can be told because of it."""
+
+    problems: list[Record]
+    uncertain: bool
+    notes: list[str]
+
+
+def _examine(left: Reader, right: Reader, *, same: bool) -> list[_Examined]:
+    """Look for what each side says against itself; where all bytes are the `same`, their values are looked at once."""
+    examined: list[_Examined] = []
+    values = Examination()
+    for reader in (left, right):
+        sizes, damage = inconsistent(reader), []
+        try:
+            if reader is left or not same:
+                known = {place.name: reader.known(place.name) for place in reader.points}
+                values = examine(known, of_tokens=reader.index.ivf_file == "ivf.pt", library=reader.index.library)
+        except IndexFileError as error:
+            values, damage = Examination(), [_problem(reader, error)]
+        fatal = [*sizes.contradictions, *values.contradictions]
+        problems = [_contradiction(reader, text) for text in (*fatal, *values.ivf)]
+        examined.append(_Examined([*damage, *problems], bool(damage or fatal), [*sizes.notes, *values.notes]))
+    return examined
+
+
+def _contradiction(reader: Reader, text: str) -> Record:
+    what = f"{reader.index.path}: its files do not belong together: {text}"
+    return {"side": reader.side, "what": what, "mend": "index again"}
+
+
+def _renumbering(left: Reader, right: Reader, records: list[Record]) -> Record | None:
+    """Return how the numbering of the centroids differs, where they differ by more than a tolerance."""
+    verdicts = {record["name"]: record["verdict"] for record in records}
+    if verdicts["centroids"] != "different" or "ivf" not in verdicts:
+        return None
+    a, b = ({name: reader.artifact(name) for name in ("centroids", "codes", "ivf")} for reader in (left, right))
+    found = renumbering(a, b, _groups(left, right))
+    if found is None:
+        return None
+    others = {verdict for name, verdict in verdicts.items() if name not in ("centroids", "codes", "ivf", "ivf_lengths")}
+    return {**found.record(), "only": found.explains and others == {"identical"}}
 
 
 def _compare(left: Reader, right: Reader, place: CapturePoint) -> Record:
@@ -158,7 +210,10 @@ def _groups(left: Reader, right: Reader) -> Groups:
         except IndexFileError as error:
             raise SideError(reader.side, error.what, error.mend) from error
         values = many.flat(0, many.size)
-        if values.dtype.kind != "i" or (values < 0).any() or values.sum(dtype=np.int64) > reader.artifact("ivf").size:
+        size = reader.artifact("ivf").size
+        # One by one first: lengths from a hostile file can overflow their sum.
+        fit = values.dtype.kind == "i" and not ((values < 0) | (values > size)).any()
+        if not fit or values.sum(dtype=np.int64) > size:
             path = reader.index.path / reader.index.ivf_file
             raise SideError(reader.side, f"{path} is damaged: its lengths do not fit its lists", "index again")
         sides.append(values.astype(np.int64))

@@ -11,8 +11,29 @@ from reportlib.compare.operations import copy_reproductions
 from reportlib.compare.report import write_report
 from reportlib.compare.study import compare_study
 from reportlib.errors import ComparisonError
-from reportlib.store import Capture
+from reportlib.notebooks import find_project
+from reportlib.store import Capture, project_home
 from reportlib.study import Study
+
+
+def places(study: Study, captures: str, roots: str, report: str) -> tuple[str, str, str]:
+    """Return where a study's captures and operations are listed, and where its report goes.
+
+    Parameters
+    ----------
+    study : Study
+        What is compared.
+    captures, roots, report : str
+        As `compare_listed` and `write` take them; an empty one is what `reportlib run` has for this study, in the
+        project's home and beside the study.
+    """
+    folder = project_home() / "runs" / study.slug
+    listed = folder / "roots.json"
+    return (
+        captures or str(folder / "captures.json"),
+        roots or (str(listed) if listed.is_file() else ""),
+        report or str(study.folder / "report.json"),
+    )
 
 
 def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
@@ -39,7 +60,8 @@ def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
         When a file, a capture or such a folder cannot be used.
     """
     opened = {arm: Capture.open(folder) for arm, folder in _listed(captures).items()}
-    return compare_study(study, opened, _listed(roots))
+    root = find_project(study.folder) or find_project(Path.cwd())
+    return compare_study(study, opened, _listed(roots), root=root)
 
 
 def write(result: Mapping[str, Any], roots: str, report: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportlib.compare.roots.assemble import SCHEMA_VERSION
-from reportlib.errors import StoreError
+from reportlib.errors import ComparisonError, StoreError
 from reportlib.floats import widen
 from reportlib.store import Capture, Tensor
 
@@ -54,8 +54,14 @@ def operations(folder: Path, a: Capture, b: Capture) -> Record:
     -------
     dict
         ``roots.json`` with ``layers_truth`` filled in, and without what is of use to its maker only.
+
+    Raises
+    ------
+    ComparisonError
+        When the operations are of other environments than the captures.
     """
     content = read_roots(folder)
+    _check_sides(folder, content, {"a": a, "b": b})
     for name in ("key", "truth", "seconds"):
         content.pop(name, None)
     for cause in content["causes"]:
@@ -64,6 +70,21 @@ def operations(folder: Path, a: Capture, b: Capture) -> Record:
             cause["reproduction"] = {**made, "folder": name}
     truth = folder / "truth"
     return {**content, "layers_truth": _layers_truth(Capture.open(truth), a, b) if truth.is_dir() else None}
+
+
+def _check_sides(folder: Path, content: Mapping[str, Any], captures: Mapping[str, Capture]) -> None:
+    """Refuse operations of another environment, or of another torch under its name."""
+    for side, capture in captures.items():
+        known = (
+            (content[side]["arm"].get("environment"), capture.arm.get("environment")),
+            (content[side]["torch"].get("version"), capture.provenance.get("torch", {}).get("version")),
+        )
+        for traced, captured in known:
+            if traced and captured and traced != captured:
+                raise ComparisonError(
+                    f"{folder.name} has operations of {traced}, the capture {capture.path.name} is of {captured}",
+                    f"remove {folder}, and run the study again",
+                )
 
 
 def _layers_truth(truth: Capture, a: Capture, b: Capture) -> list[Record]:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
+from reportlib.environments.spec import EnvironmentSpec
 from reportlib.store import Capture
 
 Record = dict[str, Any]
@@ -23,11 +26,13 @@ _BUILT_WITH = {
     "CUDA runtime": re.compile(r"CUDA Runtime ([\d.]+)"),
     "cuDNN": re.compile(r"CuDNN ([\d.]+)"),
 }
+#: Packages that torch's own metadata brings: they change with it.
+_BROUGHT = re.compile(r"torch|triton|nvidia-.*|cmake|lit|pytorch-triton.*")
 _TORCH = ("version", "git_version", "cuda", "cpu_capability", "config", "parallel")
 
 
-def environment(name: str, capture: Capture) -> Record:
-    """Return what the report says of one environment, from a capture made in it."""
+def environment(name: str, capture: Capture, spec: EnvironmentSpec | None = None) -> Record:
+    """Return what the report says of one environment, from a capture made in it and from its file, if it has one."""
     known = capture.provenance
     torch = known.get("torch", {})
     libraries = [
@@ -39,12 +44,55 @@ def environment(name: str, capture: Capture) -> Record:
         "python": known.get("python"),
         "torch": {key: torch.get(key) for key in _TORCH},
         "backend": known.get("backend"),
-        "packages": {n: p.get("version") for n, p in sorted(known.get("packages", {}).items())},
+        "packages": versions(capture),
+        "pins": None if spec is None else dict(sorted(spec.pins.items())),
         "libraries": libraries,
         "threads": dict(known.get("threads", {})),
         "environment_variables": dict(known.get("environment_variables", {})),
         "seeds": dict(known.get("seeds", {})),
     }
+
+
+def versions(capture: Capture) -> dict[str, str | None]:
+    """Return the version of each package that was installed where a capture was made."""
+    return {name: known.get("version") for name, known in sorted(capture.provenance.get("packages", {}).items())}
+
+
+def same_environment(a: Capture, b: Capture) -> bool:
+    """Whether two captures were made with the same Python, torch and packages, as far as both say what they held."""
+    told = all(c.provenance.get("packages") and c.provenance.get("torch") for c in (a, b))
+    kinds = {"python", "package", "package build", "torch"}
+    return told and not any(each["kind"] in kinds for each in differences(a, b))
+
+
+def brought_by_torch(package: str) -> bool:
+    """Whether torch's own metadata brings a package, torch itself included."""
+    return _BROUGHT.fullmatch(package) is not None
+
+
+def beyond_torch(environments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, ...]]:
+    """Return what differs between environments beside torch and what it brings.
+
+    Parameters
+    ----------
+    environments : sequence of mapping
+        Of ``environments`` of ``reports/SCHEMA.md``.
+
+    Returns
+    -------
+    dict of str to tuple of str or None
+        The version in each environment, None where it is not there: ``transformers``, whose code BERT is, then
+        ``Python``, then the other packages that an environment file pins, sorted. What those bring follows from them.
+        Where no file is known, packages that all environments have stand for them.
+    """
+    held = [{canonicalize_name(n): v for n, v in (e["packages"] or {}).items()} for e in environments]
+    pins = [e["pins"] for e in environments if e.get("pins") is not None]
+    names = set().union(*pins) if pins else set.intersection(*(set(packages) for packages in held))
+    found = {"Python": tuple(e["python"] for e in environments)}
+    found |= {name: tuple(packages.get(name) for packages in held) for name in names if not brought_by_torch(name)}
+    unlike = {name: known for name, known in found.items() if len(set(known)) > 1}
+    order = ("transformers", "Python")
+    return {n: unlike[n] for n in sorted(unlike, key=lambda n: (order.index(n) if n in order else len(order), n))}
 
 
 def platform(device: str, threads: int, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from reportlib.compare.origins import beyond_torch
+from reportlib.compare.unseen import unseen_share
+
 #: A percent sign with the space before it, which no line may end at.
 _PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -36,13 +39,47 @@ def code(names: Iterable[str], most: int = 8) -> str:
     return listing([f"`{name.removeprefix('index/')}`" for name in names], most)
 
 
-def versions(environments: Sequence[Mapping[str, Any]], a: str, b: str) -> tuple[str, str]:
-    """Return what to call two environments: ``PyTorch 2.0.1`` where versions tell them apart."""
-    known = {e["name"]: str(e["torch"].get("version") or "").split("+")[0] for e in environments}
-    left, right = known.get(a, ""), known.get(b, "")
-    if not left or not right or list(known.values()).count(left) > 1 or left == right:
-        return a, b
-    return f"PyTorch {left}", f"PyTorch {right}"
+def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what to call each environment, by its name.
+
+    ``PyTorch 2.1.0``; ``PyTorch 2.1.0 with transformers 4.40.1`` where others have the same PyTorch; the environment's
+    own name where neither tells it, or where its PyTorch is not known.
+    """
+    whole = {e["name"]: str(e["torch"].get("version") or "") for e in environments}
+    short = {name: version.partition("+")[0] for name, version in whole.items()}
+    found = {}
+    for name, version in short.items():
+        alike = [e for e in environments if short[e["name"]] == version]
+        if not version:
+            found[name] = name
+        elif len(alike) == 1:
+            found[name] = f"PyTorch {version}"
+        elif len({whole[e["name"]] for e in alike}) == len(alike):
+            found[name] = f"PyTorch {whole[name]}"
+        elif told := _told_apart(alike, name):
+            found[name] = f"PyTorch {version} {told}"
+        else:
+            found[name] = name
+    return found
+
+
+def _told_apart(alike: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return the fewest differences beside torch that tell environments of one torch apart, as one of them has them."""
+    place = [e["name"] for e in alike].index(name)
+    seen: list[tuple[str | None, ...]] = []
+    said = []
+    for package, versions in beyond_torch(alike).items():
+        seen.append(versions)
+        said.append(f"with {package} {versions[place]}" if versions[place] else f"without {package}")
+        if len(set(zip(*seen, strict=True))) == len(alike):
+            return " and ".join(said).replace("and with ", "and ")
+    return ""
+
+
+def sides(environments: Sequence[Mapping[str, Any]], pair: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what to call the two environments of a pair."""
+    known = labels(environments)
+    return known.get(pair["a"], pair["a"]), known.get(pair["b"], pair["b"])
 
 
 def precision(name: str, device: str) -> str:
@@ -82,11 +119,8 @@ def signed(number: float) -> str:
 
 
 def unseen(queries: int, confidence: float) -> str:
-    """Return the largest share of queries that could change without any of `queries` drawn ones showing it.
-
-    The exact one-sided bound, ``1 - (1 - confidence) ** (1 / queries)``, as a percentage.
-    """
-    return percent(1 - (1 - confidence) ** (1 / queries))
+    """Return as a percentage what share of queries could change without any of `queries` drawn ones showing it."""
+    return percent(unseen_share(queries, confidence))
 
 
 def between(low: float, high: float, said: Callable[[float], str] = small) -> str:

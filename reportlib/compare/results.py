@@ -118,6 +118,8 @@ def describe(found: TensorComparison) -> str:
         if found.groups:
             text += f" {found.groups_equal:,} of {found.groups:,} groups hold the same set."
         return text
+    if found.verdict == "same set" and found.a.shape != found.b.shape:
+        return _padding(found)
     if found.verdict == "identical":
         text = f"Identical: all {found.elements:,} elements have the same bytes."
         return text + _nans(found)
@@ -169,6 +171,15 @@ def _integers(found: TensorComparison) -> str:
     if found.groups is not None:
         return f"{text}; {found.groups_equal:,} of {found.groups:,} groups hold the same set."
     return f"{text}{_by_at_most(found)}."
+
+
+def _padding(found: TensorComparison) -> str:
+    order = " in another order" if found.different else ""
+    zeros_a, zeros_b = (side.shape[0] - (found.elements or 0) for side in (found.a, found.b))
+    return (
+        f"Every one of {found.groups:,} groups holds the same set{order}; "
+        f"what differs is the padding after the last: {zeros_a:,} zeros in A, {zeros_b:,} zeros in B."
+    )
 
 
 def _floats(found: TensorComparison) -> str:

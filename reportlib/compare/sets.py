@@ -143,3 +143,9 @@ def counts(codes: Chunked) -> Integers:
         found[: total.size] += total
         total = found
     return total
+
+
+def zeros_from(values: Chunked, start: int) -> bool:
+    """Return whether integers are all 0 from the flat position `start` on, as colbert-ai pads an `ivf`."""
+    size, step = values.size, chunks.BLOCK
+    return not any(values.flat(at, min(at + step, size)).any() for at in range(start, size, step))

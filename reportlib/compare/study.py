@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reportlib.compare import origins, posts
-from reportlib.compare.checks import check, missing_arms
+from reportlib.compare.checks import check, environment_files, missing_arms
 from reportlib.compare.controls import compare_control, conclusive
 from reportlib.compare.describing import describe
 from reportlib.compare.findings import findings
@@ -22,6 +22,7 @@ from reportlib.compare.searching import compare_search
 from reportlib.compare.sorting import compare_probes
 from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
+from reportlib.notebooks import find_project
 from reportlib.store import Capture
 from reportlib.study import DIRECTIONS, Arm, Study
 
@@ -34,6 +35,7 @@ def compare_study(
     captures: Mapping[str, Capture],
     roots: Mapping[str, Path] | None = None,
     *,
+    root: Path | None = None,
     allow_missing: bool = False,
     verify: bool = False,
 ) -> Record:
@@ -47,6 +49,8 @@ def compare_study(
         By arm name.
     roots : mapping of str to Path
         Folders that `reportlib roots` wrote, by ``<environment B>/<precision>``.
+    root : Path, optional
+        The folder with the environment files; by default the project that the study lies in.
     allow_missing : bool
         Report what there is, and name the arms that are not there, instead of refusing.
     verify : bool
@@ -61,7 +65,9 @@ def compare_study(
     ------
     ComparisonError
         When captures are missing, damaged, or of different collections, checkpoints, settings or
-        devices.
+        devices, or not of the environments that they are named after.
+    EnvironmentFileError
+        When the file of one of the environments makes no sense.
     StoreError
         When an artifact cannot be read.
     """
@@ -71,16 +77,17 @@ def compare_study(
             f"no capture of {', '.join(missing)}",
             "run these arms first, or leave them out of the study",
         )
-    check(study, captures, verify=verify)
+    specs = environment_files(study, root or find_project(study.folder))
+    check(study, captures, specs, verify=verify)
     present = {arm.name: captures[arm.name] for arm in study.arms() if arm.name in captures}
     environments = [
-        origins.environment(name, capture)
+        origins.environment(name, capture, specs.get(name))
         for name in study.environments
         if (capture := _any_of(study, present, name)) is not None
     ]
     report: Record = {
         "schema_version": SCHEMA_VERSION,
-        "study": describe(study, present),
+        "study": describe(study, present, environments),
         "platform": origins.platform(study.device, study.threads, present, environments),
         "environments": environments,
         "pairs": [_pair(study, present, other, roots or {}) for other in study.environments[1:]],
@@ -126,6 +133,7 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
     doclens = [n for name in a.group("doclens") for n in a.value(name)]
     has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts
     controls = _controls(study, captures, first, other)
+    searched: Record = {"k": study.search.k, "ignore_identical_ids": study.search.ignore_identical_ids}
     return {
         "precision": first.precision,
         "passages": len(doclens) or None,
@@ -141,8 +149,8 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
         "swaps": (swaps := _swaps(study, captures, first, other, artifacts)),
         "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
         "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
-        "search": compare_search(first, other, captures, k=study.search.k),
-        "margins": compare_margins(a, b, *_searching(captures, first, other), k=study.search.k),
+        "search": compare_search(first, other, captures, **searched),
+        "margins": compare_margins(a, b, *_searching(captures, first, other), **searched),
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from reportlib.compare import tolerances
 from reportlib.compare.chunks import BLOCK, Chunked
 from reportlib.compare.results import Groups, Side, TensorComparison
-from reportlib.compare.sets import is_permutation, same_sets
+from reportlib.compare.sets import is_permutation, same_sets, zeros_from
 from reportlib.compare.tally import Positions, Tally
 from reportlib.compare.tolerances import error, within
 from reportlib.floats import (
@@ -21,6 +22,7 @@ from reportlib.floats import (
     ulp_distance,
     widen,
 )
+from reportlib.store import Tensor
 
 
 def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:
@@ -44,6 +46,9 @@ def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorCompa
     """
     side_a, side_b = _side(a), _side(b)
     if a.shape != b.shape or (len(a.shape) == 1 and _ragged(a) != _ragged(b)):
+        padded = _padded(a, b, side_a, side_b, groups)
+        if padded is not None:
+            return padded
         grouped = _grouped(a, b, groups)
         return TensorComparison(
             "shape mismatch",
@@ -264,6 +269,23 @@ def _same_rest(a: Chunked, b: Chunked, groups: Groups) -> bool:
     """Return whether what follows the last group (colbert-ai pads `ivf` with zeros) is equal."""
     start = int(groups.a.sum())
     return all(np.array_equal(a.flat(at, at + BLOCK), b.flat(at, at + BLOCK)) for at in range(start, a.size, BLOCK))
+
+
+def _padded(a: Chunked, b: Chunked, side_a: Side, side_b: Side, groups: Groups | None) -> TensorComparison | None:
+    """Return ``same set`` for groups that differ in the zeros after the last one at most, else None.
+
+    colbert-ai pads the `ivf` since 0.2.20; what its older releases and its `IndexUpdater` write has no padding.
+    """
+    if groups is None or a.dtype != b.dtype or is_float(a.dtype) or not np.array_equal(groups.a, groups.b):
+        return None
+    size = int(groups.a.sum())
+    if size > min(a.size, b.size) or not (zeros_from(a, size) and zeros_from(b, size)):
+        return None
+    left, right = (Chunked.of(Tensor(side.flat(0, size), side.dtype), side.name) for side in (a, b))
+    found = _integers(left, right, side_a, side_b, groups)
+    if found.verdict == "different":
+        return None
+    return replace(found, verdict="same set", same_set="per group", groups=len(groups.a), groups_equal=len(groups.a))
 
 
 def _mixed(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorComparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,31 @@ from reportlib.errors import EnvironmentCreationError
 
 def require_fit(spec: EnvironmentSpec, prefix: Path, held: dict[str, Any]) -> None:
     """Raise when a prefix does not hold what the file pins."""
-    wrong = []
-    if held["python"].split(".")[:2] != spec.python_minor.split("."):
-        wrong.append(f"python is {held['python']}, the file pins {spec.python}")
-    found: dict[str, str] = {canonicalize_name(name): version for name, version in held["packages"].items()}
-    for name, version in spec.pins.items():
-        if name not in found:
-            wrong.append(f"{name} is not installed, the file pins {version}")
-        elif not _same_version(found[name], version):
-            wrong.append(f"{name} is {found[name]}, the file pins {version}")
+    wrong = misfits(spec, held["python"], held["packages"])
+    installed = {canonicalize_name(name) for name in held["packages"]}
+    wrong += [
+        f"{name} is not installed, the file pins {version}"
+        for name, version in spec.pins.items()
+        if name not in installed
+    ]
     if wrong:
         raise EnvironmentCreationError(
             f"{prefix} is not what {spec.path.name} asks for: {'; '.join(wrong)}",
             f"make the prefix with `conda env create -f {spec.path.name}`",
         )
+
+
+def misfits(spec: EnvironmentSpec, python: str | None, packages: Mapping[str, str | None]) -> list[str]:
+    """Return in what a Python and packages are not what the file pins; what is not known is not held against them."""
+    wrong = []
+    if python is not None and python.split(".")[:2] != spec.python_minor.split("."):
+        wrong.append(f"python is {python}, the file pins {spec.python}")
+    known: dict[str, str | None] = {canonicalize_name(name): version for name, version in packages.items()}
+    for name, pinned in spec.pins.items():
+        version = known.get(name)
+        if version is not None and not _same_version(version, pinned):
+            wrong.append(f"{name} is {version}, the file pins {pinned}")
+    return wrong
 
 
 def _same_version(found: str, pinned: str) -> bool:

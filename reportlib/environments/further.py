@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 from reportlib.environments.cuda_lines import wheel_cuda, with_cuda
 from reportlib.environments.installer import Progress, silent
 from reportlib.environments.lock import Lock, parse, resolve, save_lock
-from reportlib.environments.spec import EnvironmentSpec, load_spec, spec_names
+from reportlib.environments.spec import FOLDER, EnvironmentSpec, load_spec, spec_names
 from reportlib.errors import EnvironmentCreationError, EnvironmentFileError, PinsConflictError
 
 #: What is unpinned, step by step, where a version of torch does not go with a pin. The last step leaves only what
@@ -62,7 +62,8 @@ class Further:
         """Write the file, and its lock if there is one, into the project; return what was written."""
         if not self.text:
             return []
-        path = root / f"environment-{self.name}.yml"
+        path = root / FOLDER / f"environment-{self.name}.yml"
+        path.parent.mkdir(exist_ok=True)
         with path.open("x", encoding="utf-8") as out:
             out.write(self.text)
         if self.lock is None:
@@ -167,6 +168,7 @@ def _renamed(text: str, base: EnvironmentSpec, version: str, name: str) -> str:
     old = re.escape(base.pins["torch"])
     text = re.sub(rf"^(# torch ){old}( with everything)", rf"\g<1>{version}\g<2>", text)
     text = re.sub(rf"(?<!\w){re.escape(base.name)}(?![\w-])", name, text)
+    text = text.replace(f"-f environment-{name}", f"-f {FOLDER}/environment-{name}")
     return re.sub(rf"^( *- torch *== *){old}(?=\s|$)", rf"\g<1>{version}", text, flags=re.MULTILINE)
 
 

@@ -14,6 +14,9 @@ import reportlib
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import KernelError
 
+#: At the end of a variable: what it is where the process starts, filled in by Jupyter and by `process_environment`.
+_INHERITED_PATH = "${PATH}"
+
 
 def variables(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> dict[str, str]:
     """Return the environment variables that a process inside an environment gets.
@@ -30,12 +33,12 @@ def variables(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> dic
     Returns
     -------
     dict of str to str
-        ``PATH`` ends in ``${PATH}``, which Jupyter and `process_environment` fill in when the process starts.
+        ``PATH`` ends in ``${PATH}``, which stands for the one where the process starts.
     """
     prefix = Path(record.prefix)
     found = {
         # colbert-ai compiles its extensions with the environment's own ninja, and nvcc and g++ if it has them.
-        "PATH": f"{prefix / 'bin'}{os.pathsep}${{PATH}}",
+        "PATH": f"{prefix / 'bin'}{os.pathsep}{_INHERITED_PATH}",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
@@ -58,7 +61,8 @@ def process_environment(record: EnvironmentRecord, home: Path, *, threads: int =
     """
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "VIRTUAL_ENV")}
     own = variables(record, home, threads=threads)
-    own["PATH"] = own["PATH"].replace("${PATH}", os.environ.get("PATH", os.defpath))
+    own["REPORTLIB_HOME"] = str(home.absolute())
+    own["PATH"] = own["PATH"].removesuffix(_INHERITED_PATH) + os.environ.get("PATH", os.defpath)
     return {**inherited, **own}
 
 
@@ -104,7 +108,7 @@ def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> 
         "argv": [program, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": f"{record.name} (torch {record.torch})",
         "language": "python",
-        "env": variables(record, home, threads=threads),
+        "env": {name: _for_jupyter(value) for name, value in variables(record, home, threads=threads).items()},
     }
     path = kernel_folder(home) / "kernels" / record.name / "kernel.json"
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
@@ -114,6 +118,12 @@ def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> 
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     return path
+
+
+def _for_jupyter(value: str) -> str:
+    """Return a variable's value as a template, which Jupyter takes it for: a dollar is written twice."""
+    own = value.removesuffix(_INHERITED_PATH)
+    return own.replace("$", "$$") + value.removeprefix(own)
 
 
 def remove_kernel(name: str, home: Path) -> None:

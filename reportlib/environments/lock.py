@@ -132,6 +132,7 @@ def save_lock(spec: EnvironmentSpec, resolved: Lock) -> Lock:
         f"# environment: sha256:{spec.pip_digest}\n"
     )
     lock = parse(header + resolved.text)
+    spec.lock_path.parent.mkdir(exist_ok=True)
     partial = spec.lock_path.with_suffix(".partial")
     partial.write_text(lock.text, encoding="utf-8")
     partial.replace(spec.lock_path)

@@ -6,6 +6,7 @@ everything else is done. A prefix without one is what a killed creation left, an
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 import time
@@ -27,6 +28,7 @@ from reportlib.environments.record import (
     inspect,
     load_record,
     record_path,
+    records,
 )
 from reportlib.environments.spec import EnvironmentSpec
 from reportlib.errors import EnvironmentCreationError
@@ -202,7 +204,8 @@ def adopt(
     Raises
     ------
     EnvironmentCreationError
-        When it has no working Python, or does not hold what the file pins; nothing is changed then.
+        When it has no working Python, does not hold what the file pins, or is another environment already; nothing
+        is changed then.
     """
     prefix = prefix.absolute()
     progress(f"looking at {prefix}")
@@ -215,6 +218,11 @@ def adopt(
                 f"there is already an environment {spec.name}, made by {there.backend}",
                 f"run `reportlib env remove {spec.name}` first",
             )
+        if other := next((r.name for r in records(home) if r.name != spec.name and _same(r.prefix, prefix)), None):
+            raise EnvironmentCreationError(
+                f"{prefix} is the environment {other} already",
+                "an environment has one name; adopt a prefix of its own",
+            )
         record = _describe(spec, prefix, "adopted", held, ())
         if there is not None:
             record = replace(record, extensions=there.extensions and there.prefix == record.prefix)
@@ -223,13 +231,17 @@ def adopt(
     return Creation(record, there != record)
 
 
+def _same(prefix: str, other: Path) -> bool:
+    return Path(prefix).resolve() == other.resolve()
+
+
 def remove(name: str, home: Path, *, progress: Progress = silent) -> EnvironmentRecord:
     """Remove an environment with its prefix, extensions and kernel; of an adopted one, all but its prefix.
 
     Raises
     ------
     EnvironmentCreationError
-        When no environment of that name is made.
+        When no environment of that name is made, or its prefix cannot be removed.
     """
     record = load_record(name, home)
     with only_one(home, progress):
@@ -237,6 +249,11 @@ def remove(name: str, home: Path, *, progress: Progress = silent) -> Environment
         if record.backend != "adopted":
             progress(f"removing {record.prefix}")
             shutil.rmtree(record.prefix, ignore_errors=True)
+            if Path(record.prefix).exists():
+                raise EnvironmentCreationError(
+                    f"{name} is no environment any more, but not all of {record.prefix} could be removed",
+                    f"remove the rest by hand: rm -rf {shlex.quote(record.prefix)}",
+                )
     return record
 
 

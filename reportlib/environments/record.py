@@ -15,7 +15,10 @@ _FORMAT = 1
 _INSPECT = """
 import json, platform, sys
 from importlib.metadata import distributions
-packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+packages = {}
+for d in distributions():  # of two with one name the first on the path, which is imported
+    if d.metadata["Name"]:
+        packages.setdefault(d.metadata["Name"], d.version)
 print(json.dumps({"python": platform.python_version(), "packages": packages}))
 """
 

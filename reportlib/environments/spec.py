@@ -17,6 +17,8 @@ from reportlib.errors import EnvironmentFileError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PREFIX, _SUFFIX = "environment-", ".yml"
+#: Beside the files in the project's own folder: those of further environments, and every lock.
+FOLDER = "environments"
 #: What conda writes for "the package python of this version": python=3.11.11, python==3.11.11, python 3.11.11.
 _PYTHON = re.compile(r"python\s*(?:==?|\s)\s*(\d+\.\d+(?:\.\d+)?)(?:=\S+|\.\*)?")
 
@@ -55,8 +57,9 @@ class EnvironmentSpec:
 
     @property
     def lock_path(self) -> Path:
-        """Where the lock belongs: beside the file."""
-        return self.path.with_suffix(".lock.txt")
+        """Where the lock belongs: in `FOLDER`, wherever of the two places the file is in."""
+        folder = self.path.parent
+        return (folder if folder.name == FOLDER else folder / FOLDER) / f"{self.path.stem}.lock.txt"
 
     @property
     def digest(self) -> str:
@@ -85,9 +88,9 @@ def _digest(content: Any) -> str:
 
 
 def spec_names(root: Path) -> list[str]:
-    """Return the names of the environment files in the folder `root`, sorted."""
-    found = root.glob(f"{_PREFIX}*{_SUFFIX}")
-    return sorted(path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for path in found)
+    """Return the names of the environment files of the project `root`, sorted."""
+    files = [file for folder in (root, root / FOLDER) for file in folder.glob(f"{_PREFIX}*{_SUFFIX}")]
+    return sorted({file.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for file in files})
 
 
 def load_spec(name: str, root: Path, *, required: tuple[str, ...] = ("torch",)) -> EnvironmentSpec:
@@ -98,7 +101,7 @@ def load_spec(name: str, root: Path, *, required: tuple[str, ...] = ("torch",)) 
     name : str
         Of the environment.
     root : Path
-        Folder that holds the environment files.
+        The project: the file lies in it, or in its `FOLDER`.
     required : tuple of str
         Packages that must be pinned exactly in the ``pip`` part.
 
@@ -109,14 +112,18 @@ def load_spec(name: str, root: Path, *, required: tuple[str, ...] = ("torch",)) 
     Raises
     ------
     EnvironmentFileError
-        When the file is missing, is not YAML, or asks for something that makes no sense; the message names it.
+        When the file is missing, lies in both places, is not YAML, or asks for something that makes no sense; the
+        message names it.
     """
     if not _NAME.fullmatch(name):
         raise EnvironmentFileError(
             f"{name!r} cannot be the name of an environment",
             "use letters, digits, '-', '_' and '.'",
         )
-    path = root / f"{_PREFIX}{name}{_SUFFIX}"
+    path, other = (folder / f"{_PREFIX}{name}{_SUFFIX}" for folder in (root, root / FOLDER))
+    if path.is_file() and other.is_file():
+        raise EnvironmentFileError(f"{path} and {other} are both there", "remove one of them")
+    path = other if other.is_file() else path
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

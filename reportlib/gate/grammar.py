@@ -204,6 +204,11 @@ class _Parser:
             _refuse(self.text, number, "nothing is smaller than 0", "write <= 0")
         if above and (value > 1 or (value == 1 and sign.text == ">")):
             _refuse(self.text, number, f"no {quantity} is larger than 1", "write >= 1, or a smaller number")
+        # A limit that nothing can break would hold whatever happened.
+        if above and value == 0 and sign.text == ">=":
+            _refuse(self.text, number, f"no {quantity} is smaller than 0", "write a number above 0")
+        if not above and quantity in FRACTIONS and (value > 1 or (value == 1 and sign.text == "<=")):
+            _refuse(self.text, number, f"nothing has a {quantity} above 1", "write a number below 1, such as 1%")
         return replace(self._made(subject, quantity), limit=value, inclusive=sign.text.endswith("="))
 
     def _value(self, number: _Token, quantity: str) -> float:

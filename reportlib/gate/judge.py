@@ -43,7 +43,7 @@ def _judge(requirement: Requirement, records: Mapping[str, _Record], comparison:
     if not requirement.artifacts:
         if "search" not in comparison:
             return Judgement(requirement, INCONCLUSIVE, _NO_SEARCH)
-        return Judgement(requirement, *judge_search(requirement, comparison["search"]))
+        return Judgement(requirement, *judge_search(requirement, comparison["search"], comparison.get("passages")))
     found = [_one(requirement, records[name]) for name in requirement.artifacts if name in records]
     if not found:
         return Judgement(requirement, INCONCLUSIVE, f"there is no {requirement.subject} on either side")
@@ -66,6 +66,8 @@ def _one(requirement: Requirement, record: _Record) -> Judgement:
     before = f"{name}: " if name else ""
     if record["verdict"] is None:
         outcome, reason = INCONCLUSIVE, record["text"]
+    elif record["elements"] == 0:
+        outcome, reason = INCONCLUSIVE, "it is empty on both sides, which judges nothing"
     elif record["verdict"] == "identical":
         outcome, reason = HOLDS, "identical"
     elif requirement.limit is not None:
@@ -101,10 +103,19 @@ def _limited(requirement: Requirement, limit: float, record: _Record) -> tuple[s
     value, counted = _quantity(requirement.claim, record)
     if value is None:
         return FAILS, f"it cannot be measured: {_sentence(record['text'])}"
-    if record["no_tolerance_passes"] and requirement.claim not in ("differing", "groups_differing"):
+    if requirement.claim not in ("differing", "groups_differing") and _unlike(record):
         return FAILS, "a NaN or an infinity stands against something else"
     within = value <= limit if requirement.inclusive else value < limit
     return (HOLDS if within else FAILS), f"measured {value:.6g}{counted}"
+
+
+def _unlike(record: _Record) -> bool:
+    """Return whether a value that is no number stands against something else, which no distance counts."""
+    if record["no_tolerance_passes"]:
+        return True
+    # Of two dtypes no tolerance was tried: that one side has NaNs or infinities is enough.
+    sides = (record["a"], record["b"])
+    return sides[0]["dtype"] != sides[1]["dtype"] and any(side["nan"] or side["inf"] for side in sides)
 
 
 def _quantity(claim: str, record: _Record) -> tuple[float | None, str]:

@@ -1,18 +1,14 @@
-"""Judge a requirement on search: by the interval of what was measured, never by its mean alone.
-
-A limit holds where the whole interval is inside it and does not hold where the whole interval is beyond it. Where the
-limit lies within the interval, the queries were too few to tell, and the reason says about how many would be enough.
-"""
+"""Judge a requirement on search: what was measured, and what becomes of it by the rule of `reportlib.gate.evidence`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reportlib.compare.findings.searches import least_changed
 from reportlib.compare.phrases import count, interval, unseen
+from reportlib.gate.evidence import Figure, Ruling, rule
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
 from reportlib.gate.vocabulary import AGREEMENTS, RESEEDING, SEARCH, Requirement
 
@@ -25,27 +21,20 @@ FIELDS = {
     "changed queries": "changed_queries",
 }
 #: What of search is held against re-seeding where no measure is named.
-YARDSTICK = ("different_passages", "rbo", "changed_queries")
+YARDSTICK = ("different passages", "rbo", "changed queries")
+#: What looks at a list as a set of passages: nothing can change it where a list can hold them all.
+SETS = ("overlap", "different passages", "recall", "success")
+#: How far a figure could be, with what went unseen.
+_REACH = {
+    "drop": "a drop of up to {}",
+    "overlap": "an overlap as low as {}",
+    "rbo": "an rbo as low as {}",
+    "different passages": "up to {} different passages",
+    "changed queries": "",
+}
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A value with the ends of its interval: `best` lies on the side of the limit that is allowed."""
-
-    value: float
-    best: float
-    worst: float
-    queries: int
-    confidence: float
-
-    def said(self, *details: str) -> str:
-        """Return what was measured; in brackets its interval and further `details`, where there are any."""
-        low, high = sorted((self.best, self.worst))
-        ends = interval(low, high, self.confidence, _digits)
-        return f"measured {_digits(self.value)} ({'; '.join([ends, *filter(None, details)])})"
-
-
-def judge_search(requirement: Requirement, search: _Record | None) -> tuple[str, str]:
+def judge_search(requirement: Requirement, search: _Record | None, passages: int | None = None) -> tuple[str, str]:
     """Return what becomes of a requirement on search, and why.
 
     Parameters
@@ -54,6 +43,8 @@ def judge_search(requirement: Requirement, search: _Record | None) -> tuple[str,
         About no artifact.
     search : mapping or None
         ``pairs[].precisions[].search`` of ``report.json``.
+    passages : int or None
+        How many were indexed, where that is known.
 
     Returns
     -------
@@ -75,151 +66,206 @@ def judge_search(requirement: Requirement, search: _Record | None) -> tuple[str,
     if failed := [each for each in search["controls"] if each["identical"] < each["queries"]]:
         said = " and ".join(f"{c['environment']} for {c['queries'] - c['identical']:,}" for c in failed)
         return INCONCLUSIVE, f"a control failed: its own index searched again gave other results in {said} queries"
-    upgrade = {each["id"]: each for each in search["comparisons"]}["upgrade"]
+    if requirement.subject == SEARCH:
+        claims = [_Claim(replace(requirement, subject=name, claim=name), search) for name in YARDSTICK]
+    else:
+        claims = [_Claim(requirement, search)]
+    for claim in claims:
+        if why := claim.empty(passages):
+            return INCONCLUSIVE, why
     if requirement.claim == RESEEDING:
-        return _against_seeds(requirement, search, upgrade)
-    if requirement.claim == "drop":
-        return _drop(requirement, search, upgrade)
-    return _agreement(requirement, search, upgrade)
+        return _against_seeds(claims, search)
+    return _against_limit(claims[0])
 
 
-def _drop(requirement: Requirement, search: _Record, upgrade: _Record) -> tuple[str, str]:
-    found = _measure(requirement, upgrade)
-    if found is None:
-        return INCONCLUSIVE, _unmeasured(search, upgrade)
-    if not found["better"] and not found["worse"]:
-        return HOLDS, _unchanged(f"{found['measure']} is {found['left']:.4g} on both sides", found["equal"], search)
-    difference = found["difference"]
-    queries = found["better"] + found["equal"] + found["worse"]
-    # Taken from zero, so that no change is 0 and not -0.
-    value, best, worst = (0.0 - difference[end] for end in ("value", "high", "low"))
-    measured = _Measured(value, best, worst, queries, search["confidence"])
-    outcome, opening = _within(requirement, measured)
-    means = f"{found['left']:.4g} becomes {found['right']:.4g} over {count(queries, 'query')}"
-    said = measured.said(means, _few(found["better"] + found["worse"], queries, search))
-    return outcome, f"{opening}{said}{_more(requirement, outcome, measured)}"
+@dataclass(frozen=True)
+class _Claim:
+    """A requirement on one figure of a search, and what was measured of it."""
 
+    requirement: Requirement
+    search: _Record
 
-def _measure(requirement: Requirement, upgrade: _Record) -> _Record | None:
-    for each in upgrade["measures"]:
-        if str(each["measure"]).lower() == requirement.subject.lower():
-            return dict(each)
-    return None
+    @property
+    def upgrade(self) -> _Record:
+        known: dict[str, _Record] = {record["id"]: record for record in self.search["comparisons"]}
+        return known["upgrade"]
 
+    @property
+    def measure(self) -> _Record | None:
+        """The measure that it is about; None where it is about none, or none was measured."""
+        for record in self.upgrade["measures"]:
+            if str(record["measure"]).lower() == self.requirement.subject.lower():
+                return dict(record)
+        return None
 
-def _unmeasured(search: _Record, upgrade: _Record) -> str:
-    if not search["judged"]:
-        return "quality could not be measured, as no query has judgements"
-    return f"the study measured only {', '.join(each['measure'] for each in upgrade['measures']) or 'no quality'}"
+    @property
+    def changed(self) -> int:
+        """How many queries changed what it is about."""
+        if self.measure:
+            return int(self.measure["better"] + self.measure["worse"])
+        kept = "same_set" if self.requirement.claim in SETS else "same_order"
+        return int(self.upgrade["queries"] - self.upgrade[kept])
 
-
-def _agreement(requirement: Requirement, search: _Record, upgrade: _Record) -> tuple[str, str]:
-    queries, found = upgrade["queries"], upgrade[FIELDS[requirement.claim]]
-    whole = upgrade["same_order" if requirement.claim == "rbo" else "same_set"] == queries
-    # The interval of a share says what could have gone unseen; that of a mean over equal values cannot.
-    shared = requirement.claim == "changed queries"
-    if whole and not shared:
-        same = f"{requirement.claim} {1 if requirement.claim in AGREEMENTS else 0}"
-        return HOLDS, _unchanged(same, queries, search)
-    ends = (found["high"], found["low"]) if requirement.claim in AGREEMENTS else (found["low"], found["high"])
-    measured = _Measured(found["share" if shared else "value"], *ends, queries, search["confidence"])
-    outcome, opening = _within(requirement, measured)
-    over, moved = count(queries, "query"), queries - upgrade["same_order"]
-    details = [f"{moved:,} of {over}"] if shared else [f"over {over}", _few(moved, queries, search)]
-    return outcome, f"{opening}{measured.said(*details)}{_more(requirement, outcome, measured)}"
-
-
-def _unchanged(same: str, queries: int, search: _Record) -> str:
-    """Return what was seen where no query changed, and how many could change without one of these showing it."""
-    bound = unseen(queries, search["confidence"])
-    return f"no query of {queries:,} changed: {same}; up to {bound} of such queries could change unseen"
-
-
-def _few(changed: int, queries: int, search: _Record) -> str:
-    """Return a warning where few queries changed: their interval rests on these alone."""
-    if not 0 < changed < least_changed(search):
+    def empty(self, passages: int | None) -> str:
+        """Return why this figure judges nothing, whatever was returned; empty where it does."""
+        queries = count(self.upgrade["queries"], "query")
+        if self.requirement.measure:
+            if self.measure is None:
+                return self._unmeasured()
+            if not (self.measure["left"] or self.measure["right"] or self.changed):
+                judged = count(self.measure["equal"], "query")
+                return (
+                    f"{self.measure['measure']} is 0 on both sides for all of {judged}, which judges nothing; look "
+                    "whether the judgements name passages that were indexed"
+                )
+        elif self.upgrade["max_score_difference"] is None and self.upgrade["same_set"] == self.upgrade["queries"]:
+            return f"no list of {queries} has a passage, which judges nothing"
+        subject = self.requirement.measure or self.requirement.claim
+        if passages is not None and passages <= self.search["k"] and subject in SETS:
+            return f"a list of {self.search['k']} can hold all {count(passages, 'passage')}, so it can show no change"
         return ""
-    return f"only {changed:,} of {count(queries, 'query')} changed"
+
+    def _unmeasured(self) -> str:
+        if not self.search["judged"]:
+            return "quality could not be measured, as no query has judgements"
+        known = ", ".join(record["measure"] for record in self.upgrade["measures"])
+        return f"the study measured only {known or 'no quality'}"
+
+    def figure(self) -> Figure:
+        """Return what was measured, in the direction of its limit."""
+        name, queries, confidence = self.requirement.claim, self.upgrade["queries"], self.search["confidence"]
+        if measure := self.measure:
+            judged = measure["better"] + measure["equal"] + measure["worse"]
+            # Taken from zero, so that no change is 0 and not -0.
+            value, best, worst = (0.0 - measure["difference"][end] for end in ("value", "high", "low"))
+            if name == "drop":
+                return Figure(value, best, worst, judged, confidence, possible=measure["left"])
+            # Against other seeds it counts how far the mean moved, either way.
+            near = 0.0 if best <= 0 <= worst else min(abs(best), abs(worst))
+            return Figure(abs(value), near, max(abs(best), abs(worst)), judged, confidence)
+        known = self.upgrade[FIELDS[name]]
+        if name in AGREEMENTS:
+            return Figure(known["value"], known["high"], known["low"], queries, confidence, same=1.0, far=0.0)
+        if name == "different passages":
+            return Figure(known["value"], known["low"], known["high"], queries, confidence, far=2.0 * self.search["k"])
+        if not self.changed:
+            return Figure(0.0, 0.0, 0.0, queries, confidence)
+        return Figure(known["share"], known["low"], known["high"], queries, confidence, exact=True)
+
+    def measured(self, figure: Figure) -> str:
+        """Return what was measured, with its interval, and what could have gone unseen."""
+        over, name = count(figure.queries, "query"), self.requirement.claim
+        if not self.changed:
+            if self.measure:
+                same = f"{self.measure['measure']} is {self.measure['left']:.4g} on both sides"
+            else:
+                same = f"{name} {figure.same:g}"
+            return f"no query of {figure.queries:,} {self.verb}: {same}"
+        details = [f"over {over}", self.few(figure)]
+        if self.measure:
+            details[0] = f"{self.measure['left']:.4g} becomes {self.measure['right']:.4g} over {over}"
+        elif figure.exact:
+            details = [f"{self.changed:,} of {over}"]
+        low, high = sorted((figure.best, figure.worst))
+        ends = interval(low, high, figure.confidence, _digits)
+        return f"measured {_digits(figure.value)} ({'; '.join([ends, *filter(None, details)])})"
+
+    def few(self, figure: Figure) -> str:
+        """Return a warning where few queries changed: their interval rests on these alone."""
+        if not 0 < self.changed < least_changed(self.search):
+            return ""
+        return f"only {self.changed:,} of {count(figure.queries, 'query')} {self.verb}"
+
+    @property
+    def verb(self) -> str:
+        """What a query does that counts as changed here."""
+        return "got other passages" if self.requirement.claim in SETS else "changed"
+
+
+def _against_limit(claim: _Claim) -> tuple[str, str]:
+    """Return what becomes of a limit that is written in the requirement."""
+    figure = claim.figure()
+    ruling = rule(claim.requirement, figure)
+    reason = claim.measured(figure)
+    if ruling.outcome != FAILS and not figure.exact:
+        could = _REACH[claim.requirement.claim].format(_digits(figure.reach))
+        reason += f"; {_unseen(figure, claim.changed)}{', in all ' if could else ''}{could}"
+    return ruling.outcome, f"{_alone(figure)}{reason}{ruling.clause}"
+
+
+def _against_seeds(claims: Sequence[_Claim], search: _Record) -> tuple[str, str]:
+    """Hold what the upgrade changed against what other seeds of k-means change.
+
+    The seed that changes least is the limit. Beyond the one that changes most it does not hold; between them, more
+    queries tell nothing.
+    """
+    yardstick = search["yardstick"]
+    if yardstick is None:
+        return INCONCLUSIVE, "the study made no index with another seed; give it seeds in [search] and run it again"
+    known = {str(record["name"]).lower(): record["seeds"] for record in yardstick["figures"]}
+    names = [FIELDS.get(claim.requirement.claim, claim.requirement.subject.lower()) for claim in claims]
+    if not all(known.get(name) for name in names):
+        return INCONCLUSIVE, "the report does not hold it against other seeds"
+    beside = [_beside(claim, known[name]) for claim, name in zip(claims, names, strict=True)]
+    outcomes = {figure.ruling.outcome for figure in beside}
+    outcome = next(worst for worst in (FAILS, INCONCLUSIVE, HOLDS) if worst in outcomes)
+    deciding = [figure for figure in beside if figure.ruling.outcome == outcome]
+    within = [figure for figure in deciding if figure.within] if outcome == INCONCLUSIVE else []
+    texts = ", ".join(figure.text for figure in within or deciding)
+    number, widest = yardstick["seeds"], max(beside, key=lambda figure: figure.claim.changed)
+    reason = f"{texts} with {number} other seed{'' if number == 1 else 's'} of k-means"
+    if outcome != FAILS:
+        reason += f"; {_unseen(widest.figure, widest.claim.changed)}"
+    if few := widest.claim.few(widest.figure):
+        reason += f"; {few}"
+    if within:
+        reason = f"within the range of the seeds: {reason}"
+    elif outcome == INCONCLUSIVE:
+        reason += max(deciding, key=lambda figure: (not figure.ruling.needed, figure.ruling.needed)).ruling.clause
+    return outcome, f"{_alone(widest.figure)}{reason}"
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """One figure beside the same of other seeds."""
+
+    claim: _Claim
+    figure: Figure
+    seeds: Sequence[float]
+    ruling: Ruling
+
+    @property
+    def within(self) -> bool:
+        return min(self.seeds) <= self.figure.value <= max(self.seeds)
+
+    @property
+    def text(self) -> str:
+        """The figure, how far it could be, and the range of the seeds."""
+        failed = self.ruling.outcome == FAILS
+        claim, subject = self.claim.requirement.claim, self.claim.requirement.subject
+        side = "least" if (claim in AGREEMENTS) != failed else "most"
+        end = _digits(self.figure.best if failed else self.figure.reach)
+        low, high = _digits(min(self.seeds)), _digits(max(self.seeds))
+        seeds = low if low == high else f"{low} to {high}"
+        return f"{subject} {_digits(self.figure.value)} (at {side} {end}) against {seeds}"
+
+
+def _beside(claim: _Claim, seeds: Sequence[float]) -> _Beside:
+    near, far = (max, min) if claim.requirement.claim in AGREEMENTS else (min, max)
+    limit = replace(claim.requirement, limit=near(seeds), inclusive=False)
+    figure = claim.figure()
+    return _Beside(claim, figure, seeds, rule(limit, figure, replace(limit, limit=far(seeds), inclusive=True)))
+
+
+def _alone(figure: Figure) -> str:
+    return "one query says nothing of others: " if figure.queries < 2 else ""
+
+
+def _unseen(figure: Figure, changed: int) -> str:
+    """Return how many queries could change, or by more than was seen, without one of these showing it."""
+    more = " by more" if changed else ""
+    return f"up to {unseen(figure.queries, figure.confidence)} of such queries could change{more} unseen"
 
 
 def _digits(number: float) -> str:
     return f"{number:.4g}"
-
-
-def _within(requirement: Requirement, measured: _Measured) -> tuple[str, str]:
-    """Return what becomes of a requirement, and how its reason begins."""
-    if measured.queries < 2:
-        return INCONCLUSIVE, "one query says nothing of others: "
-    if requirement.allows(measured.worst):
-        return HOLDS, ""
-    return (INCONCLUSIVE if requirement.allows(measured.best) else FAILS), ""
-
-
-def _more(requirement: Requirement, outcome: str, measured: _Measured) -> str:
-    """Return a clause on how many queries would tell, where these do not."""
-    if outcome != INCONCLUSIVE or measured.queries < 2:
-        return ""
-    needed = _needed(requirement, measured)
-    return f"; about {needed:,} queries would tell" if needed else "; that is the limit itself"
-
-
-def _needed(requirement: Requirement, measured: _Measured) -> int | None:
-    """Return about how many queries make an interval that leaves the limit out, should what was measured stay.
-
-    An interval's width goes with one over the root of the number of queries; above a share of which nothing was
-    seen, with one over the number itself.
-    """
-    limit = requirement.limit or 0.0
-    distance = abs(limit - measured.value)
-    if not distance:
-        return None
-    end = measured.worst if requirement.allows(measured.value) else measured.best
-    times = abs(end - measured.value) / distance
-    power = 1 if requirement.claim == "changed queries" and not measured.value else 2
-    needed = max(measured.queries + 1, math.ceil(measured.queries * times**power))
-    digits: int = 10 ** max(0, len(str(needed)) - 2)
-    return -(-needed // digits) * digits
-
-
-def _against_seeds(requirement: Requirement, search: _Record, upgrade: _Record) -> tuple[str, str]:
-    """Hold what the upgrade changed against what other seeds of k-means change; its range is what they reach."""
-    yardstick = search["yardstick"]
-    if yardstick is None:
-        return INCONCLUSIVE, "the study made no index with another seed; give it seeds in [search] and run it again"
-    if requirement.subject == SEARCH:
-        figures = [each for each in yardstick["figures"] if each["name"] in YARDSTICK]
-        moved, queries = upgrade["queries"] - upgrade["same_order"], upgrade["queries"]
-    else:
-        found = _measure(requirement, upgrade)
-        if found is None:
-            return INCONCLUSIVE, _unmeasured(search, upgrade)
-        figures = [each for each in yardstick["figures"] if each["name"].lower() == requirement.subject.lower()]
-        moved = found["better"] + found["worse"]
-        queries = moved + found["equal"]
-    if not figures:
-        return INCONCLUSIVE, "the report does not hold it against other seeds"
-    said = _figures(figures, yardstick["seeds"])
-    # What did not change needs no seed that changes more.
-    if not moved:
-        return HOLDS, _unchanged(said, queries, search)
-    warning = f"; {few}" if (few := _few(moved, queries, search)) else ""
-    verdicts = {each["verdict"] for each in figures}
-    if "larger" in verdicts:
-        larger = [each for each in figures if each["verdict"] == "larger"]
-        return FAILS, f"{_figures(larger, yardstick['seeds'])}{warning}"
-    if verdicts == {"smaller"}:
-        return HOLDS, f"{said}{warning}"
-    within = [each for each in figures if each["verdict"] != "smaller"]
-    return INCONCLUSIVE, f"within the range of the seeds: {_figures(within, yardstick['seeds'])}{warning}"
-
-
-def _figures(figures: Sequence[_Record], seeds: int) -> str:
-    clauses = [
-        f"{each['name'].replace('_', ' ')} {each['upgrade']:.4g} against {_range(each['seeds'])}" for each in figures
-    ]
-    return f"{', '.join(clauses)} with {seeds} other seed{'' if seeds == 1 else 's'} of k-means"
-
-
-def _range(seeds: Sequence[float]) -> str:
-    low, high = f"{min(seeds):.4g}", f"{max(seeds):.4g}"
-    return low if low == high else f"{low} to {high}"

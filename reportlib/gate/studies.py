@@ -124,7 +124,12 @@ def _comparisons(report: _Record, precisions: Sequence[str]) -> Iterator[tuple[s
             told = all(record["verdict"] is not None for record in records)
             name = f"{pair['a']} and {pair['b']}, {precision['precision']}"
             verdict = "different" if told else INCONCLUSIVE
-            comparison = {"artifacts": records, "verdict": verdict, "search": precision.get("search")}
+            comparison = {
+                "artifacts": records,
+                "verdict": verdict,
+                "search": precision.get("search"),
+                "passages": precision.get("passages"),
+            }
             yield name, precision.get("conclusive") is not False, comparison
 
 

@@ -32,6 +32,10 @@ from reportlib.indexes.torchfile import StoredTensor, tensors_of
 MOST_CHUNKS = 100_000
 #: Bytes of a JSON file: a chunk has some 25,000 passages, a few bytes each.
 MOST_JSON = 1 << 28
+#: Folders that are looked into for an index, and how deep, where the one that was given holds none.
+MOST_FOLDERS, MOST_LEVELS = 2_000, 5
+#: The centroids of colbert-ai and of fast-plaid: a file that every finished index has.
+_CENTROIDS = ("centroids.pt", "centroids.npy")
 _CHUNK_FILE = re.compile(r"(\d{1,6})\.(codes|residuals)\.pt")
 #: Files of layouts that are not read, and what they are.
 _OTHER_LAYOUTS = (
@@ -78,12 +82,14 @@ class IndexFolder:
             When it is no finished index of colbert-ai 0.2; the message says what it is instead, where that is known.
         """
         if not path.is_dir():
-            raise IndexFileError(f"{path} is no folder", "give the folder that holds an index's metadata.json")
+            inside = path.is_file() and _looks_like_index(path.parent)
+            what = f"it: {path.parent}" if inside else "an index's metadata.json"
+            raise IndexFileError(f"{path} is no folder", f"give the folder that holds {what}")
         if not (path / "metadata.json").is_file():
             raise _no_index(path)
         metadata = read_json(path / "metadata.json")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("config"), dict):
-            raise IndexFileError(f"{path / 'metadata.json'} is not what colbert-ai writes")
+            raise IndexFileError(f"{path / 'metadata.json'} is not what colbert-ai writes", _below(path))
         present = {int(m[1]) for p in path.iterdir() if (m := _CHUNK_FILE.fullmatch(p.name))}
         chunks = metadata.get("num_chunks", len(present))
         if type(chunks) is not int or not 0 < chunks <= MOST_CHUNKS:
@@ -203,4 +209,49 @@ def _no_index(path: Path) -> IndexFileError:
         return IndexFileError(
             f"{path} is an index that was not finished: it has a plan.json and no metadata.json", "index again"
         )
-    return IndexFileError(f"{path} is no ColBERT index: it has no metadata.json", "give the folder that holds one")
+    return IndexFileError(
+        f"{path} is no ColBERT index: it has no metadata.json", _below(path) or "give the folder that holds one"
+    )
+
+
+def _below(path: Path) -> str | None:
+    """Return which folders below `path` to give in its place; None where none of them looks like an index.
+
+    Libraries put indexes deep: RAGatouille in ``.ragatouille/colbert/indexes/NAME``, colbert-ai in
+    ``experiments/NAME/indexes/NAME``, PyLate in ``indexes/NAME/fast_plaid_index``.
+    """
+    indexes: list[str] = []
+    level = [path]
+    seen = {path.resolve()}
+    for _ in range(MOST_LEVELS):
+        folders = []
+        for folder in sorted(folder for parent in level for folder in _folders(parent)):
+            # A link can lead back up.
+            if len(seen) <= MOST_FOLDERS and (place := folder.resolve()) not in seen:
+                seen.add(place)
+                folders.append(folder)
+        inside = {folder for folder in folders if _looks_like_index(folder)}
+        indexes += [str(folder) for folder in folders if folder in inside]
+        level = [folder for folder in folders if folder not in inside]
+    if not indexes:
+        return None
+    if len(indexes) == 1:
+        return f"give the index below it: {indexes[0]}"
+    more = [f"{len(indexes) - 5} more"] if len(indexes) > 6 else []
+    named = [*indexes[: 5 if more else 6], *more]
+    return f"give one of the indexes below it: {', '.join(named[:-1])} or {named[-1]}"
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if entry.is_dir()]
+    except OSError:
+        # A folder that may not be looked into holds no index that could be read.
+        return []
+
+
+def _looks_like_index(path: Path) -> bool:
+    try:
+        return (path / "metadata.json").is_file() and any((path / name).is_file() for name in _CENTROIDS)
+    except OSError:
+        return False

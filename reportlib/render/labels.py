@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reportlib.compare import phrases
 from reportlib.render import formats
 from reportlib.render.html import Html, anchor, fragment, join
 
@@ -76,12 +77,8 @@ def parts(report: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def torch(report: Mapping[str, Any], environment: str) -> str:
-    """Return an environment's name on the page: ``PyTorch 2.0.1``, or its own name where that would not tell it."""
-    versions = {e["name"]: str(e["torch"].get("version") or "").partition("+")[0] for e in report["environments"]}
-    version = versions.get(environment, "")
-    if not version or list(versions.values()).count(version) > 1:
-        return environment
-    return f"PyTorch {version}"
+    """Return an environment's name on the page, the one that findings use."""
+    return phrases.labels(report["environments"]).get(environment, environment)
 
 
 def telling_variables(environment: Mapping[str, Any]) -> dict[str, str]:

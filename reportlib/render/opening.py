@@ -82,15 +82,18 @@ def _kind(finding: Mapping[str, Any]) -> str:
 def _leading(report: Mapping[str, Any], question: str) -> list[Mapping[str, Any]]:
     """Return the few findings that answer a question at once, in the report's order.
 
-    Of each precision: what became of the final artifacts; what makes them differ or, where they do not,
-    what differs on the way; and what search makes of it: its rankings, their quality, and what they come
-    through. Where operations were recorded, the reasons are the operations that differ by themselves, what would undo
-    that, and the controls that it rests on; where a control failed, that. Otherwise the swaps, and of each pair
-    whether the two sides use other CPU kernels, without which no reason can be judged. Where none of these was found,
-    the first finding.
+    Of each pair: what differs beside PyTorch. Of each precision: what became of the final artifacts; what makes
+    them differ or, where they do not, what differs on the way; and what search makes of it: its rankings, their
+    quality, and what they come through. Where operations were recorded, the reasons are the operations that differ
+    by themselves, what would undo that, and the controls that it rests on; where a control failed, that. Otherwise
+    the swaps, and of each pair whether the two sides use other CPU kernels, without which no reason can be judged.
+    Where none of these was found, the first finding.
     """
     asked = [f for f in report["findings"] if f["question"] == question]
-    kinds = {"what": ("final", "nothing"), "matter": ("inconclusive-search", "rankings", "quality", "search-source")}
+    kinds = {
+        "what": ("environments", "final", "nothing"),
+        "matter": ("inconclusive-search", "rankings", "quality", "search-source"),
+    }
     if question != "why":
         chosen = [f for f in asked if _kind(f) in kinds[question]]
     else:

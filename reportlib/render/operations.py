@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -212,8 +213,9 @@ def _upstream(upstream: Mapping[str, Any]) -> Html:
 def _reproduction(report: Mapping[str, Any], part: Part, found: Mapping[str, Any] | None) -> Html | str:
     if found is None:
         return "none was made"
-    variables = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
-    command = Markup("<code>{}</code>").format(" ".join([*variables, "python", f"{found['folder']}/reproduce.py"]))
+    variables = [f"{name}={shlex.quote(value)}" for name, value in report["study"]["variables"].items()]
+    script = shlex.quote(f"{found['folder']}/reproduce.py")
+    command = Markup("<code>{}</code>").format(" ".join([*variables, "python", script]))
     size = f" ({formats.size(found['bytes'])})" if found.get("bytes") is not None else ""
     ran = found.get("ran")
     said = _ran(part, ran) if ran else "It was not run."

@@ -170,7 +170,7 @@ def sort_probes(report: Mapping[str, Any]) -> Html:
         if len(report["pairs"]) > 1:
             pieces.append(heading(f"{a} and {b}", f"probes-{place}"))
         sentences = [_threshold(threshold) for threshold in probes["thresholds"]]
-        pieces.append(fragment("sentences", sentences=[*sentences, *_candidate(a, b, probes)]))
+        pieces.append(fragment("sentences", sentences=[*sentences, *_candidate(report, pair)]))
         pieces.append(
             figure(
                 f"probes-{place}",
@@ -197,11 +197,12 @@ def _threshold(threshold: Mapping[str, Any]) -> str:
     return said
 
 
-def _candidate(a: str, b: str, probes: Mapping[str, Any]) -> list[Markup]:
+def _candidate(report: Mapping[str, Any], pair: Mapping[str, Any]) -> list[Markup]:
     """Return the upstream change that fits: integers, from 32,768 elements on, between releases around 2.1."""
-    fits = any(t["smallest_different"] == 32_768 and "int" in t["dtype"] for t in probes["thresholds"])
+    fits = any(t["smallest_different"] == 32_768 and "int" in t["dtype"] for t in pair["sort_probes"]["thresholds"])
+    known = {e["name"]: str(e["torch"].get("version") or "") for e in report["environments"]}
     try:
-        older, newer = (Version(name.rpartition(" ")[2]) for name in (a, b))
+        older, newer = (Version(known.get(pair[side], "").partition("+")[0]) for side in ("a", "b"))
     except InvalidVersion:
         return []
     if not fits or not older < Version("2.1") <= newer:

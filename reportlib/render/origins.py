@@ -73,7 +73,7 @@ def _text(value: str | None) -> Html | str:
 def reproduce(report: Mapping[str, Any]) -> Html:
     """Give the commands that make this page again, and one arm of it."""
     study = report["study"]
-    path = f"reports/{study['slug']}/study.toml"
+    path = shlex.quote(f"reports/{study['slug']}/study.toml")
     device = " --device cuda" if study["device"] == "cuda" else ""
     environment, precision = study["environments"][0], study["precisions"][0]
     settings = {"device": study["device"], "threads": study["threads"], **study["colbert"]}

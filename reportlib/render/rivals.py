@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reportlib.compare.findings.words import names
+from reportlib.compare.origins import brought_by_torch
 from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fragment, join, table
 from reportlib.render.labels import Part, heading, parts, torch
 
-#: Packages that torch's own metadata brings: they change with it.
-_BROUGHT = re.compile(r"torch|triton|nvidia-.*|cmake|lit|pytorch-triton.*")
 _TORCH = "torch, and what it brings"
 #: Kinds of `environment_differences` by what a reader calls them, in page order.
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -66,7 +64,7 @@ def _grouped(pair: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]
 def _group(difference: Mapping[str, Any]) -> str:
     if difference["kind"] == "torch":
         return _TORCH
-    if difference["kind"] in {"package", "package build"} and _BROUGHT.fullmatch(difference["name"]):
+    if difference["kind"] in {"package", "package build"} and brought_by_torch(difference["name"]):
         return _TORCH
     return next((title for title, kinds in _GROUPS if difference["kind"] in kinds), "other packages")
 

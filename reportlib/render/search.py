@@ -113,12 +113,26 @@ def _searched(part: Part, found: Mapping[str, Any]) -> str:
     ]
     if 0 < found["judged"] < found["queries"]:
         said.append(f"Of these queries {formats.count(found['judged'])} have relevance judgements.")
+    said += _identical_ids(found)
     if seeds:
         again = "an index" if seeds == 1 else f"{formats.count(seeds)} indexes"
         other = "another seed" if seeds == 1 else "other seeds"
         said.append(f"{part.a} also searched {again} that it made with {other} of k-means.")
     said += [*_encoded(found["query_embeddings"]), *_repeated(part, found["controls"])]
     return " ".join(said)
+
+
+def _identical_ids(found: Mapping[str, Any]) -> Sequence[str]:
+    """Say whether a list holds the query itself; reports from before it was looked at do not say."""
+    same = found.get("identical_ids", {"queries": 0})
+    if not same["queries"]:
+        return []
+    queries, k = formats.of(same["queries"], found["queries"]), formats.count(found["k"])
+    where = f"For {queries} queries a passage that is the query itself (same id)"
+    if same["ignored"]:
+        return [f"{where} would be among the best {k}; it is left out."]
+    first = formats.count(same["first"])
+    return [f"{where} is among the best {k}, first for {first} of them; ignore_identical_ids leaves it out."]
 
 
 def _encoded(rows: Mapping[str, Any] | None) -> Sequence[str]:

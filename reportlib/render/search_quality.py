@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reportlib.collections.judging import judging_sentence
 from reportlib.compare.findings.searches import least_changed, too_few
 from reportlib.render import formats
 from reportlib.render.figures_search import paint_quality
@@ -50,7 +51,7 @@ def search_quality(report: Mapping[str, Any]) -> Html:
     for part, found in searched(report):
         pieces.append(heading(part.title, f"search-quality-{part.slug}", 4))
         if found["judged"] and found["quality"]:
-            pieces += _part(part, found, relevance)
+            pieces += _part(part, found, " ".join(filter(None, (relevance, relevance and _judging(found)))))
             # It holds of every precision, and one telling is enough.
             relevance = ""
         else:
@@ -60,7 +61,14 @@ def search_quality(report: Mapping[str, Any]) -> Html:
 
 def _unjudged(found: Mapping[str, Any]) -> Html:
     who = "No query was searched" if not found["queries"] else "None of the queries has relevance judgements"
-    return fragment("note", text=f"{who}, so whether search got better or worse is not known.")
+    text = f"{who}, so whether search got better or worse is not known. {_judging(found)}"
+    return fragment("note", text=text.strip())
+
+
+def _judging(found: Mapping[str, Any]) -> str:
+    """Say which judgements do not count as they were given, where the captures say so."""
+    judging = found.get("judging")
+    return judging_sentence(judging) if judging else ""
 
 
 def _part(part: Part, found: Mapping[str, Any], relevance: str) -> list[Html]:

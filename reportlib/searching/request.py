@@ -51,7 +51,7 @@ class SearchRequest(ArmRequest):
             )
         if self.queries < 0 or self.seeds < 0:
             raise NotebookParameterError("queries and seeds must not be negative")
-        if self.indexes and self.environment not in self.indexes:
+        if self.indexes and self.environment and self.environment not in self.indexes:
             raise NotebookParameterError(
                 f"parameter 'indexes' has no index of {self.environment!r} itself", "give its own plain capture too"
             )

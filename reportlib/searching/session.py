@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from reportlib.capture.environment import require_origin
 from reportlib.capture.progress import Progress
 from reportlib.capture.setup import SEEDS, Setup
 from reportlib.capture.tensors import to_numpy
@@ -68,6 +69,7 @@ class SearchSession:
                     f"the capture {capture.path.name} has {key} = {found!r}; this search needs {value!r}",
                     "capture the plain arm with the settings of the search",
                 )
+        require_origin(capture, environment)
         if capture.provenance["inputs"] != self.setup.inputs:
             raise CaptureError(
                 f"the capture {capture.path.name} was made from another collection or checkpoint",

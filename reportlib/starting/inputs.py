@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from reportlib import kmeans
 from reportlib.checkpoints import check_dim, offline
 from reportlib.checkpoints.folder import inspect
 from reportlib.collections.files import BeirSource, TsvSource
+from reportlib.collections.huggingface import HuggingFaceSource
+from reportlib.collections.judging import remarks
+from reportlib.collections.source import Source
+from reportlib.collections.writing import write_folder
 from reportlib.errors import CheckpointError, CollectionError
+from reportlib.inputs import SOURCE
 from reportlib.study import CheckpointSpec, ColbertSettings, CollectionSpec
 
 DOCSTRINGS = "numpy-docstrings"
 #: Passages that are looked at to see how many there are: a larger collection is not read through here.
 LOOKED_AT = 1000
+#: A collection of no more passages is read through, so that what is wrong with it is said before anything is written.
+READ_THROUGH = 100_000
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
@@ -32,12 +42,16 @@ class FoundCollection:
     passages : int or None
         How many there are, up to one more than was looked at; None when that is not known without fetching it.
     notes : tuple of str
-        What the user should know: that there is nothing to search for, or nothing to judge it by.
+        What the user should know: that there is nothing to search for, or nothing to judge it by, or what of it does
+        not count as it was given.
+    texts : tuple of str
+        The first passages, as far as their number alone does not say that they are enough for k-means.
     """
 
     spec: CollectionSpec
     passages: int | None = None
     notes: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 def find_collection(given: str, folder: Path, root: Path, *, config: str, split: str, most: int) -> FoundCollection:
@@ -70,7 +84,10 @@ def find_collection(given: str, folder: Path, root: Path, *, config: str, split:
         spec = CollectionSpec("beir", _written(path, folder, root), split=split)
         return _looked_at(spec, BeirSource(path, split), "queries.jsonl and qrels in it", most)
     if path.is_dir() and _is_data_set(path):
-        return FoundCollection(CollectionSpec("huggingface", _written(path, folder, root), config=config, split=split))
+        spec = CollectionSpec("huggingface", _written(path, folder, root), config=config, split=split)
+        if not any(file.is_file() and file.name != "README.md" for file in path.rglob("*")):
+            return FoundCollection(spec)  # its rows are elsewhere
+        return _looked_at(spec, HuggingFaceSource(str(path), config, split), "its configurations", most)
     if path.is_dir():
         file = next((f for f in sorted(path.glob("*.tsv*")) if not f.name.startswith(("queries", "qrels"))), None)
         mend = f"give the file: {file}" if file else "a BEIR folder has a corpus.jsonl, a data set a README.md"
@@ -87,21 +104,24 @@ def _is_data_set(path: Path) -> bool:
     return (path / "README.md").is_file() or any(path.rglob("*.parquet"))
 
 
-def _looked_at(spec: CollectionSpec, source: BeirSource | TsvSource, beside: str, most: int) -> FoundCollection:
-    source.files()
-    passages = sum(1 for _ in islice(source.passages(), most + 1))
+def _looked_at(spec: CollectionSpec, source: Source, beside: str, most: int) -> FoundCollection:
+    if isinstance(source, BeirSource | TsvSource):
+        source.files()
+    entries = islice(source.passages(), max(most, READ_THROUGH) + 1)
+    texts = tuple(entry.text for entry in islice(entries, math.ceil(kmeans.ALWAYS_ENOUGH / kmeans.FEWEST_TOKENS)))
+    passages = len(texts) + sum(1 for _ in entries)
     if not passages:
         raise CollectionError(f"{spec.path} has no passages", "give a collection with at least one")
-    notes = []
-    if not _any(source.queries()):
-        notes.append(f"The collection has no queries, so nothing is searched for: they are read from {beside}.")
-    elif not _any(source.judgements()):
-        notes.append(f"The collection has no judgements, so that search is compared but not judged: {beside}.")
-    return FoundCollection(spec, passages, tuple(notes))
-
-
-def _any(entries: Iterator[object]) -> bool:
-    return next(entries, None) is not None
+    if passages > READ_THROUGH:
+        note = "The collection is not read through here: `reportlib prepare` does, and says more."
+        return FoundCollection(spec, passages, (note,), texts)
+    with TemporaryDirectory() as folder:
+        write_folder(source, Path(folder), lambda *_: None)
+        content = json.loads((Path(folder) / SOURCE).read_text(encoding="utf-8"))
+    notes = list(remarks(content))
+    if not content["queries"] or not content["judging"]["read"]:
+        notes.append(f"Queries and judgements are read from {beside}.")
+    return FoundCollection(spec, passages, tuple(notes), texts)
 
 
 def find_checkpoint(given: str, folder: Path, root: Path) -> CheckpointSpec:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reportlib import kmeans
+from reportlib.checkpoints.wordpiece import counter
 from reportlib.environments.further import Further, environment_name, full_version, further
 from reportlib.environments.installer import Progress, silent
 from reportlib.environments.spec import load_spec
@@ -113,10 +115,13 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
     limit = LOOKED_AT if wish.passages is None else max(wish.passages, AUTOCAST)
     collection = find_collection(wish.collection, folder, root, config=wish.config, split=wish.split, most=limit)
     passages, notes = _passages(wish, collection)
+    environments = (*named, *map(environment_name, asked))
+    # Versions name a study only where they tell its environments apart.
+    between = f"PyTorch {_joined(versions)}" if len({*versions}) == len(versions) else _joined(environments)
     study = Study(
         path=folder / "study.toml",
-        title=wish.title or f"Comparing colbert-ai artifacts between PyTorch {_joined(versions)}",
-        environments=(*named, *map(environment_name, asked)),
+        title=wish.title or f"Comparing colbert-ai artifacts between {between}",
+        environments=environments,
         device=wish.device,
         collection=collection.spec,
         checkpoint=find_checkpoint(wish.checkpoint, folder, root),
@@ -124,6 +129,7 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
         swaps=SwapSpec(precisions=tuple(passages)),
         operations=OperationsSpec(precisions=tuple(passages)),
     )
+    notes += _amounts(study, collection)
     # The package registry is asked last: everything else takes no time.
     found = [further(version, root, progress=progress) for version in asked]
     added = tuple(each for each in found if each.text)
@@ -172,6 +178,18 @@ def _passages(wish: Wish, collection: FoundCollection) -> tuple[dict[str, int], 
         return {"float32": asked, "autocast": asked}, notes
     few = [count for count in (AUTOCAST, asked, there) if count]
     return {"float32": asked, "autocast": min(few)}, notes
+
+
+def _amounts(study: Study, collection: FoundCollection) -> list[str]:
+    """Refuse passages that cannot be enough for k-means; say so where they may be too few."""
+    longest = study.colbert.doc_maxlen
+    count = counter(study.folder / Path(study.checkpoint.source).expanduser(), longest)
+    said = []
+    for precision, number in study.passages.items():
+        texts = collection.texts[: number or None]
+        if texts and not kmeans.always_enough(number):
+            said.append(kmeans.check(f"precision.{precision}", texts, longest, count))
+    return [note for note in said if note]
 
 
 def _written(study: Study, added: Sequence[Further], root: Path) -> tuple[Path, ...]:

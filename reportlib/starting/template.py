@@ -34,6 +34,7 @@ KEYS = {
     "collection.name": "of a Hugging Face data set: UKPLab/dapr",
     "collection.config": "of a data set: ConditionalQA",
     "collection.split": "of a data set's or a BEIR folder's queries; when empty, test or the only one",
+    "collection.titles": "a passage's title is put before its text",
     "checkpoint.source": f'"{offline.NAME}", a folder, or a hub id',
     "checkpoint.dim": f"width of {offline.NAME}'s token embeddings, a multiple of 8 * nbits; others bring theirs",
     "colbert.nbits": "bits of a residual's number: 1, 2, 4 or 8",
@@ -55,6 +56,7 @@ KEYS = {
     "search.k": "passages of a query that count; 0 leaves search out",
     "search.queries": "how many; 0 for all that have a relevant passage among those indexed",
     "search.seeds": "indexes of A made with another seed of k-means: the yardstick; 0 for none",
+    "search.ignore_identical_ids": "leave a passage that is the query itself (same id) out of its ranking",
 }
 _PASSAGES = "from the start of the collection; 0 for all"
 _HEAD = """\
@@ -129,7 +131,7 @@ def _variables(given: Mapping[str, str]) -> str:
 
 
 def _unused_of_collection(spec: CollectionSpec) -> frozenset[str]:
-    return frozenset(key for key, value in asdict(spec).items() if not value)
+    return frozenset(key for key, value in asdict(spec).items() if value == "")
 
 
 def _unused_of_checkpoint(spec: CheckpointSpec) -> frozenset[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reportlib.capture import CaptureRequest, prepare_process
+from reportlib.capture.environment import require_origin
 from reportlib.collections.reading import PASSAGES, read_passages
 from reportlib.errors import CaptureError, CheckpointError
 from reportlib.store import Capture, canonical_json, digest, digest_file
@@ -82,7 +83,7 @@ class Loaded:
 
 def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the options that say which passes run, and how; `required` is whether there must be inputs."""
-    parser.add_argument("--environment", default="environment", help="name of the arm's environment")
+    parser.add_argument("--environment", default="", help="the environment that this is; by default whichever it is")
     parser.add_argument("--checkpoint", required=required, default="")
     parser.add_argument("--collection", required=required, default="")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
@@ -108,13 +109,16 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
     Raises
     ------
     ReportlibError
-        When an input cannot be used, before torch is imported where that can be seen.
+        When an input cannot be used, or this is not the environment that the options name: before torch is imported
+        where that can be seen.
     """
     request = request_of(arguments)
     texts = [passage.text for passage in read_passages(request.collection_folder, request.passages)]
     capture = Capture.open(arguments.index) if arguments.index else None
     _check_chosen(arguments.only, request, capture)
-    prepare_process(request)
+    if capture is not None:
+        require_origin(capture, str(capture.arm.get("environment")))
+    request = prepare_process(request)
     with quiet():
         import torch
 
@@ -167,6 +171,9 @@ def _checkpoint(request: CaptureRequest) -> Any:
     from colbert.infra import ColBERTConfig
     from colbert.modeling.checkpoint import Checkpoint
 
+    from reportlib.capture.extensions import quote_paths
+
+    quote_paths()
     folder = str(request.checkpoint_folder)
     if ColBERTConfig.load_from_checkpoint(folder) is None:
         raise CheckpointError(f"{folder} holds no ColBERT checkpoint (no artifact.metadata)", "run `reportlib prepare`")

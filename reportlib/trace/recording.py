@@ -24,12 +24,12 @@ def run(arguments: argparse.Namespace) -> None:
     ReportlibError
         When an input cannot be used or the folder exists.
     """
-    progress = Progress(passes.request_of(arguments).arm)
     with TraceWriter(arguments.output) as writer, passes.load(arguments) as loaded:
         import torch
 
         from reportlib.trace.recorder import record
 
+        progress = Progress(loaded.request.arm)
         for entry in loaded.passes:
             progress.stage(f"recording {entry.description!r}")
             recorded = record(entry, loaded.checkpoint.model, writer.file(entry.slug))

@@ -34,7 +34,6 @@ def run(arguments: argparse.Namespace) -> None:
     ReportlibError
         When an input cannot be used, the folder exists, or the other side sends something else or stops.
     """
-    progress = Progress(passes.request_of(arguments).arm)
     reader = FrameReader(sys.stdin.buffer)
     with _folder(arguments.output) as partial, passes.load(arguments) as loaded:
         import torch
@@ -43,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         from reportlib.trace.keeping import Cases
         from reportlib.trace.replayer import replay
 
+        progress = Progress(loaded.request.arm)
         begin = reader.next("begin").header
         _check(begin, loaded)
         cases, tally, found = Cases(partial / "cases"), Tally(), {}

@@ -30,12 +30,12 @@ def run(arguments: argparse.Namespace) -> None:
     ReportlibError
         When an input cannot be used, or nobody reads.
     """
-    progress = Progress(passes.request_of(arguments).arm)
     with _pipe() as stream, passes.load(arguments) as loaded:
         import torch
 
         from reportlib.trace.sender import send
 
+        progress = Progress(loaded.request.arm)
         writer = FrameWriter(stream)
         told = {"version": torch.__version__, "cpu_capability": passes.cpu_capability()}
         slugs = [entry.slug for entry in loaded.passes]

@@ -34,12 +34,12 @@ def run(arguments: argparse.Namespace) -> None:
         When an input cannot be used or the folder exists.
     """
     arguments.precision, arguments.device, arguments.index = "float32", "cpu", None
-    progress = Progress(f"{arguments.environment}-float64")
     with CaptureWriter(arguments.output) as writer, passes.load(arguments) as loaded:
         import torch
 
         from reportlib.capture.tensors import to_numpy
 
+        progress = Progress(f"{loaded.request.environment}-float64")
         loaded.checkpoint.model.double()
         seconds = {}
         for given in loaded.passes:

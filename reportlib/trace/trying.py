@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reportlib.capture import prepare_process
 from reportlib.capture.progress import Progress
 from reportlib.errors import StoreError
 from reportlib.trace import passes
@@ -70,11 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[str, Any]:
     """Return the verb's answer for these switches."""
-    progress = Progress(passes.request_of(arguments).arm)
     with ExitStack() as stack:
         loaded = stack.enter_context(passes.load(arguments)) if arguments.passes else None
-        if loaded is None:
-            _prepare(arguments)
+        request = prepare_process(passes.request_of(arguments)) if loaded is None else loaded.request
+        progress = Progress(request.arm)
         import torch
 
         from reportlib.trace.rerun import CASE, read_case
@@ -100,13 +100,6 @@ def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[s
             "threads": arguments.threads,
             "switches": found,
         }
-
-
-def _prepare(arguments: argparse.Namespace) -> None:
-    """Settle threads and device without a checkpoint."""
-    from reportlib.capture import prepare_process
-
-    prepare_process(passes.request_of(arguments))
 
 
 def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:

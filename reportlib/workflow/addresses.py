@@ -1,15 +1,18 @@
 """Addresses of captures: folders named after everything that determines their content.
 
-That is the arm's settings, the environment's file and lock, the hashes of collection and checkpoint, the code that
-captures, the machine and the variables around it, and, for a swapped arm, the captures that it takes values from. What
-is unchanged keeps its address, so it is found and not made again. The swapped arms of one environment, precision and
-donor lie in one folder, the series: one process makes them.
+That is the arm's settings, the environment's file and lock, the hashes of collection and checkpoint (where it searches,
+of the queries too, and where it is scored, of the judgements), the code that captures, the machine and the variables
+around it, and, for a swapped arm, the captures that it takes values from. What is unchanged keeps its address, so it is
+found and not made again. The swapped arms of one environment, precision and donor lie in one folder, the series: one
+process makes them.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,30 @@ from reportlib.workflow.ambient import ambient
 
 #: What a capture's bytes depend on.
 CAPTURE_CODE = ("capture", "store.py", "artifacts.py", "collections/reading.py")
+#: Where links for Snakemake go, in the project.
+LINKS = Path(".snakemake") / "names"
+#: Wildcards are in braces, path variables in angle brackets; spaces at an end are taken for a mistake.
+_NOT_PLAIN = re.compile(r"[{}<>\n]|^\s|\s$")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every arm of a study reads."""
+    """What every arm of a study reads.
+
+    Attributes
+    ----------
+    collection, checkpoint
+        As they were prepared.
+    asked : mapping of str to str
+        Hash of the queries that are searched for, by precision; empty without search.
+    notes : tuple of str
+        What a user should know before anything long.
+    """
 
     collection: collections.Collection
     checkpoint: checkpoints.Checkpoint
+    asked: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -254,6 +273,8 @@ class Planner:
             "environment": self.environments[arm.environment],
             "collection": self.inputs.collection.sha256,
             "checkpoint": self.inputs.checkpoint.sha256,
+            "asked": self.inputs.asked.get(arm.precision, "") if settings.get("k") else "",
+            "judged": self.inputs.collection.judged_sha256 if arm.searching else "",
             "code": self.code + code + digest_file(self.root / notebook),
             "donors": list(donors),
             "ambient": ambient(arm.device),
@@ -263,7 +284,28 @@ class Planner:
     def relative(self, path: Path) -> str:
         """Return `path` from the project's root, or whole when it lies elsewhere."""
         absolute = path.absolute()
-        return str(absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute)
+        name = str(absolute.relative_to(self.root) if absolute.is_relative_to(self.root) else absolute)
+        return str(absolute) if name.startswith("-") else name  # a program would take it for an option
+
+    def links(self) -> dict[str, str]:
+        """Return links for the folders of the plan whose names Snakemake cannot take as they are, the longest first.
+
+        Snakemake reads a file's name as a pattern, in which nothing can be escaped, and papermill formats the names of
+        notebooks. So where a folder's name means something to either, both are given a link to it.
+        """
+        places = (self.study.path, self.study.folder / "x", self.folder / "x", self.home / "x")
+        folders = {folder for place in places if (folder := _not_plain(self.relative(place)))}
+        return {
+            folder: str(LINKS / digest(os.fsencode(self.root / folder))[:16])
+            for folder in sorted(folders, key=len, reverse=True)
+        }
+
+
+def _not_plain(path: str) -> str:
+    """Return `path` up to the last part of it that a pattern could not hold; empty where there is none."""
+    parts = path.split("/")
+    last = max((number for number, part in enumerate(parts, 1) if _NOT_PLAIN.search(part)), default=0)
+    return "/".join(parts[:last])
 
 
 def _series_name(arm: Arm) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from reportlib.store import project_home
 from reportlib.study import load
+
+if TYPE_CHECKING:
+    from reportlib.workflow.run import Outcome
 
 _log = Console(stderr=True, highlight=False)
 
@@ -40,13 +44,42 @@ def run(
     root = find_root(read.path)
     outcome = run_study(read, root, project_home(), cores=cores, options=shlex.split(snakemake), progress=_say)
     if as_json:
-        typer.echo(json.dumps({"page": str(outcome.page), "report": str(outcome.report), "steps": outcome.steps}))
+        typer.echo(json.dumps(_content(outcome)))
         return
+    _say(_how_it_ended(outcome))
+    typer.echo(_what_is_there(outcome, read.folder / "index.html"))
+
+
+def _content(outcome: Outcome) -> dict[str, object]:
+    """Return what was made, for a program; null stands for a file that is not there or not up to date."""
+    page, report = (None if path is None else str(path) for path in (outcome.page, outcome.report))
+    counts = {"steps": outcome.steps, "dry_run": outcome.dry, "made": {**outcome.made}, "left": {**outcome.left}}
+    return {"page": page, "report": report, **counts}
+
+
+def _how_it_ended(outcome: Outcome) -> str:
     if outcome.dry:
-        _say("a dry run: nothing was done")
-        return
-    _say("nothing to do: every part is up to date" if outcome.steps == 0 else "done")
-    typer.echo(f"the page is {outcome.page}")
+        return "a dry run: nothing was done"
+    if outcome.steps:
+        return "done"
+    if outcome.page:
+        return "nothing to do: every part is up to date"
+    return f"no step was done; what Snakemake said is in {outcome.log}"
+
+
+def _what_is_there(outcome: Outcome, page: Path) -> str:
+    """Say where the page is, or what there is in its place."""
+    if outcome.page:
+        return f"the page is {outcome.page}"
+    there = f"{page} is there, and this run did not make it" if page.is_file() else "there is no page yet"
+    parts = [
+        f"{name}: {_counted(counts)}" for name, counts in (("made", outcome.made), ("left", outcome.left)) if counts
+    ]
+    return "; ".join([there, *parts])
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {rule}" for rule, count in counts.items())
 
 
 def prepare(study: StudyPath, as_json: Json = False) -> None:
@@ -56,10 +89,12 @@ def prepare(study: StudyPath, as_json: Json = False) -> None:
     inputs = prepare_inputs(load(study), project_home(), _say)
     collection, checkpoint = inputs.collection, inputs.checkpoint
     if as_json:
-        found = {"collection": str(collection.path), "checkpoint": str(checkpoint.path)}
+        found = {"collection": str(collection.path), "checkpoint": str(checkpoint.path), "notes": list(inputs.notes)}
         typer.echo(json.dumps(found))
         return
     typer.echo(f"collection: {collection.path}\ncheckpoint: {checkpoint.path}")
+    for note in inputs.notes:
+        typer.echo(note)
 
 
 def publish(

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from reportlib import checkpoints, collections
+from reportlib import checkpoints, collections, kmeans
+from reportlib.checkpoints.wordpiece import counter
+from reportlib.collections.reading import read_passages
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
 from reportlib.errors import CollectionError, StudyError
@@ -53,7 +55,7 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
     Raises
     ------
     CollectionError, CheckpointError
-        When an input cannot be used, or the checkpoint's width does not fit ``nbits``.
+        When an input cannot be used, the checkpoint's width does not fit ``nbits``, or the passages are too few.
     """
     progress("preparing the checkpoint")
     checkpoint = checkpoints.prepare(study.checkpoint, base=study.folder, home=home)
@@ -66,9 +68,41 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
                 f"{study.path}: precision.{precision}.passages is {wanted:,}, but there are {collection.passages:,}",
                 "ask for fewer (0 means all)",
             )
+    _check_amount(study, collection, checkpoint, progress)
+    asked, notes = _asked(study, collection)
     _link(home / "inputs" / "collection", collection.path)
     _link(home / "inputs" / "checkpoint", checkpoint.path)
-    return Inputs(collection, checkpoint)
+    return Inputs(collection, checkpoint, asked, (*collection.notes, *notes))
+
+
+def _asked(study: Study, collection: collections.Collection) -> tuple[dict[str, str], list[str]]:
+    """Return a hash of the queries that each precision is searched for, and what to say of where there are none."""
+    asked: dict[str, str] = {}
+    notes = []
+    for precision, limit in study.passages.items() if study.search.k and collection.queries else ():
+        queries = collections.queries_within(collection.path, limit)[: study.search.queries or None]
+        asked[precision] = digest(canonical_json([[query.id, query.text] for query in queries]).encode())
+        if limit and not queries:
+            notes.append(
+                f"precision.{precision}: no query has a relevant passage among the first {limit:,}, so nothing is "
+                "searched for there: take more passages."
+            )
+    return asked, notes
+
+
+def _check_amount(
+    study: Study, collection: collections.Collection, checkpoint: checkpoints.Checkpoint, progress: Progress
+) -> None:
+    """Refuse a precision whose passages are too few for k-means, which would show only after all the long work."""
+    longest = study.colbert.doc_maxlen
+    count = counter(checkpoint.path, longest)
+    for precision, wanted in study.passages.items():
+        number = wanted or collection.passages
+        if kmeans.always_enough(number):
+            continue
+        texts = [passage.text for passage in read_passages(collection.path, number)]
+        if unknown := kmeans.check(f"{study.path}: precision.{precision}", texts, longest, count):
+            progress(unknown)
 
 
 def _link(link: Path, target: Path) -> None:
@@ -105,6 +139,8 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     """
     specs = {name: load_spec(name, root) for name in study.environments}
     inputs = prepare_inputs(study, home, progress)
+    for note in inputs.notes:
+        progress(note)
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
     environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
@@ -134,6 +170,10 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     write_unless_there(code, digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()))
     explained = folder / "roots.json"
     write_unless_there(explained, json.dumps({name: each.folder for name, each in roots.items()}, indent=1))
+    links = planner.links()
+    for target, link in links.items():
+        (root / link).parent.mkdir(parents=True, exist_ok=True)
+        _link(root / link, root / target)
     plan = {
         "study": planner.relative(study.path),
         "threads": study.threads,
@@ -153,6 +193,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "search_notebook": str(SEARCH_NOTEBOOK),
         "compare_notebook": str(COMPARE_NOTEBOOK),
         "code": planner.relative(code),
+        "links": links,
     }
     path = folder / "plan.json"
     write_unless_there(path, json.dumps(plan, indent=1))

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ SNAKEFILE = Path(__file__).with_name("Snakefile")
 #: how many steps are done.
 _ARM = re.compile(r"^\S+ · (?!\+ )")
 _STEPS = re.compile(r"^(\d+) of (\d+) steps \((\d+)%\) done")
+#: Snakemake's table of what there is to do, and its word that it did none of it.
+_TODO = re.compile(r"^(page|report|capture|swaps|search|roots|environment) +(\d+)$")
+_DRY = "This was a dry-run"
+#: Options with which it makes nothing, and gives what is there a new time.
+_TOUCH = frozenset({"-t", "--touch"})
 #: An error of ours, as a traceback ends in it.
 _OURS = re.compile(r"(?:reportlib\.errors\.)?([A-Z]\w*Error): (.+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -44,18 +49,28 @@ class Outcome:
 
     Attributes
     ----------
-    page, report : Path
-        The study's `index.html` and `report.json`.
+    page, report : Path or None
+        The study's `index.html` and `report.json`; None for one that is not there, or is not of what the study's
+        captures are now.
     steps : int
-        How many steps of the workflow had to be done; 0 when everything was there.
+        How many steps of the workflow were done; 0 when everything was there.
     dry : bool
         Whether Snakemake was only asked what it would do.
+    left : mapping of str to int
+        The steps that are still to be done, by rule: options for Snakemake can leave some out.
+    made : mapping of str to int
+        Those that need not be done, likewise.
+    log : Path
+        Everything that Snakemake said.
     """
 
-    page: Path
-    report: Path
+    page: Path | None
+    report: Path | None
     steps: int
-    dry: bool = False
+    dry: bool
+    left: Mapping[str, int]
+    made: Mapping[str, int]
+    log: Path
 
 
 def run_study(
@@ -101,12 +116,30 @@ def run_study(
         check_machine(study, home, plan)
         snakemake = _Snakemake(root, home, plan_path, cores or study.threads, progress)
         snakemake.unlock()
-        steps = snakemake.run([*options])
-        return Outcome(root / plan["page"], root / plan["report"], steps, _is_dry(options))
+        done = snakemake.run(options)
+        # With options of the user's a run can end well and leave the page as it was: what is there is looked at.
+        waiting = snakemake.left() if options else {}
+        left = {rule: waiting[rule] for rule in _steps(plan) if rule in waiting}
+        files = {"page": study.folder / "index.html", "report": study.folder / "report.json"}
+        current = {rule: path for rule, path in files.items() if path.is_file() and rule not in left}
+        if not _TOUCH.isdisjoint(options):
+            current = {}  # Snakemake now takes anything for up to date
+        elif not options and len(current) < len(files):
+            raise RunError(f"the run ended well, and {study.folder} has no page", f"the whole log is {snakemake.log}")
+        made = {rule: count - left.get(rule, 0) for rule, count in _steps(plan).items() if count > left.get(rule, 0)}
+        return Outcome(current.get("page"), current.get("report"), done.steps, done.dry, left, made, snakemake.log)
 
 
-def _is_dry(options: Sequence[str]) -> bool:
-    return not {"-n", "--dry-run", "--dryrun"}.isdisjoint(options)
+def _steps(plan: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many steps a study has, by rule."""
+    several = {
+        "environment": "environments",
+        "capture": "arms",
+        "swaps": "swaps",
+        "search": "searches",
+        "roots": "roots",
+    }
+    return {**{rule: len(plan[key]) for rule, key in several.items()}, "report": 1, "page": 1}
 
 
 def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
@@ -175,6 +208,14 @@ def host_variables(home: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class _Done:
+    """How many steps Snakemake did, and whether it was only asked for them."""
+
+    steps: int
+    dry: bool
+
+
+@dataclass(frozen=True)
 class _Snakemake:
     root: Path
     home: Path
@@ -182,28 +223,48 @@ class _Snakemake:
     cores: int
     progress: Progress
 
+    @property
+    def log(self) -> Path:
+        return self.plan.with_name("run.log")
+
     def command(self, options: Sequence[str]) -> list[str]:
         return [
-            sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", str(self.cores),
-            "--rerun-incomplete", "--rerun-triggers", "mtime", "--nocolor",
-            "--config", f"plan={self.plan}", *options,
+            sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--configfile", str(self.plan),
+            "--cores", str(self.cores), "--rerun-incomplete", "--rerun-triggers", "mtime", "--nocolor", *options,
         ]  # fmt: skip
 
     def unlock(self) -> None:
         """Remove a lock that a killed run left. Ours is held, so no run of `reportlib` is alive."""
         if any((self.root / ".snakemake" / "locks").glob("*")):
             self.progress("taking over from a run that was killed")
-            command = self.command(["--unlock", "--quiet", "all"])
-            subprocess.run(command, cwd=self.root, env=host_variables(self.home), check=True, capture_output=True)
+            self._ask(["--unlock", "--quiet", "all"])
 
-    def run(self, options: Sequence[str]) -> int:
-        """Run Snakemake, its whole output in a log; return how many steps were done."""
-        log = self.plan.with_name("run.log")
+    def left(self) -> dict[str, int]:
+        """Return how many steps are still to be done for the page, by rule."""
+        rows = map(_TODO.match, self._ask(["--dry-run"]).splitlines())
+        return {row[1]: int(row[2]) for row in rows if row}
+
+    def _ask(self, options: Sequence[str]) -> str:
+        done = subprocess.run(
+            self.command(options),
+            cwd=self.root,
+            env=host_variables(self.home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            raise RunError(*_explain(done.stdout.splitlines(), self.log))
+        return done.stdout
+
+    def run(self, options: Sequence[str]) -> _Done:
+        """Run Snakemake, its whole output in a log; what it would do is shown where that is all that was asked for."""
         done = 0
-        everything = _is_dry(options)  # what it would do is all that was asked for
         tail: list[str] = []
         with (
-            log.open("w", encoding="utf-8") as copy,
+            self.log.open("w", encoding="utf-8") as copy,
             subprocess.Popen(
                 self.command(options),
                 cwd=self.root,
@@ -211,13 +272,14 @@ class _Snakemake:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                errors="replace",
             ) as process,
         ):
             try:
                 for line in _lines(process):
                     copy.write(line + "\n")
                     tail = [*tail[-400:], line]
-                    if everything or _ARM.match(line):
+                    if _ARM.match(line):
                         self.progress(line)
                     elif steps := _STEPS.match(line):
                         done = int(steps.group(1))
@@ -227,8 +289,11 @@ class _Snakemake:
                 process.wait()
                 raise
             if process.wait():
-                raise RunError(*_explain(tail, log))
-        return done
+                raise RunError(*_explain(tail, self.log))
+        dry = any(line.startswith(_DRY) for line in tail)
+        for line in self.log.read_text(encoding="utf-8").splitlines() if dry else ():
+            self.progress(line)
+        return _Done(done, dry)
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

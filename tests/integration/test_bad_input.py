@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.store import project_home
+from reportlib.checkpoints.wordpiece import counter
+from reportlib.collections.reading import read_passages
+from reportlib.store import Capture, project_home
 
 pytestmark = pytest.mark.integration
 
@@ -69,3 +71,51 @@ def test_a_capture_that_is_there_is_kept(run, tmp_path):
     said = refuse(run, tmp_path, "-p", "output", str(output))
     assert "already" in said
     assert (output / "precious").exists()
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast"])
+@pytest.mark.parametrize("passages", ["1", "3"])
+def test_too_few_passages_for_kmeans(run, tmp_path, precision, passages):
+    """A text of ten words, three times: known before BERT runs, and so within seconds."""
+    folder = tmp_path / "collection"
+    shutil.copytree(project_home() / "inputs" / "collection", folder)
+    text = '{"id": "1", "text": "These are a few plain words, ten of them in all."}\n'
+    (folder / "collection.jsonl").write_text(text * 3)
+    said = refuse(
+        run, tmp_path, "-p", "collection", str(folder), "-p", "passages", passages, "-p", "precision", precision
+    )
+    assert f"{passages} passage" in said
+    assert f"{14 * int(passages)} token embeddings" in said
+    assert "at least 134 token embeddings" in said
+    assert "BERT's layer outputs" not in said
+
+
+def test_the_host_counts_tokens_as_the_environment_does(capture):
+    home = project_home()
+    captured = capture("torch210")
+    count = counter(home / "inputs" / "checkpoint", 256)
+    texts = [passage.text for passage in read_passages(home / "inputs" / "collection", 16)]
+    assert [count(text) for text in texts] == captured.value("doclens")
+
+
+@pytest.mark.parametrize(("passages", "tokens"), [(1, 134), (25, 256), (3, 269)])
+def test_the_fewest_embeddings_that_are_enough(run, tmp_path, passages, tokens):
+    folder = tmp_path / "collection"
+    shutil.copytree(project_home() / "inputs" / "collection", folder)
+    lengths = [tokens // passages + (number < tokens % passages) for number in range(passages)]
+    words = ("time", "person", "year", "way", "day", "thing", "man", "world", "life", "hand", "part", "child", "eye")
+    texts = [
+        " ".join(words[(7 * n + i * i) % len(words)] for i in range(length - 3)) for n, length in enumerate(lengths)
+    ]
+    lines = (json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(texts))
+    (folder / "collection.jsonl").write_text("".join(lines))
+    options = {
+        "environment": "torch210",
+        "passages": "0",
+        "k": "0",
+        "collection": str(folder),
+        "output": str(tmp_path / "o"),
+    }
+    given = (part for key, value in options.items() for part in ("-p", key, value))
+    run("papermill", "notebooks/capture.ipynb", str(tmp_path / "x.ipynb"), "-k", "torch210", *given)
+    assert sum(Capture.open(tmp_path / "o").value("doclens")) == tokens

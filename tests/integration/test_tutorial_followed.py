@@ -1,4 +1,4 @@
-"""TUTORIAL.md's first commands, word for word, in a folder like a fresh clone: up to where the long run begins."""
+"""docs/tutorial.md's first commands, word for word, in a folder like a fresh clone: up to where the long run begins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reportlib.workflow.run import host_variables
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "TUTORIAL.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if done.returncode:
         pytest.skip("not a git checkout")
     for name in done.stdout.splitlines():
-        if name.startswith(("environment-", "notebooks/")):
+        if name.startswith(("environment", "notebooks/")):
             (clone / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(ROOT / name, clone / name)
     home = clone / ".reportlib"
@@ -95,7 +95,7 @@ def test_the_study_is_the_one_that_the_text_describes(followed: Path) -> None:
 
 def test_the_page_is_where_the_text_says(followed: Path) -> None:
     folder = (followed / "reports" / "my-upgrade").relative_to(followed)
-    text = (ROOT / "TUTORIAL.md").read_text()
+    text = (ROOT / "docs" / "tutorial.md").read_text()
     assert f"`{folder}/index.html`" in text
     assert f"`{folder}/report.json`" in text
     assert os.path.commonpath([folder, "reports"]) == "reports"

@@ -36,6 +36,9 @@ class Settings:
     collection: str = "c0ffee"
     checkpoint: str = "beef"
     machine: Mapping[str, Any] = field(default_factory=lambda: MACHINE)
+    python: str = "3.11.7"
+    #: Further packages by version, or others in place of those that every environment has.
+    packages: Mapping[str, str] = field(default_factory=dict)
     #: Sizes from which on this environment's sort is the stable one.
     stable_from: Mapping[str, int] = field(default_factory=lambda: {"torch210": 32768})
 
@@ -189,13 +192,15 @@ def probes(environment: str, settings: Settings) -> list[dict[str, Any]]:
 
 def provenance(arm: Arm, settings: Settings) -> dict[str, Any]:
     """Provenance in the lead's layout."""
-    version = VERSIONS.get(arm.environment, arm.environment)
+    version = settings.packages.get("torch", VERSIONS.get(arm.environment, arm.environment))
+    further = {n: {"version": v, "record_sha256": digest(v.encode())} for n, v in settings.packages.items()}
     return {
-        "python": "3.11.7",
+        "python": settings.python,
         "packages": {
             "torch": {"version": version, "record_sha256": digest(version.encode())},
             "numpy": {"version": "1.26.4", "record_sha256": "11"},
             "colbert-ai": {"version": "0.2.22", "record_sha256": "22"},
+            **further,
         },
         "torch": {"version": version, "git_version": "abc", "cpu_capability": "AVX2", "cuda": None},
         "machine": dict(settings.machine),

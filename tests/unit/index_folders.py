@@ -105,19 +105,25 @@ def values(seed: int = 7) -> Values:
     doclens = rng.integers(4, 12, PASSAGES)
     total = int(doclens.sum())
     codes = rng.integers(0, CENTROIDS, total).astype(np.int32)
-    pids = np.repeat(np.arange(PASSAGES), doclens)
-    lists = [np.unique(pids[codes == c]) for c in range(CENTROIDS)]
+    ivf, ivf_lengths = lists(codes, doclens)
     return {
         "doclens": doclens,
         "codes": codes,
         "residuals": rng.integers(0, 256, (total, DIM * NBITS // 8)).astype(np.uint8),
-        "ivf": np.concatenate(lists).astype(np.int32),
-        "ivf_lengths": np.array([len(x) for x in lists], np.int64),
+        "ivf": ivf,
+        "ivf_lengths": ivf_lengths,
         "avg_residual": np.array(rng.random(), np.float32),
         "bucket_cutoffs": np.sort(rng.standard_normal(2**NBITS - 1)).astype(np.float32),
         "bucket_weights": np.sort(rng.standard_normal(2**NBITS)).astype(np.float32),
         "centroids": rng.standard_normal((CENTROIDS, DIM)).astype(np.float16),
     }
+
+
+def lists(codes: np.ndarray[Any, Any], doclens: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+    """The ivf that codes and doclens give, and the lengths of its lists."""
+    pids = np.repeat(np.arange(len(doclens)), doclens)
+    of_centroid = [np.unique(pids[codes == c]) for c in range(CENTROIDS)]
+    return np.concatenate(of_centroid).astype(np.int32), np.array([len(x) for x in of_centroid], np.int64)
 
 
 def write_index(

@@ -1,4 +1,4 @@
-"""The `operations`, `controls` and `swaps` of a report, made by hand in the form of reports/SCHEMA.md.
+"""The `operations`, `controls` and `swaps` of a report, made by hand in the form of docs/schema.md.
 
 Names, modules, shapes and positions are those that `reportlib roots torch201 torch210 --json` gives for a six-layer
 encoder; what a replay, a search for mechanisms and switches would add is made up, and plausible.

@@ -1,4 +1,4 @@
-"""Report dicts made by hand, in the form of reports/SCHEMA.md, for tests of the page alone."""
+"""Report dicts made by hand, in the form of docs/schema.md, for tests of the page alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records `search` made by hand, in the form of reports/SCHEMA.md, for tests of the page alone."""
+"""Records `search` made by hand, in the form of docs/schema.md, for tests of the page alone."""
 
 from __future__ import annotations
 

@@ -130,6 +130,16 @@ def test_remove_takes_the_environment_away(made: EnvironmentRecord) -> None:
     assert not Path(made.prefix).exists()
 
 
+def test_a_prefix_that_cannot_be_removed_is_not_said_to_be_gone(
+    made: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reportlib.environments.manage.shutil.rmtree", lambda *_, **__: None)
+    done = CliRunner().invoke(app, ["env", "remove", "torch9"])
+    assert "is removed" not in done.output
+    assert isinstance(done.exception, EnvironmentCreationError)
+    assert made.prefix in str(done.exception)
+
+
 def test_the_doctor_speaks_to_people_and_to_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = doctor.Finding("disk", "ok", "50 GiB [free]", 50)
     diagnosis = doctor.Diagnosis((finding,), ("The default study will run.",))

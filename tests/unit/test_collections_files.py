@@ -198,12 +198,25 @@ def test_judgements_of_what_is_not_there_are_counted(beir: Path, run: Callable[.
         ("corpus.jsonl", '{"text": "x"}\n', r"corpus.jsonl, line 1: no _id"),
         ("corpus.jsonl", '{"_id": "", "text": "x"}\n', r"corpus.jsonl, line 1: no _id"),
         ("corpus.jsonl", '\n{"_id": "a"}\n', r"corpus.jsonl, line 2: no text"),
-        ("corpus.jsonl", '{"_id": "a", "text": " \\n"}\n', r"corpus.jsonl, line 1: no text"),
+        ("corpus.jsonl", '{"_id": "a", "text": null}\n', r"corpus.jsonl, line 1: no text"),
+        (
+            "corpus.jsonl",
+            '{"_id": "a", "text": ["x"]}\n',
+            r"corpus.jsonl, line 1: the text is \['x'\], which is no text",
+        ),
+        ("corpus.jsonl", '{"_id": "a", "text": "x", "title": true}\n', r"corpus.jsonl, line 1: the title is True"),
         ("corpus.jsonl", '{"_id": "a", "text": "\\ud800"}\n', r"line 1: .* surrogate"),
         ("corpus.jsonl", '{"_id": "a\\tb", "text": "x"}\n', r"line 1: 'a\\tb' cannot be an id"),
         ("queries.jsonl", '{"_id": "q"}\n', r"queries.jsonl, line 1: no text"),
-        ("qrels.tsv", "a\tb\tc\nq1\td1\tmuch\n", r"qrels.tsv, line 2: not a judgement"),
-        ("qrels.tsv", "q1\td1\t0.5\nq1 d1 1\n", r"qrels.tsv, line 2: not a judgement"),
+        ("qrels.tsv", "a\tb\tc\nq1\td1\t1\n", r"qrels.tsv, line 1: not a judgement: the grade is 'c'"),
+        ("qrels.tsv", "qid\tpid\trel\nq1\td1\tmuch\n", r"qrels.tsv, line 2: not a judgement"),
+        ("qrels.tsv", "q1\td1\t0.5\nq1\td2\t1\n", r"qrels.tsv, line 1: not a judgement: the grade is '0.5'"),
+        ("qrels.tsv", "q1\td1\t1\nq1 d1 1\n", r"qrels.tsv, line 2: not a judgement"),
+        ("qrels.tsv", "q1\td1\n", r"qrels.tsv, line 1: not a judgement"),
+        ("qrels.tsv", "q1 0 d1 2.9\n", r"qrels.tsv, line 1: .* the grade is '2.9'"),
+        ("qrels.tsv", "q1\td1\t\n", r"qrels.tsv, line 1: .* the grade is ''"),
+        ("qrels.tsv", "q1\td1\t1\nq2\td2\t1\nq1\td1\t0\n", r"judged 1 and 0: .*qrels.tsv, line 1 and .*, line 3"),
+        ("qrels.tsv", "q1\tnowhere\t1\nq1\tnowhere\t0\nq1\td1\t1\n", r"judged 1 and 0: .*, line 1 and .*, line 2"),
         ("qrels.tsv", "q9\td1\t1\nq1\td9\t1\n", "none of the 2 judgements names what exists"),
     ],
 )
@@ -277,7 +290,7 @@ def test_sources_that_are_not_there(tmp_path: Path, spec: CollectionSpec, messag
 
 
 def test_a_tsv_is_read_as_colbert_reads_it(tmp_path: Path, run: Callable[..., Collection]) -> None:
-    (tmp_path / "c.tsv").write_text("0\tCats sleep.\n1\tDogs bark.\tOn dogs\n")
+    (tmp_path / "c.tsv").write_text("0\tCats sleep.\t\n1\tDogs bark.\tOn dogs\n")
     (tmp_path / "queries.tsv").write_text("7\twho barks?\n")
     (tmp_path / "qrels.tsv").write_text("7\t0\t1\t1\n")
     found = run("tsv", "c.tsv")
@@ -293,6 +306,9 @@ def test_a_tsv_is_read_as_colbert_reads_it(tmp_path: Path, run: Callable[..., Co
         ("id\ttext\n0\tCats.\n", r"c.tsv, line 1: the pid is 'id', not 0"),
         ("0\tCats.\n1\n", r"c.tsv, line 2: no text"),
         ("0\tCats.\n1\t \n", r"c.tsv, line 2: no text"),
+        ("0\tCats.\n1\tDogs\tbark.\n", r"c.tsv, line 2: 3 columns, .* a tab inside a passage"),
+        ("0\tCats.\tOn cats\n1\tDogs.\n", r"c.tsv, line 2: 2 columns, .* a tab inside a passage"),
+        ("0\tCats\tsleep\ta lot.\n", r"c.tsv, line 1: 4 columns, .* a tab inside a passage"),
         ("\n", "the collection is empty"),
     ],
 )
@@ -300,6 +316,144 @@ def test_bad_tsv(tmp_path: Path, run: Callable[..., Collection], content: str, m
     (tmp_path / "c.tsv").write_text(content)
     with pytest.raises(CollectionError, match=message):
         run("tsv", "c.tsv")
+
+
+@pytest.mark.parametrize("header", ["qid\tquery", "query-id\ttext", "ID\tText", "_id\tquery"])
+def test_a_header_of_queries_is_no_query(tmp_path: Path, run: Callable[..., Collection], header: str) -> None:
+    (tmp_path / "c.tsv").write_text("0\tCats sleep.\n")
+    (tmp_path / "queries.tsv").write_text(f"{header}\n7\twho sleeps?\n")
+    assert read_queries(run("tsv", "c.tsv").path) == [Query("7", "who sleeps?")]
+
+
+def test_a_first_query_that_looks_like_a_header_in_part_stays(tmp_path: Path, run: Callable[..., Collection]) -> None:
+    (tmp_path / "c.tsv").write_text("0\tCats sleep.\n")
+    (tmp_path / "queries.tsv").write_text("query\twhat is a query?\n8\ttext\n")
+    assert [q.id for q in read_queries(run("tsv", "c.tsv").path)] == ["query", "8"]
+
+
+def test_a_tab_inside_a_query_drops_nothing(tmp_path: Path, run: Callable[..., Collection]) -> None:
+    (tmp_path / "c.tsv").write_text("0\tCats sleep.\n")
+    (tmp_path / "queries.tsv").write_text("7\twho\tsleeps?\n")
+    with pytest.raises(CollectionError, match=r"queries.tsv, line 1: 3 columns"):
+        run("tsv", "c.tsv")
+
+
+def test_titles_can_be_left_out(beir: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text("0\tDogs bark.\tOn dogs\n")
+    for source, path, first in (("beir", beir, "They sleep a lot."), ("tsv", tmp_path / "c.tsv", "Dogs bark.")):
+        spec = CollectionSpec(source, str(path), titles=False)
+        found = prepare(spec, base=tmp_path, home=tmp_path / "home")
+        assert read_passages(found.path)[0].text == first
+        assert found.source.endswith(", without titles")
+
+
+# -- judgements --------------------------------------------------------------------------------------
+
+
+HEADERS = ["query-id\tcorpus-id\tscore", "qid\tpid\tgrade", "Query_ID\tdoc id\tRelevance", "#qid\titer\tdocno\trel"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_only_names_that_are_known_are_a_header(beir: Path, run: Callable[..., Collection], header: str) -> None:
+    (beir / "qrels.tsv").write_text(f"{header}\nq1\td1\t1\n")
+    assert read_judgements(run("beir", "pets").path) == [Judgement("q1", "d1", 1)]
+
+
+@pytest.mark.parametrize("ending", ["tsv", "txt", "trec", "txt.gz"])
+def test_judgements_as_trec_writes_them(beir: Path, run: Callable[..., Collection], ending: str) -> None:
+    (beir / "qrels.tsv").unlink()
+    data = b"\xef\xbb\xbfq1 0 d1  2\nq2 Q0 3 1\nq2\t0\td2\t0\n"
+    (beir / f"qrels.{ending}").write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+    assert read_judgements(run("beir", "pets").path) == [
+        Judgement("q1", "d1", 2),
+        Judgement("q2", "3", 1),
+        Judgement("q2", "d2", 0),
+    ]
+
+
+def test_two_files_of_judgements_are_not_chosen_between(beir: Path, run: Callable[..., Collection]) -> None:
+    (beir / "qrels.txt").write_text("q1 0 d1 1\n")
+    with pytest.raises(CollectionError, match=r"qrels.tsv and .*qrels.txt"):
+        run("beir", "pets")
+
+
+@pytest.mark.usefixtures("beir")
+def test_a_split_of_judgements_that_have_none_is_refused(run: Callable[..., Collection]) -> None:
+    with pytest.raises(CollectionError, match=r"qrels.tsv has no splits"):
+        run("beir", "pets", split="dev")
+
+
+def test_what_is_left_out_of_the_judgements_is_told(beir: Path, run: Callable[..., Collection]) -> None:
+    (beir / "qrels.tsv").write_text("q1\td1\t1\nq1\td1\t1\nq1\tnowhere\t1\nnobody\td1\t1\nnobody\tnowhere\t1\n")
+    found = run("beir", "pets")
+    assert read_judgements(found.path) == [Judgement("q1", "d1", 1)]
+    assert found.notes == (
+        (
+            "3 of 5 judgements were left out (2 with an unknown query and 1 with an unknown passage); "
+            "1 of 5 judgements repeat another and count once."
+        ),
+        "1 of 2 queries have a relevant passage: only these are searched for.",
+    )
+
+
+@pytest.mark.usefixtures("beir")
+def test_nothing_is_told_where_all_counts_as_it_was_given(run: Callable[..., Collection]) -> None:
+    assert run("beir", "pets").notes == ()
+
+
+def test_grades_of_zero_and_below_leave_nothing_to_search(beir: Path, run: Callable[..., Collection]) -> None:
+    (beir / "qrels.tsv").write_text("q1\td1\t0\nq2\td2\t-1\n")
+    found = run("beir", "pets")
+    (note,) = found.notes
+    assert note == (
+        "None of the 2 judgements has a grade above 0, so no query has a relevant passage: nothing is searched and "
+        "nothing scored."
+    )
+    assert queries_within(found.path, 0) == queries_within(found.path, 3) == []
+
+
+def test_other_judgements_have_another_hash_and_the_same_passages(beir: Path, run: Callable[..., Collection]) -> None:
+    first = run("beir", "pets")
+    (beir / "qrels.tsv").write_text("\n".join([*QRELS, "q1\tnowhere\t1"]) + "\n")
+    told = run("beir", "pets")
+    (beir / "qrels.tsv").write_text("\n".join(QRELS).replace("d1\t2", "d1\t1") + "\n")
+    graded = run("beir", "pets")
+    assert first.sha256 == told.sha256 == graded.sha256
+    assert len({first.judged_sha256, told.judged_sha256, graded.judged_sha256}) == 3
+
+
+# -- public folders as they are downloaded -----------------------------------------------------------
+
+
+def test_passages_without_a_word_are_taken_and_counted(beir: Path, run: Callable[..., Collection]) -> None:
+    jsonl(beir / "corpus.jsonl", [*CORPUS, {"_id": "d4", "title": "", "text": ""}, {"_id": "d5", "text": " \n"}])
+    found = run("beir", "pets")
+    assert [p.text for p in read_passages(found.path)[3:]] == ["", ""]
+    assert found.notes == ("2 of 5 passages have no text: they are kept as they are.",)
+
+
+def test_numbers_are_taken_as_they_are_written(beir: Path, run: Callable[..., Collection]) -> None:
+    lines = ['{"_id": "d1", "title": 1984, "text": "A novel."}', '{"_id": 2, "title": 1.10, "text": 1e3}']
+    (beir / "corpus.jsonl").write_text("\n".join(lines))
+    (beir / "qrels.tsv").write_text("q1\td1\t1\n")
+    assert read_passages(run("beir", "pets").path) == [Passage("d1", "1984 A novel."), Passage("2", "1.10 1e3")]
+
+
+def test_a_query_that_is_a_passage_is_told(beir: Path, run: Callable[..., Collection]) -> None:
+    jsonl(beir / "queries.jsonl", [*QUERIES, {"_id": "d1", "text": "They sleep a lot."}, {"_id": "3", "text": "What?"}])
+    (beir / "qrels.tsv").write_text("\n".join([*QRELS, "d1\td2\t1", "3\td1\t1"]) + "\n")
+    (note,) = run("beir", "pets").notes
+    assert note == (
+        "2 of 4 queries are a passage too (same id), which search may rank first and score: "
+        "ignore_identical_ids = true under [search] leaves it out."
+    )
+
+
+def test_an_id_that_is_only_a_position_is_no_sign(tmp_path: Path, run: Callable[..., Collection]) -> None:
+    (tmp_path / "c.tsv").write_text("0\tCats sleep.\n1\tDogs bark.\n2\tFish swim.\n")
+    (tmp_path / "queries.tsv").write_text("0\twho barks?\n1\tDogs bark.\n")
+    notes = run("tsv", "c.tsv").notes
+    assert notes[-1].startswith("1 of 2 queries are a passage too")
 
 
 def test_reading_a_folder_that_was_never_prepared(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_schema_refuses_what_the_documentation_does_not_name(equal: Report) 
 
 
 def test_every_key_of_the_schema_is_documented() -> None:
-    text = (Path(reportlib.compare.__file__).parents[2] / "reports" / "SCHEMA.md").read_text()
+    text = (Path(reportlib.compare.__file__).parents[2] / "docs" / "schema.md").read_text()
     documented = set(re.findall(r"[A-Za-z_0-9]+", text))
     schema = json.loads(SCHEMA.read_text())
     keys: set[str] = set()

@@ -330,6 +330,24 @@ def test_another_shape_still_says_how_many_groups_agree() -> None:
     assert "1 of 2 groups" in describe(found)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "verdict", "different"),
+    [
+        ([4, 5, 6], [4, 5, 6, 0, 0, 0], "same set", 0),
+        ([4, 5, 6, *[0] * 20], [5, 4, 6, 0], "same set", 2),
+        ([4, 5, 6], [4, 5, 6, 0, 1], "shape mismatch", None),
+        ([4, 5, 6], [4, 6, 5, 0], "shape mismatch", None),
+    ],
+)
+def test_zeros_after_the_last_group_are_padding(a, b, verdict, different):
+    lengths = np.array([2, 1])
+    found = tensors.compare(whole(np.array(a)), whole(np.array(b)), Groups(lengths, lengths))
+    assert (found.verdict, found.different) == (verdict, different)
+    assert (found.a.shape, found.b.shape) == ((len(a),), (len(b),))
+    padding = f"{len(a) - 3} zeros in A, {len(b) - 3} zeros in B."
+    assert describe(found).endswith(padding) == (verdict == "same set")
+
+
 @pytest.mark.parametrize(("a", "b"), [((3, 4), (4, 3)), ((12,), (3, 4)), ((), (1,)), ((0,), (1,))])
 def test_shapes_that_differ_are_a_shape_mismatch(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     left, right = np.full(a, np.nan, np.float32), np.zeros(b, np.float32)

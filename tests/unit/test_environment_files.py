@@ -40,7 +40,7 @@ def test_a_file_is_read_as_conda_reads_it(tmp_path: Path) -> None:
     assert spec.conda == ("python=3.11.11", "gxx=11.4.0")
     assert (spec.python, spec.python_minor) == ("3.11.11", "3.11")
     assert spec.pins == {"torch": "2.0.1", "some-package": "1.5"}
-    assert spec.lock_path == tmp_path / "environment-torch9.lock.txt"
+    assert spec.lock_path == tmp_path / "environments" / "environment-torch9.lock.txt"
 
 
 def test_only_what_the_file_asks_for_counts_not_how_it_is_written(tmp_path: Path) -> None:
@@ -132,7 +132,21 @@ def locked(tmp_path: Path, *, torch: str = "2.0.1", header: str | None = None, e
     made_for = f"# environment: sha256:{spec.pip_digest}\n" if header is None else header
     hashes = f" \\\n    --hash=sha256:{'0' * 64}\n"
     pins = f"torch=={torch}{hashes}some-package==1.5{hashes}transitive==0.1 ; python_version < '3.12'{hashes}"
+    spec.lock_path.parent.mkdir(exist_ok=True)
     spec.lock_path.write_text(made_for + pins + extra)
+
+
+def test_a_file_is_found_beside_the_locks_too_and_keeps_its_lock_there(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    locked(tmp_path)
+    here = load_spec("torch9", tmp_path)
+    here.path.rename(tmp_path / "environments" / here.path.name)
+    moved = load_spec("torch9", tmp_path)
+    assert (moved.digest, moved.lock_path, read_lock(moved)) == (here.digest, here.lock_path, read_lock(here))
+    assert spec_names(tmp_path) == ["torch9"]
+    write(tmp_path, GOOD)
+    with pytest.raises(EnvironmentFileError, match=r"(?s)both there.*remove one"):
+        load_spec("torch9", tmp_path)
 
 
 def test_a_lock_that_fits_is_taken(tmp_path: Path) -> None:
@@ -207,11 +221,12 @@ def brought_by_torch(name: str) -> bool:
 def test_every_environment_file_of_the_project_is_looked_at_here() -> None:
     """Those that git carries: `reportlib init` may have made others since."""
     done = subprocess.run(
-        ["git", "ls-files", "environment-*.yml"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        ["git", "ls-files", "*environment-*.yml"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     if done.returncode:
         pytest.skip("not a git checkout")
-    assert done.stdout.split() == sorted(f"environment-{name}.yml" for name in TORCH)
+    default, further = (f"environment-{n}.yml" for n in ("torch201", "torch210")), [n for n in TORCH if n > "torch210"]
+    assert done.stdout.split() == [*default, *(f"environments/environment-{name}.yml" for name in further)]
     assert set(spec_names(REPOSITORY)) >= set(TORCH)
 
 
@@ -250,7 +265,7 @@ def test_the_cuda_compiler_is_of_the_version_that_torch_brings(name: str) -> Non
 
 @pytest.mark.parametrize("name", TORCH)
 def test_conda_env_create_can_read_the_projects_files(name: str) -> None:
-    content = yaml.safe_load((REPOSITORY / f"environment-{name}.yml").read_text())
+    content = yaml.safe_load(load_spec(name, REPOSITORY).path.read_text())
     assert set(content) == {"name", "channels", "dependencies"}
     # conda refuses a pip part without pip itself.
     assert any(isinstance(d, str) and d.startswith("pip=") for d in content["dependencies"])

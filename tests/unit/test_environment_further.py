@@ -52,10 +52,11 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The files that the repository itself carries, whatever else lies beside them by now."""
+    (tmp_path / "environments").mkdir()
     for number in ("201", "210", "222", "271", "280"):
-        for suffix in ("yml", "lock.txt"):
-            name = f"environment-torch{number}.{suffix}"
-            (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+        spec = load_spec(f"torch{number}", REPOSITORY)
+        for file in (spec.path, spec.lock_path):
+            (tmp_path / file.relative_to(REPOSITORY)).write_bytes(file.read_bytes())
     return tmp_path
 
 
@@ -103,7 +104,7 @@ def test_the_text_of_the_new_file_speaks_of_itself(project: Path, registry: Regi
     assert registry
     text = further("2.6.0", project).text
     assert text.startswith("# torch 2.6.0 with everything it runs beside.")
-    assert "conda env create -f environment-torch260.yml" in text
+    assert "conda env create -f environments/environment-torch260.yml" in text
     assert "reportlib env adopt torch260 PREFIX" in text
     assert "torch271" not in text
     # What a comment says of other versions stays true of them.

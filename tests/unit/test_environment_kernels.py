@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -119,6 +120,19 @@ def test_a_process_gets_the_users_variables_with_the_environments_over_them(
     assert "PYTHONHOME" not in found
     assert found["PATH"] == f"{record.prefix}/bin:/usr/bin:/bin"
     assert "CUDA_HOME" not in found
+
+
+def test_dollars_in_a_path_reach_a_kernel_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter takes a kernel's variables for templates (`jupyter_client.provisioning`)."""
+    monkeypatch.setenv("HOME", "/not/this")
+    home = tmp_path / "of $HOME and ${HOME} for 5 $$"
+    prefix = home / "envs" / "torch9"
+    record = EnvironmentRecord("torch9", str(prefix), "uv", "digest", torch="2.0.1", python="3.11.7")
+    written = json.loads(write_kernel(record, home).read_text())["env"]
+    filled = {name: Template(value).safe_substitute(os.environ) for name, value in written.items()}
+    own = process_environment(record, home)
+    assert filled == {name: own[name] for name in filled}
+    assert filled["PYTHONPATH"] == str(home / "path")
 
 
 def test_an_environments_own_cuda_compiler_goes_before_the_users(

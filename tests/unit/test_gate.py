@@ -63,6 +63,8 @@ def test_several_requirements_keep_their_order_and_words():
         ("codes differing < 1e999", "1e999", "no number"),
         ("codes differing < -1", "-1", "no number"),
         ("codes differing < 0", "0", "nothing is smaller"),
+        ("codes differing < 200%", "200%", "nothing has a differing above 1"),
+        ("ivf groups_differing <= 1", "1", "nothing has a groups_differing above 1"),
         ("codes max_abs < 1%", "1%", "no fraction"),
         ("codes close bnb", "close", "never given a tolerance"),
         ("all close", "close", "never given a tolerance"),
@@ -220,6 +222,43 @@ def test_an_infinity_fails_every_distance(tmp_path):
     found = compared(tmp_path, centroids=centroids)
     text = "centroids max_abs < 9, centroids mean_abs < 9, centroids close, centroids differing < 1%"
     assert outcomes(found, text) == [FAILS, FAILS, FAILS, HOLDS]
+
+
+def test_what_is_no_number_fails_every_distance_of_another_dtype_too(tmp_path):
+    known = made.values()
+    # All but one are NaN on one side: the only distance that can be taken is zero.
+    lost = np.full_like(known["centroids"], np.nan)
+    lost[0, 0] = known["centroids"][0, 0]
+    a = made.write_index(tmp_path / "a", {**known, "centroids": known["centroids"].astype(np.float32)})
+    found = compare_indexes(a, made.write_index(tmp_path / "b", {**known, "centroids": lost}))
+    text = "centroids max_abs < 9, centroids mean_abs < 9, centroids close, centroids differing < 1%"
+    assert outcomes(found, text) == [FAILS, FAILS, FAILS, FAILS]
+    assert "a NaN or an infinity" in judge(parse("centroids max_abs < 9"), found)[0].reason
+
+
+def emptied(path: Path) -> Path:
+    """Write an index without a passage, which has centroids all the same."""
+    known = made.values()
+    made.write_index(path, known)
+    made.save(path / "0.codes.pt", known["codes"][:0])
+    made.save(path / "0.residuals.pt", known["residuals"][:0])
+    made.save(path / "ivf.pid.pt", known["ivf"][:0], np.zeros_like(known["ivf_lengths"]))
+    (path / "doclens.0.json").write_text("[]")
+    metadata = json.loads((path / "metadata.json").read_text())
+    (path / "metadata.json").write_text(json.dumps({**metadata, "num_embeddings": 0}))
+    return path
+
+
+def test_what_is_empty_on_both_sides_judges_nothing(tmp_path):
+    found = compare_indexes(emptied(tmp_path / "a"), emptied(tmp_path / "b"))
+    text = "codes identical, codes differing < 1%, ivf same set, ivf groups_differing < 1%, residuals max_abs < 9"
+    for judgement in judge(parse(text), found):
+        assert judgement.outcome == INCONCLUSIVE
+        assert judgement.reason == "it is empty on both sides, which judges nothing"
+    judgements = judge(parse("all identical, floats identical"), found)
+    assert [j.outcome for j in judgements] == [INCONCLUSIVE, HOLDS]
+    assert judgements[0].reason.startswith("doclens: it is empty on both sides")
+    assert exit_code(judgements, found) == 2
 
 
 def test_another_dtype_is_not_close_however_equal(tmp_path):

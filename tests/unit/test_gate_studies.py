@@ -130,10 +130,11 @@ def test_a_study_without_searches_says_what_to_run(study, precision):
 
 def test_search_that_holds_is_said_all_the_same(study, precision):
     folder = study(precision("float32") | {"search": search(0)})
-    done = run(folder, "--require", "ivf identical, recall@10 drop < 0.01")
+    assert run(folder, "--require", "ivf identical, recall@10 drop < 0.01").exit_code == 2
+    done = run(folder, "--require", "ivf identical, recall@10 drop < 0.03")
     assert done.exit_code == 0
     line, last = done.stdout.splitlines()
-    assert "float32: recall@10 drop < 0.01: holds; no query of 121 changed" in line
+    assert "float32: recall@10 drop < 0.03: holds; no query of 121 changed" in line
     assert "up to 2.4 % of such queries could change unseen" in plain(line)
     assert last == "All 2 judgements hold."
 
@@ -175,6 +176,31 @@ def test_a_report_that_cannot_be_read_is_an_error(tmp_path, text, says):
         (tmp_path / "report.json").write_text(text)
     with pytest.raises(ComparisonError, match=says):
         judge_study(parse("ivf identical"), tmp_path)
+
+
+def test_a_list_as_long_as_the_collection_is_inconclusive(study, precision):
+    folder = study(precision("float32") | {"search": search(0), "passages": 8})
+    done = run(folder, "--require", "overlap@10 > 0.5")
+    assert (done.exit_code, "a list of 10 can hold all 8 passages" in done.stdout) == (2, True)
+
+
+PUBLISHED = sorted(path.parent for path in (Path(__file__).parents[2] / "reports").glob("*/report.json"))
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=[folder.name for folder in PUBLISHED])
+def test_what_a_published_study_holds_its_queries_could_have_broken(folder):
+    text = "recall@10 drop < 0.01, ndcg@10 drop < 0.01, overlap@10 > 0.9, rbo > 0.99, changed queries < 1%"
+    report = json.loads((folder / "report.json").read_text())
+    queries = {f"{pair['a']} and {pair['b']}, {p['precision']}": p["search"]["queries"]
+               for pair in report["pairs"] for p in pair["precisions"] if p.get("search")}  # fmt: skip
+    limits = {"drop": 0.01, "overlap": 0.1, "rbo": 0.01, "changed queries": 0.01}
+    found = judge_study(parse(text), folder).judgements
+    assert len(found) == 5 * len(queries) > 0
+    for judgement in found:
+        if judgement.outcome == "holds":
+            assert 1 - 0.05 ** (1 / queries[judgement.where]) < limits[judgement.requirement.claim]
+        elif judgement.outcome == "inconclusive":
+            assert "queries would tell" in judgement.reason
 
 
 def test_the_published_study_can_be_judged():

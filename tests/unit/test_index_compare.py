@@ -141,6 +141,8 @@ def test_close_floats_are_close_by_their_tolerance(make):
 def test_other_numbers_of_bits_are_a_shape_mismatch_and_a_setting(make):
     def wider(known):
         known["residuals"] = np.repeat(known["residuals"], 2, axis=1)
+        known["bucket_cutoffs"] = np.linspace(-1, 1, 15, dtype=np.float32)
+        known["bucket_weights"] = np.linspace(-1, 1, 16, dtype=np.float32)
 
     found = compared(make("a"), make("b", wider, nbits=4))
     assert verdicts(found)["residuals"] == "shape mismatch"
@@ -294,11 +296,15 @@ def test_doclens_of_other_passages_are_a_problem(make):
     assert verdicts(found)["doclens"] == "different"
 
 
-def test_a_metadata_file_of_another_index_is_a_problem(make):
+def test_what_metadata_json_counts_is_noted_and_decides_nothing(make):
     a, b = make("a"), make("b")
     metadata = json.loads((a / "metadata.json").read_text())
-    (a / "metadata.json").write_text(json.dumps({**metadata, "num_embeddings": 7}))
-    assert "counts 7 token embeddings" in compared(a, b)["problems"][0]["what"]
+    (a / "metadata.json").write_text(json.dumps({**metadata, "num_embeddings": 7, "num_partitions": 3}))
+    found = compared(a, b)
+    embeddings, centroids = found["a"]["notes"]
+    assert f"metadata.json counts 7 token embeddings, the tensors have {len(made.values()['codes'])}" in embeddings
+    assert f"metadata.json counts 3 centroids, the tensors have {made.CENTROIDS}" in centroids
+    assert (found["verdict"], found["problems"], found["b"]["notes"]) == ("identical", [], [])
 
 
 def test_chunks_of_several_dtypes_are_refused(make):

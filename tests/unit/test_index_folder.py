@@ -135,3 +135,79 @@ def test_a_description_of_gigabytes_is_not_read(index, monkeypatch):
     monkeypatch.setattr("reportlib.indexes.folder.MOST_JSON", 100)
     with pytest.raises(IndexFileError, match="more than 100 bytes"):
         IndexFolder.open(index)
+
+
+# ---- a folder above an index
+
+
+@pytest.mark.parametrize(
+    ("given", "below"),
+    [
+        (".", ".ragatouille/colbert/indexes/notes"),
+        (".ragatouille/colbert", ".ragatouille/colbert/indexes/notes"),
+        ("indexes", "indexes/notes"),
+        ("experiments/default", "experiments/default/indexes/notes"),
+        ("captures", "captures/torch201-float32/index"),
+    ],
+)
+def test_above_an_index_the_index_is_named(tmp_path, given, below):
+    made.write_index(tmp_path / below, made.values())
+    with pytest.raises(IndexFileError, match="no ColBERT index") as caught:
+        IndexFolder.open(tmp_path / given)
+    assert caught.value.mend == f"give the index below it: {tmp_path / below}"
+
+
+def test_above_pylate_s_index_its_fast_plaid_index_is_named(tmp_path):
+    index = tmp_path / "indexes" / "notes" / "fast_plaid_index"
+    index.mkdir(parents=True)
+    for name in ("metadata.json", "centroids.npy"):
+        (index / name).write_text("{}")
+    (index.parent / "documents_ids_to_plaid_ids.sqlite").write_text("")
+    for given in (index.parent, tmp_path / "indexes"):
+        with pytest.raises(IndexFileError, match=r"no ColBERT index") as caught:
+            IndexFolder.open(given)
+        assert caught.value.mend == f"give the index below it: {index}"
+
+
+def test_above_several_indexes_some_are_named_and_the_others_counted(tmp_path):
+    for name in ("one", "two"):
+        made.write_index(tmp_path / name, made.values())
+    with pytest.raises(IndexFileError) as caught:
+        IndexFolder.open(tmp_path)
+    assert caught.value.mend == f"give one of the indexes below it: {tmp_path / 'one'} or {tmp_path / 'two'}"
+    for number in range(6):
+        made.write_index(tmp_path / "more" / str(number), made.values())
+    with pytest.raises(IndexFileError, match=r"one, .*two, .* or 3 more") as caught:
+        IndexFolder.open(tmp_path)
+
+
+def test_a_description_of_something_else_above_an_index_does_not_hide_it(tmp_path):
+    index = made.write_index(tmp_path / "data" / "index", made.values())
+    (tmp_path / "metadata.json").write_text('{"title": "my project"}')
+    with pytest.raises(IndexFileError, match="not what colbert-ai writes") as caught:
+        IndexFolder.open(tmp_path)
+    assert str(index) in str(caught.value)
+
+
+def test_a_file_of_an_index_leads_to_the_index(index):
+    with pytest.raises(IndexFileError, match="is no folder") as caught:
+        IndexFolder.open(index / "centroids.pt")
+    assert caught.value.mend == f"give the folder that holds it: {index}"
+
+
+def test_a_link_that_leads_back_up_names_no_index_twice(tmp_path):
+    index = made.write_index(tmp_path / "data" / "index", made.values())
+    (tmp_path / "data" / "circle").symlink_to(tmp_path)
+    with pytest.raises(IndexFileError) as caught:
+        IndexFolder.open(tmp_path)
+    assert caught.value.mend == f"give the index below it: {index}"
+
+
+def test_looking_below_a_folder_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("reportlib.indexes.folder.MOST_FOLDERS", 20)
+    for number in range(30):
+        (tmp_path / f"{number:02}").mkdir()
+    made.write_index(tmp_path / "29" / "index", made.values())
+    with pytest.raises(IndexFileError) as caught:
+        IndexFolder.open(tmp_path)
+    assert caught.value.mend == "give the folder that holds one"

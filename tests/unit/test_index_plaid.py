@@ -257,6 +257,17 @@ def without_last(known: made.Values) -> None:
         (lambda known: known.update(residuals=known["residuals"][:-1]), "codes and residuals"),
         (lambda known: known.update(residuals=known["residuals"][:, :-1]), "do not have dim 32 at nbits 2"),
         (lambda known: known.update(centroids=known["centroids"][:-1]), "15 centroids, and lists for 16"),
+        (put("codes", [5, 9], 40), "2 codes of no centroid: there are 16"),
+        (put("codes", -1, -3), "1 code of no centroid"),
+        (put("ivf", 0, 60), "1 id in the ivf of no passage: there are 60"),
+        (lambda known: known.update(ivf=np.append(known["ivf"], 0)), "ivf_lengths count"),
+        (put("centroids", (2, 3), np.nan), "1 value of centroids is NaN or infinite"),
+        (put("cluster_threshold", 0, np.inf), "1 value of cluster_threshold is NaN or infinite"),
+        (
+            lambda known: known.update(bucket_cutoffs=known["bucket_cutoffs"][:2]),
+            "2 bucket_cutoffs, where nbits 2 takes 3",
+        ),
+        (lambda known: known.update(cluster_threshold=np.array([1])), "cluster_threshold are int64"),
     ],
 )
 def test_files_that_do_not_belong_together_are_a_problem_even_if_equal(make, change, what):
@@ -264,6 +275,48 @@ def test_files_that_do_not_belong_together_are_a_problem_even_if_equal(make, cha
     assert found["verdict"] == "inconclusive"
     assert {p["side"] for p in found["problems"]} == {"a", "b"}
     assert what in found["problems"][0]["what"]
+
+
+def test_a_list_that_is_not_what_codes_and_doclens_give_is_a_contradiction(make):
+    index = make("a", put("codes", 0, (made.values()["codes"][0] + 1) % index_folders.CENTROIDS))
+    found = compared(index, index)
+    assert found["verdict"] == "inconclusive"
+    assert "lists of the ivf are not those that codes and doclens give" in found["problems"][0]["what"]
+
+
+def test_sizes_in_metadata_of_another_index_are_noted(make):
+    index = make("a", num_documents=7, num_embeddings=8, num_partitions=9)
+    size = len(made.values()["codes"])
+    assert compared(index, make("b"))["a"]["notes"] == [
+        f"metadata.json counts 8 token embeddings, the tensors have {size}",
+        "metadata.json counts 9 centroids, the tensors have 16",
+        "metadata.json counts 7 passages, the tensors have 60",
+    ]
+
+
+def test_centroids_under_other_numbers_are_said_to_be_so(make):
+    order = np.random.default_rng(3).permutation(index_folders.CENTROIDS)
+
+    def renumbered(known):
+        known["centroids"] = known["centroids"][order]
+        known["codes"] = np.argsort(order)[known["codes"]]
+        ends = np.cumsum(known["ivf_lengths"])
+        lists = np.split(known["ivf"], ends[:-1])
+        known["ivf"] = np.concatenate([lists[number] for number in order])
+        known["ivf_lengths"] = known["ivf_lengths"][order]
+
+    found = compared(make("a"), make("b", renumbered))
+    assert found["renumbering"]["only"]
+    assert found["renumbering"]["by_bytes"] == index_folders.CENTROIDS
+
+
+def test_the_folders_above_an_index_name_it(make, tmp_path):
+    index = make("indexes/mine/fast_plaid_index")
+    (tmp_path / "indexes/mine/documents_ids_to_plaid_ids.sqlite").write_bytes(b"SQLite")
+    for folder in (tmp_path / "indexes/mine", tmp_path / "indexes", tmp_path):
+        with pytest.raises(IndexFileError) as caught:
+            compare_indexes(folder, index)
+        assert f"give the index below it: {index}" in str(caught.value)
 
 
 def test_a_chunk_file_beside_a_merged_one_that_holds_something_else_is_a_contradiction(make):

@@ -330,6 +330,26 @@ def test_without_a_search_the_top_k_is_left_out(tmp_path: Path) -> None:
         assert found["k"] == 10
 
 
+def test_a_passage_that_is_the_query_itself_is_no_part_of_the_top_k_on_request(tmp_path: Path) -> None:
+    plain = capture(tmp_path, "torch201", {})
+    rows = [ranking("q", [5, 1, 2, 3], [99, 9, 8, 6])]
+    sides = []
+    for environment in ("torch201", "torch210"):
+        values = {
+            f"rankings/{environment}": {"k": 2, "depth": 4, "queries": rows},
+            "query_texts": {"q": "what?"},
+            "passage_texts": {str(pid): {"id": "q" if pid == 5 else f"d{pid}", "text": "x"} for pid in (1, 2, 3, 5)},
+        }
+        arm = Arm(environment, "float32", "cpu", 0, searching=True)
+        sides.append(captures.write(tmp_path, arm, values))
+    kept, left = (
+        compare_margins(plain, plain, *sides, k=2, ignore_identical_ids=ignored)[2]["margin"]["median"]
+        for ignored in (False, True)
+    )
+    # After rank 2: from 9 to 8, and with the query itself gone from 8 to 6.
+    assert (kept, left) == (1.0, 2.0)
+
+
 # --- all of a capture --------------------------------------------------------------------------------
 
 

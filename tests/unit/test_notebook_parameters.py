@@ -25,13 +25,13 @@ def defaults(notebook: str = "capture.ipynb") -> dict:
 
 def test_the_notebook_and_the_request_have_the_same_parameters_and_defaults():
     request = CaptureRequest.from_parameters(defaults())
-    assert request == CaptureRequest(environment="torch201")
+    assert request == CaptureRequest(), "the environment is the kernel's"
     assert parameter_names(NOTEBOOKS / "capture.ipynb") == [known.name for known in fields(CaptureRequest)]
 
 
 def test_the_swap_notebook_and_its_request_have_the_same_parameters_and_defaults():
     request = SwapRequest.from_parameters(defaults("swaps.ipynb"))
-    assert request == SwapRequest(environment="torch210", donor="torch201")
+    assert request == SwapRequest(), "environment and donor follow from the kernel and the captures"
     assert parameter_names(NOTEBOOKS / "swaps.ipynb") == [known.name for known in fields(SwapRequest)]
     assert {(name,) for name in SWAPPABLE} < set(request.sets), "every point alone, and more"
 
@@ -49,12 +49,35 @@ def test_sets_of_swap_points_have_one_name_however_they_are_written():
 
 @pytest.mark.parametrize(
     ("change", "names"),
-    [({"swaps": "embs rankings"}, "rankings"), ({"swaps": "embs++codes"}, "swaps"), ({"donor": ""}, "donor"),
+    [({"swaps": "embs rankings"}, "rankings"), ({"swaps": "embs++codes"}, "swaps"), ({"donor": 1}, "donor"),
      ({"swap": "embs"}, "swaps"), ({"variables": {"PATH": "x"}}, "PATH")],
 )  # fmt: skip
 def test_a_swap_parameter_that_does_not_fit_is_named(change, names):
     with pytest.raises(NotebookParameterError, match=names):
         SwapRequest.from_parameters(defaults("swaps.ipynb") | change)
+
+
+def test_the_compare_notebook_finds_a_run_in_the_home(tmp_path, monkeypatch):
+    """And where its report goes follows from the study: another study's is not written over."""
+    from reportlib.compare.making import places
+    from reportlib.study import Study
+
+    monkeypatch.setenv("REPORTLIB_HOME", str(tmp_path / "another home"))
+    given = defaults("compare.ipynb")
+    study = Study(tmp_path / "my study" / "study.toml", "t", ("a", "b"))
+    run = tmp_path / "another home" / "runs" / "my study"
+    report = str(tmp_path / "my study" / "report.json")
+    chosen = [given[name] for name in ("captures", "roots", "report")]
+    assert places(study, *chosen) == (str(run / "captures.json"), "", report), "no operations are listed yet"
+    run.mkdir(parents=True)
+    (run / "roots.json").touch()
+    assert places(study, *chosen) == (str(run / "captures.json"), str(run / "roots.json"), report)
+    assert places(study, "c", "r", "p") == ("c", "r", "p")
+
+
+def test_no_default_of_a_notebook_names_a_folder_of_the_home():
+    for notebook in NOTEBOOKS.glob("*.ipynb"):
+        assert not [v for v in defaults(notebook.name).values() if isinstance(v, str) and ".reportlib" in v]
 
 
 def test_a_misspelt_parameter_is_named_with_the_right_one():

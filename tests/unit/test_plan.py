@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from reportlib.checkpoints import Checkpoint
+from reportlib.cli import app
 from reportlib.collections import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
 from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
@@ -37,14 +39,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     for file in ROOT.glob("environment-*"):
         shutil.copy(file, root)
+    shutil.copytree(ROOT / "environments", root / "environments")
     home = root / ".reportlib"
     for name in ("collection-x", "checkpoint-x"):
         (home / "inputs" / name).mkdir(parents=True)
-    collection = Collection(home / "inputs" / "collection-x", "c" * 64, 100, 5, 5, "one hundred passages")
+    collection = Collection(home / "inputs" / "collection-x", "c" * 64, 100, 2, 2, "one hundred passages")
+    passages = [{"id": f"d{n}", "text": f"Ten words of a passage, {n} " * 3} for n in range(100)]
+    judge(root, [{"id": "q0", "text": "what?"}, {"id": "q1", "text": "who?"}], "q0\td3\t1\nq1\td50\t1\n")
+    (collection.path / "collection.jsonl").write_text("\n".join(map(json.dumps, passages)))
     checkpoint = Checkpoint(home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)
     monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: collection)
     monkeypatch.setattr("reportlib.checkpoints.prepare", lambda *_, **__: checkpoint)
     return root
+
+
+def judge(root: Path, queries: list[dict[str, str]], judgements: str) -> None:
+    folder = root / ".reportlib" / "inputs" / "collection-x"
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (folder / "qrels.tsv").write_text(f"query-id\tpassage-id\tgrade\n{judgements}")
 
 
 def planned(root: Path, **changes: object) -> dict:
@@ -94,11 +106,11 @@ def test_a_changed_setting_moves_what_depends_on_it_and_nothing_else(project):
 
 def test_a_changed_environment_file_moves_its_arms_and_the_swaps_that_use_them(project):
     before = captures(planned(project))
-    for suffix in (".yml", ".lock.txt"):
-        file = project / f"environment-torch201{suffix}"
+    for name in ("environment-torch201.yml", "environments/environment-torch201.lock.txt"):
+        file = project / name
         file.write_text(file.read_text().replace("tqdm==", "tqdm=="))  # the same content: nothing moves
     assert captures(planned(project)) == before
-    file = project / "environment-torch201.lock.txt"
+    file = project / "environments" / "environment-torch201.lock.txt"
     file.write_text(file.read_text() + "# changed\n")
     after = captures(planned(project))
     assert {name for name in before if before[name] != after[name]} == {
@@ -169,6 +181,38 @@ def test_search_settings_leave_the_controls_where_they_are(project):
     controls = {name for name in before if name.endswith(("repeat", "observer"))}
     assert controls <= {name for name in before if before[name] == after[name]}
     assert before["torch201-float32"] != after["torch201-float32"]
+
+
+def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_other_queries_search_again_and_other_judgements_score_again(project, monkeypatch):
+    before = captures(planned(project))
+    # q1's passage is the 51st, and 40 are indexed: it is not searched for.
+    judge(project, [{"id": "q0", "text": "what?"}, {"id": "q1", "text": "whose?"}], "q0\td3\t1\nq1\td50\t1\n")
+    assert captures(planned(project)) == before
+    judge(project, [{"id": "q0", "text": "what now?"}], "q0\td3\t1\n")
+    changed = moved(before, captures(planned(project)))
+    assert "torch201-float32" in changed
+    assert not any(name.endswith(("-repeat", "-observer")) for name in changed), "they do not search"
+    judge(project, [{"id": "q0", "text": "what?"}], "q0\td3\t2\n")
+    judged = replace(plan.collections.prepare(), judged_sha256="e" * 64)
+    monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: judged)
+    assert moved(before, captures(planned(project))) == {"torch201-float32-search", "torch210-float32-search"}
+
+
+def test_what_is_to_be_known_of_the_collection_is_said_before_anything_runs(project, monkeypatch):
+    told = replace(plan.collections.prepare(), notes=("3 of 4 judgements were left out.",))
+    monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: told)
+    judge(project, [{"id": "q1", "text": "who?"}], "q1\td50\t1\n")
+    said: list[str] = []
+    plan.make_plan(load(project / "reports" / "s"), project, project / ".reportlib", said.append)
+    assert said[-2] == "3 of 4 judgements were left out."
+    assert said[-1].startswith("precision.float32: no query has a relevant passage among the first 40")
+    home = {"REPORTLIB_HOME": str(project / ".reportlib")}
+    shown = CliRunner().invoke(app, ["prepare", str(project / "reports" / "s")], env=home)
+    assert shown.output.splitlines()[-2:] == said[-2:]
 
 
 def test_a_search_needs_every_index_that_it_searches(project):
@@ -248,6 +292,17 @@ def test_an_environment_without_a_file_is_refused_first(project, name):
 def test_more_passages_than_the_collection_has_are_refused_first(project):
     with pytest.raises(CollectionError, match="there are 100"):
         planned(project, passages={"float32": 101})
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast"])
+@pytest.mark.parametrize("passages", [1, 3])
+def test_too_few_passages_are_refused_first(project, precision, passages):
+    collection = project / ".reportlib" / "inputs" / "collection-x" / "collection.jsonl"
+    collection.write_text('{"id": "1", "text": "nine"}\n' * 100)
+    with pytest.raises(CollectionError, match=f"precision.{precision}: {passages} passages? gives? at most") as caught:
+        planned(project, passages={"float32": 0, precision: passages})
+    assert "at least 134 token embeddings" in caught.value.mend
+    assert not (project / ".reportlib" / "runs").exists()
 
 
 def test_a_study_outside_a_project_is_refused(tmp_path):

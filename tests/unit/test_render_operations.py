@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,12 @@ def test_a_card_says_all_that_is_known_of_an_operation(report: Report) -> None:
     assert "PyTorch 2.0.1, bit for bit: erf by a polynomial of degree 5" in gelu["Mechanism"]
     assert "python reproductions/float32-gelu-float32/reproduce.py" in gelu["Reproduction"]
     assert "it names the version that it runs on" in gelu["Reproduction"]
+
+
+def test_a_shell_reads_a_variable_of_a_study_as_it_is(report: Report) -> None:
+    report["study"]["variables"] = {"KMP_AFFINITY": "granularity=fine; touch hacked"}
+    command = card(report, 0)["Reproduction"].partition(": ")[2].partition("reproduce.py")[0]
+    assert shlex.split(command)[:2] == ["KMP_AFFINITY=granularity=fine; touch hacked", "python"]
 
 
 def test_what_is_not_known_of_an_operation_is_said_not_to_be(report: Report) -> None:

@@ -318,6 +318,46 @@ def test_the_same_words_for_every_measure_are_said_once() -> None:
     assert text(drawn).count("up to 2.5 %") == 5, "once below each table, not in every row"
 
 
+# --- what is to be known of the judgements and the queries ------------------------------------------
+
+JUDGING = dict.fromkeys(("unknown_queries", "unknown_passages", "repeated", "ungraded"), 0) | {
+    "read": 4, "kept": 4, "relevant": 4, "answered": 4,
+}  # fmt: skip
+
+
+def test_judgements_that_were_left_out_are_told_once_below_the_table() -> None:
+    told = JUDGING | {"unknown_queries": 2, "unknown_passages": 1, "kept": 1}
+    found = [render_search.search() | {"judging": told} for _ in range(2)]
+    said = text(render.search_quality(report(*found)))
+    sentence = "3 of 4 judgements were left out (2 with an unknown query and 1 with an unknown passage)."
+    assert said.count(sentence) == 1
+
+
+def test_where_no_grade_is_above_zero_the_page_says_so() -> None:
+    found = render_search.search(queries=0, changed=0, seeds=0)
+    found |= {"comparisons": [], "quality": [], "query_embeddings": None, "judging": JUDGING | {"relevant": 0}}
+    said = text(render.search_quality(report(found)))
+    assert "None of the 4 judgements has a grade above 0" in said
+    assert "nothing is searched and nothing scored" in said
+
+
+def test_where_every_judgement_counts_nothing_is_added() -> None:
+    before = text(render.search_quality(report(render_search.search())))
+    assert text(render.search_quality(report(render_search.search() | {"judging": JUDGING}))) == before
+
+
+def test_a_query_that_is_a_passage_is_told_and_that_it_was_left_out() -> None:
+    same = {"ignored": False, "queries": 12, "first": 11}
+    said = text(render.search(report(render_search.search() | {"identical_ids": same})))
+    assert "For 12 of 121 queries a passage that is the query itself (same id) is among the best 10, first" in said
+    assert "first for 11 of them; ignore_identical_ids leaves it out." in said
+    same["ignored"] = True
+    said = text(render.search(report(render_search.search() | {"identical_ids": same})))
+    assert "(same id) would be among the best 10; it is left out." in said
+    same["queries"] = 0
+    assert "same id" not in text(render.search(report(render_search.search() | {"identical_ids": same})))
+
+
 # --- what was not measured --------------------------------------------------------------------------
 
 

@@ -476,6 +476,15 @@ def test_commands_to_reproduce_name_this_study(simple: dict[str, Any]) -> None:
     assert "variables" not in said
 
 
+def test_a_shell_reads_a_studys_name_as_it_is(simple: dict[str, Any]) -> None:
+    report = copy.deepcopy(simple)
+    report["study"]["slug"] = "a b; touch hacked $HOME"
+    lines = soup(render.reproduce(report)).get_text().splitlines()
+    for command in ("run", "prepare"):
+        (line,) = [line for line in lines if line.strip().startswith(f"reportlib {command} ")]
+        assert shlex.split(line, comments=True)[2] == "reports/a b; touch hacked $HOME/study.toml"
+
+
 def test_the_commands_of_one_arm_set_the_variables_that_it_had(simple: dict[str, Any]) -> None:
     report = copy.deepcopy(simple)
     report["environments"][0]["environment_variables"]["ATEN_CPU_CAPABILITY"] = "it's"

@@ -39,13 +39,19 @@ def test_the_host_lock_has_every_dependency_in_a_version_that_fits():
         assert found in wanted.specifier, f"{wanted} is locked at {found}: run `make lock`"
 
 
+def test_pre_commit_runs_the_ruff_of_the_lock():
+    locked = re.search(r"^ruff==([^\s;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert locked
+    assert set(re.findall(r"ruff==([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text())) == {locked[1]}
+
+
 def test_the_host_has_no_torch():
     lock = (ROOT / "requirements.lock").read_text()
     assert not re.search(r"^torch==", lock, re.MULTILINE)
 
 
 def test_locks_have_hashes_and_no_address():
-    for lock in (ROOT / "requirements.lock", *ROOT.glob("environment-*.lock.txt"), *ROOT.glob("docs/*/*.txt")):
+    for lock in (ROOT / "requirements.lock", *ROOT.glob("environments/*.lock.txt"), *ROOT.glob("docs/*/*.txt")):
         text = lock.read_text()
         assert "://" not in text, lock.name
         assert text.count("--hash=sha256:") >= len(re.findall(r"^[\w.-]+==", text, re.MULTILINE))
@@ -65,7 +71,7 @@ def test_nothing_large_is_carried():
 
 
 def test_every_link_of_the_documents_into_the_repository_leads_somewhere():
-    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"

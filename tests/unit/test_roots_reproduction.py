@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import shlex
 
 import pytest
 from fake_roots import write_case
@@ -55,6 +56,11 @@ def test_the_expected_hashes_are_the_cases(case, tmp_path):
         "torch 2.0.1": {"torch": "2.0.1+cu117", "sha256": [case.outputs["a"][0].sha256]},
         "torch 2.1.0": {"torch": "2.1.0+cu121", "sha256": [case.outputs["b"][0].sha256]},
     }
+
+
+def test_a_shell_reads_a_variable_as_it_is():
+    command = Setting(2, "cpu", {"KMP_AFFINITY": "granularity=fine; touch hacked"}).command
+    assert shlex.split(command) == ["KMP_AFFINITY=granularity=fine; touch hacked", "python", "reproduce.py"]
 
 
 def test_the_readme_says_what_where_on_what_and_how(case, tmp_path):

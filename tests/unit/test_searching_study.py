@@ -18,6 +18,7 @@ from captures import Values, captures, pipeline_values, search_values, study_of,
 from reportlib.compare.report import SCHEMA, render
 from reportlib.compare.searching import compare_search
 from reportlib.compare.searching.changed import shortened
+from reportlib.compare.searching.sides import Side, read
 from reportlib.compare.study import compare_study
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
@@ -89,7 +90,7 @@ def test_where_nothing_differs_the_bounds_say_what_could_have(tmp_path: Path) ->
     assert (upgrade["same_order"], upgrade["scores_identical"], upgrade["max_score_difference"]) == (6, 6, 0.0)
     assert upgrade["rbo"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert upgrade["changed_queries"]["low"] == 0
-    assert upgrade["changed_queries"]["high"] == pytest.approx(1 - 0.025 ** (1 / 6))
+    assert upgrade["changed_queries"]["high"] == pytest.approx(1 - 0.05 ** (1 / 6))
     for each in upgrade["measures"]:
         assert each["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
         assert (each["better"], each["equal"], each["worse"], each["detected"]) == (0, 5, 0, False)
@@ -368,6 +369,7 @@ def test_without_a_searching_arm_of_both_sides_there_is_no_search(tmp_path: Path
                    ["queries"][0]["pids"][0]), r"10 passages \(9 of them different\)"),
         (lambda v: v[SEARCH_A][f"rankings/{A}"]["queries"][1].update(qid="q0"), "have a query twice"),
         (lambda v: v[SEARCH_A]["query_texts"].pop("q2"), "lack query q2"),
+        (lambda v: v[SEARCH_B]["query_texts"].update(q2="Whose?"), "queries with other texts"),
         (lambda v: [v[name].update(passage_texts={}) for name in (SEARCH_A, SEARCH_B)], "lack passage .* is ranked"),
         (lambda v: v[SEARCH_A].update(passage_texts={"x": 1}), "passage_texts .* make no sense"),
         (lambda v: v[SEARCH_A].update(query_embs=np.zeros((6, 2, 8), np.float32)), "encoded queries .* float32"),
@@ -377,6 +379,72 @@ def test_captures_that_do_not_fit_are_refused(tmp_path: Path, spoil: Callable[..
     with pytest.raises(ComparisonError, match=said) as told:
         search_of(tmp_path, edit=spoil)
     assert "To mend it" in str(told.value)
+
+
+# -- queries that are passages -----------------------------------------------------------------------
+
+
+def same_ids(values: dict[str, Values]) -> None:
+    """q0's best passage is q0 itself, q1's second is q1, and q2's best has an id that is only its position."""
+    for name in (SEARCH_A, SEARCH_B):
+        queries, texts = values[name][f"rankings/{A}"]["queries"], values[name]["passage_texts"]
+        texts[str(queries[0]["pids"][0])]["id"] = "q0"
+        texts[str(queries[1]["pids"][1])]["id"] = "q1"
+        best = str(queries[2]["pids"][0])
+        texts[best]["id"] = queries[2]["qid"] = best
+        for other in values[name]:
+            if other.startswith("rankings/"):
+                values[name][other]["queries"][2]["qid"] = best
+        values[name]["query_texts"][best] = "What is q2?"
+
+
+def test_queries_that_are_passages_are_counted_and_ranked(tmp_path: Path) -> None:
+    found = search_of(tmp_path, edit=same_ids)
+    assert found["identical_ids"] == {"ignored": False, "queries": 2, "first": 1}
+    plain = search_of(tmp_path / "plain")
+    assert plain["identical_ids"] == {"ignored": False, "queries": 0, "first": 0}
+    assert found["comparisons"][0]["queries"] == plain["comparisons"][0]["queries"] == 6
+
+
+def test_queries_that_are_passages_are_left_out_on_request(tmp_path: Path) -> None:
+    study, arms, written = made(tmp_path, edit=same_ids)
+    found = compare_search(arms[0], arms[1], written, k=study.search.k, ignore_identical_ids=True)
+    assert_valid(found)
+    assert found["identical_ids"] == {"ignored": True, "queries": 2, "first": 1}
+    # The controls compare what was searched, before anything is left out.
+    assert [each["identical"] for each in found["controls"]] == [5, 5]
+    # q0: grade 2 stood first and is gone, grade 1 moves from rank 3 to 2. q1: rank 2 is gone, 3 becomes 2.
+    rows = {row["qid"]: row for row in (left_out(written, qid) for qid in ("q0", "q1"))}
+    assert rows["q0"]["pids"] == rows["q0"]["all"][1:6]
+    assert rows["q1"]["pids"] == [rows["q1"]["all"][0], *rows["q1"]["all"][2:6]]
+    assert rows["q0"]["grades"] == {rows["q0"]["all"][2]: 1}
+
+
+def left_out(written: dict[str, Capture], qid: str) -> Record:
+    """A's ranking of one query with the query itself left out, beside the whole one, and its grades."""
+    sides = [Side(name, environment, written[name]) for name, environment in ((SEARCH_A, A), (SEARCH_B, B))]
+    whole = read(*sides, k=5)
+    rest = whole.without_themselves()
+    place = whole.qids.index(qid)
+    return {
+        "qid": qid,
+        "all": list(whole.rankings["a", "a"][place].pids),
+        "pids": list(rest.rankings["a", "a"][place].top),
+        "grades": rest.judgements[qid],
+    }
+
+
+def test_what_became_of_the_judgements_is_part_of_the_report(tmp_path: Path) -> None:
+    assert search_of(tmp_path)["judging"] is None
+    study, arms, written = made(tmp_path / "told")
+    counts = dict.fromkeys(("unknown_queries", "repeated", "ungraded"), 0)
+    counts |= {"read": 4, "unknown_passages": 3, "kept": 1, "relevant": 1, "answered": 1}
+    told = written[SEARCH_A]
+    described = {"descriptions": {"collection": {"judging": counts}}}
+    written[SEARCH_A] = Capture(told.path, told.arm, told.artifacts, {**told.provenance, **described})
+    found = compare_search(arms[0], arms[1], written, k=study.search.k)
+    assert_valid(found)
+    assert found["judging"] == counts
 
 
 def test_a_text_is_cut_after_a_word() -> None:

@@ -233,8 +233,9 @@ def test_a_share_has_clopper_and_pearsons_interval() -> None:
     assert found["share"] == 0.075
     assert found["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 38), abs=1e-8)
     assert found["high"] == pytest.approx(stats.beta.ppf(0.975, 4, 37), abs=1e-8)
-    assert share(0, 10) == {"share": 0.0, "low": 0.0, "high": rounded(1 - 0.025 ** (1 / 10))}
-    assert share(10, 10)["high"] == 1.0
+    # One end cannot be wrong, so the other has all 5 %: the bound that is told where no query changed.
+    assert share(0, 10) == {"share": 0.0, "low": 0.0, "high": unchanged_bound(10)}
+    assert share(10, 10) == {"share": 1.0, "low": rounded(0.05 ** (1 / 10)), "high": 1.0}
 
 
 def test_how_much_could_change_unseen() -> None:

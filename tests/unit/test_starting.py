@@ -50,8 +50,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with the repository's environment files, and a registry that has every version up to 2.6."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "capture.ipynb").touch()
-    for file in (*REPOSITORY.glob("environment-torch2[01]*.yml"), *REPOSITORY.glob("environment-torch2[01]*.txt")):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "environments").mkdir()
+    for file in (*REPOSITORY.glob("environment-torch2[01]*"), *REPOSITORY.glob("environments/*-torch2[01]*")):
+        (tmp_path / file.relative_to(REPOSITORY)).write_bytes(file.read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(further_module, "resolve", resolved)
     return tmp_path
@@ -73,6 +74,29 @@ def tsv(project: Path) -> Path:
     (folder / "queries.tsv").write_text("q\twhat?\n")
     (folder / "qrels.tsv").write_text("q\t3\t1\n")
     return folder / "collection.tsv"
+
+
+@pytest.mark.parametrize(("passages", "gives"), [(1, "at most 12"), (3, "at most 36")])
+def test_too_few_passages_are_refused_before_anything_is_written(project: Path, passages: int, gives: str) -> None:
+    (project / "few.tsv").write_text("".join(f"{n}\tpassage {n}\n" for n in range(passages)))
+    before = everything()
+    with pytest.raises(CollectionError, match=f"{gives} token embeddings.*\n.*at least 134"):
+        begin(name="s", collection="few.tsv")
+    with pytest.raises(CollectionError, match=gives):
+        begin(name="s", collection=str(tsv_of(project, 60)), passages=passages)
+    assert everything() - before == {"many.tsv"}
+
+
+def test_passages_that_may_be_too_few_are_told(project: Path) -> None:
+    (project / "few.tsv").write_text("".join(f"{n}\t{'a word ' * 20}\n" for n in range(3)))
+    started = begin(name="s", collection="few.tsv")
+    assert any("may be too few for k-means" in note for note in started.notes)
+
+
+def tsv_of(project: Path, passages: int) -> Path:
+    file = project / "many.tsv"
+    file.write_text("".join(f"{n}\tpassage {n}\n" for n in range(passages)))
+    return file
 
 
 def begin(**wish: Any) -> Started:
@@ -185,10 +209,10 @@ def test_a_tsv_is_named_from_the_studys_folder(tsv: Path) -> None:
 
 def test_a_collection_outside_the_project_is_named_in_full(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("elsewhere") / "collection.tsv"
-    path.write_text("0\tone\n")
+    path.write_text("".join(f"{n}\tone\n" for n in range(46)))
     found = begin(collection=str(path)).study
     assert found.collection.path == str(path)
-    assert found.passages == {"float32": 0, "autocast": 1}, "no more than there are"
+    assert found.passages == {"float32": 0, "autocast": 46}, "no more than there are"
 
 
 def test_missing_queries_and_judgements_are_said(tsv: Path) -> None:
@@ -198,10 +222,47 @@ def test_missing_queries_and_judgements_are_said(tsv: Path) -> None:
     assert "nothing is searched for" in begin(name="two", collection=str(tsv)).notes[0]
 
 
+def test_judgements_that_do_not_count_are_told_before_anything_is_written(tsv: Path) -> None:
+    tsv.with_name("qrels.tsv").write_text("q\t3\t1\nq\t99\t1\nnobody\t3\t1\nnobody\t99\t1\n")
+    (note,) = begin(name="one", collection=str(tsv)).notes
+    assert note == "3 of 4 judgements were left out (2 with an unknown query and 1 with an unknown passage)."
+    tsv.with_name("qrels.tsv").write_text("q\t3\t0\n")
+    assert "nothing is searched and nothing scored" in begin(name="two", collection=str(tsv)).notes[0]
+    tsv.with_name("qrels.tsv").write_text("q\t3\t0.5\nq\t4\t1\n")
+    before = everything()
+    with pytest.raises(CollectionError, match=r"qrels.tsv, line 1: not a judgement: the grade is '0.5'"):
+        begin(name="three", collection=str(tsv))
+    assert everything() == before
+
+
+def test_what_is_too_long_to_be_read_through_says_who_does(tsv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportlib.starting.inputs.READ_THROUGH", 59)
+    assert "`reportlib prepare` does" in begin(collection=str(tsv)).notes[0]
+
+
+def test_a_copied_data_set_is_looked_at_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", project.parent / f"{project.name}-cache")
+    folder = project / "copy"
+    folder.mkdir()
+    tables = {
+        "corpus": [{"_id": "a", "text": "Cats."}],
+        "queries": [{"_id": "q", "text": "Who?"}],
+        "qrels": [{"query_id": "q", "corpus_id": "a", "relevance": 0.5}],
+    }
+    readme = ["---", "configs:"]
+    for name, rows in tables.items():
+        datasets.Dataset.from_list(rows).to_parquet(folder / f"{name}.parquet")
+        readme += [f"- config_name: {name}", "  data_files:", "  - split: test", f"    path: {name}.parquet"]
+    (folder / "README.md").write_text("\n".join([*readme, "---", ""]))
+    with pytest.raises(CollectionError, match=r"copy, qrels, row 0: not a judgement: the grade is 0\.5"):
+        begin(collection="copy")
+
+
 def test_a_beir_folder_is_known_by_its_corpus(project: Path) -> None:
     folder = project / "beir"
     folder.mkdir()
-    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "a", "text": "x"}) + "\n")
+    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": f"{n}", "text": "x"}) + "\n" for n in range(60)))
     assert begin(collection="beir", split="dev").study.collection == CollectionSpec("beir", "../../beir", split="dev")
 
 
@@ -251,7 +312,7 @@ def test_a_version_without_one_gets_a_file_and_its_lock(project: Path) -> None:
     assert started.study.environments == ("torch210", "torch260")
     names = ["environment-torch260.yml", "environment-torch260.lock.txt", "study.toml"]
     assert [path.name for path in started.written] == names
-    assert all((project / name).is_file() for name in names[:2])
+    assert all((project / "environments" / name).is_file() for name in names[:2])
     assert started.commands == ("reportlib run reports/mine/study.toml",)
 
 
@@ -263,11 +324,19 @@ def test_without_a_registry_the_lock_is_what_to_make_first(project: Path, monkey
     started = begin(name="mine", torch=["2.1.0", "2.6.0"])
     assert started.commands == ("reportlib env lock torch260 --like torch210", "reportlib run reports/mine/study.toml")
     assert "cannot be reached" in started.notes[0]
-    assert not (project / "environment-torch260.lock.txt").exists()
+    assert not (project / "environments" / "environment-torch260.lock.txt").exists()
 
 
 def test_named_environments_come_before_versions() -> None:
     assert begin(environments=["torch210"], torch=["2.0.1", "2.1.0"]).study.environments == ("torch210", "torch201")
+
+
+def test_versions_name_a_study_only_where_they_tell_its_environments_apart(project: Path) -> None:
+    text = (project / "environment-torch210.yml").read_text()
+    newer = text.replace("name: torch210", "name: newer").replace("transformers==4.38.2", "transformers==4.40.1")
+    (project / "environment-newer.yml").write_text(newer)
+    title = begin(environments=["torch210", "newer"]).study.title
+    assert title == "Comparing colbert-ai artifacts between torch210 and newer"
 
 
 # -- what is refused, and that nothing is left ---------------------------------------------------------
@@ -311,7 +380,7 @@ def test_a_study_that_is_there_is_never_written_over(project: Path) -> None:
     with pytest.raises(StudyError, match=r"(?s)study.toml is there already.*another name"):
         begin(name="mine", title="second", torch=["2.1.0", "2.6.0"])
     assert (project / "reports/mine/study.toml").read_bytes() == before
-    assert not (project / "environment-torch260.yml").exists()
+    assert not (project / "environments" / "environment-torch260.yml").exists()
 
 
 def test_outside_a_project_it_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -331,8 +400,8 @@ def run(*arguments: str) -> str:
 def test_the_command_ends_with_what_to_type_next(tsv: Path) -> None:
     said = run("mine", "--torch", "2.1.0", "--torch", "2.6.0", "--collection", str(tsv), "--passages", "50")
     assert said.splitlines() == [
-        "wrote environment-torch260.yml, with the pins of torch210",
-        "wrote environment-torch260.lock.txt",
+        "wrote environments/environment-torch260.yml, with the pins of torch210",
+        "wrote environments/environment-torch260.lock.txt",
         "wrote reports/mine/study.toml",
         "next:",
         "  reportlib run reports/mine/study.toml",

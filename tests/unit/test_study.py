@@ -124,3 +124,22 @@ def test_a_missing_study_says_where_it_looked(tmp_path):
 def test_a_study_may_set_variables_that_torch_reads(tmp_path):
     found = study(tmp_path, MINIMAL + '[variables]\nATEN_CPU_CAPABILITY = "avx2"')
     assert found.variables == {"ATEN_CPU_CAPABILITY": "avx2"}
+
+
+def test_a_byte_order_mark_is_no_matter(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text('\ufefftitle = "t"\nenvironments = ["a", "b"]\n[search]\nk = "x"\n', encoding="utf-8")
+    with pytest.raises(StudyError, match=r"study.toml, line 4: search.k"):
+        load(path)
+    path.write_text('\ufefftitle = "t"\nenvironments = ["a", "b"]\n', encoding="utf-8")
+    assert load(path).title == "t"
+
+
+def test_leaving_a_passage_out_needs_one_more(tmp_path):
+    path = tmp_path / "study.toml"
+    text = 'title = "t"\nenvironments = ["a", "b"]\n[colbert]\nndocs = 40\n[search]\nk = 10\n'
+    path.write_text(text)
+    assert load(path).search.ignore_identical_ids is False
+    path.write_text(text + "ignore_identical_ids = true\n")
+    with pytest.raises(StudyError, match=r"k is 10, one more with ignore_identical_ids\n.*at least 44"):
+        load(path)

@@ -150,7 +150,7 @@ def test_what_is_not_toml_has_its_line_too(tmp_path: Path) -> None:
         (HEAD + "[layers]\ntext = []", 4, "did you mean 'texts'?"),
         (HEAD + '[variables]\nOMP_THREADS = "1"', 4, "did you mean 'OMP_NUM_THREADS'?"),
         (HEAD + "[precision.float32]\npasages = 3", 4, "did you mean 'passages'?"),
-        (HEAD + "[search]\nzzz = 2", 4, "use one of ['k', 'queries', 'seeds']"),
+        (HEAD + "[search]\nzzz = 2", 4, "use one of ['ignore_identical_ids', 'k', 'queries', 'seeds']"),
     ],
 )
 def test_a_misspelt_key_is_answered_with_what_was_meant(tmp_path: Path, text: str, line: int, mend: str) -> None:

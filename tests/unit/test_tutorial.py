@@ -1,24 +1,28 @@
-"""Every command of TUTORIAL.md is one that there is, with options that it has."""
+"""Every command of docs/tutorial.md is one that there is, with options that it has."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import click
 import pytest
 import typer
+from searches import NAMES, plain, search, still, upgraded
 
 from reportlib.cli import app
-from reportlib.gate import parse
+from reportlib.compare.phrases import unseen
+from reportlib.gate import HOLDS, INCONCLUSIVE, Judgement, judge, parse
 from reportlib.starting.template import study_text
 from reportlib.study import Study
 from reportlib.study_file import parse as parse_study
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "TUTORIAL.md").read_text()
+TEXT = (ROOT / "docs" / "tutorial.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("reportlib ")]
 
@@ -55,6 +59,41 @@ def test_what_it_requires_is_understood() -> None:
     required = [shlex.split(line)[-1] for line in LINES if "--require" in line]
     assert required
     assert all(parse(text) for text in required)
+
+
+def unchanged(queries: int, text: str) -> Judgement:
+    """Judge a requirement on a study in which no query changed."""
+    same = {"queries": queries, "same_order": queries, "same_set": queries}
+    record = upgraded(search(0), **same, measures=[still(name, queries) for name in NAMES])
+    (found,) = judge(parse(text), {"artifacts": [], "search": record})
+    return found
+
+
+def test_its_corpus_could_break_what_it_requires(tmp_path: Path) -> None:
+    (block,) = (block for block in BLOCKS if "pydoc_data" in block)
+    program = block.split("<<'EOF'\n")[1].split("EOF\n")[0]
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    made = int(re.findall(r"(\d+) queries", done.stdout)[0])
+    said = int(re.findall(r"the (\d+) queries\s+or so", TEXT)[0])
+    # Another Python has other sections.
+    assert abs(made - said) <= 5
+    (required,) = (shlex.split(line)[-1] for line in LINES if "--require" in line)
+    for requirement in required.split(","):
+        assert {unchanged(queries, requirement).outcome for queries in (made, said)} == {HOLDS}
+
+
+def test_what_it_says_of_so_few_queries_is_what_the_gate_says() -> None:
+    paragraph = next(text for text in TEXT.split("\n\n") if text.startswith("The limits above are wide"))
+    assert f"not one of 46 changes, up to {plain(unseen(46, 0.95))} of such queries" in paragraph
+    assert "nDCG could fall by 0.063." in paragraph
+    found = unchanged(46, "ndcg@10 drop < 0.05")
+    assert (found.outcome, "up to 0.06305; about 59 queries would tell" in found.reason.replace("a drop of ", "")) == (
+        INCONCLUSIVE,
+        True,
+    )
+    assert "`ndcg@10 drop < 0.05` cannot hold there" in paragraph
+    assert "`< 0.01` takes\n299 of them" in paragraph
+    assert [unchanged(n, "ndcg@10 drop < 0.01").outcome for n in (298, 299)] == [INCONCLUSIVE, HOLDS]
 
 
 def test_what_it_says_of_study_toml_can_be_done() -> None:

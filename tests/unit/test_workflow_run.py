@@ -110,20 +110,23 @@ def fake_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[
     return tmp_path / "plan.json"
 
 
-@pytest.mark.parametrize("option", ["-n", "--dry-run", "--dryrun"])
+@pytest.mark.parametrize("option", ["-np", "--dry-run", "--profile=dry"])
 def test_a_dry_run_shows_all_that_snakemake_would_do(tmp_path, monkeypatch, option):
     said: list[str] = []
-    lines = ["Building DAG of jobs...", "rule capture:", "    output: x"]
+    lines = [
+        "Building DAG of jobs...",
+        "rule capture:",
+        "    output: x",
+        "This was a dry-run (flag -n). The order is not",
+    ]
     plan_path = fake_snakemake(tmp_path, monkeypatch, lines)
-    assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run([option]) == 0
+    assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run([option]) == run._Done(0, dry=True)
     assert said == lines
-    assert run._is_dry([option])
 
 
 def test_a_real_run_shows_arms_and_steps_only(tmp_path, monkeypatch):
     said: list[str] = []
     lines = ["Building DAG of jobs...", "torch201-float32 · indexing", "2 of 7 steps (29%) done"]
     plan_path = fake_snakemake(tmp_path, monkeypatch, lines)
-    assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run(["--profile", "x"]) == 2
+    assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run(["-n"]) == run._Done(2, dry=False)
     assert said == ["torch201-float32 · indexing", "2 of 7 steps done"]
-    assert not run._is_dry(["--profile", "x"])

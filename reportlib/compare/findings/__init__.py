@@ -40,6 +40,7 @@ def findings(report: Mapping[str, Any]) -> list[Record]:
 def _all(report: Mapping[str, Any]) -> Iterator[Finding]:
     for number, pair in enumerate(report["pairs"]):
         parts = facts(report, number)
+        yield from index.environments(report, number)
         for part in parts:
             yield from _precision(part)
         yield from index.capability(report, number)

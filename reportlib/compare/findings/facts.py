@@ -108,7 +108,7 @@ class Facts:
 def facts(report: Mapping[str, Any], number: int) -> Sequence[Facts]:
     """Return the precisions of pair `number`."""
     pair = report["pairs"][number]
-    a, b = phrases.versions(report["environments"], pair["a"], pair["b"])
+    a, b = phrases.sides(report["environments"], pair)
     return [
         Facts(
             data,

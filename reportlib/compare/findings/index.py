@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reportlib.compare import phrases
 from reportlib.compare.findings import words
 from reportlib.compare.findings.facts import Facts, Finding
-from reportlib.compare.phrases import code, count, listing, versions
+from reportlib.compare.origins import beyond_torch
+from reportlib.compare.phrases import code, count, listing
 from reportlib.compare.results import VERDICTS
 
 _WORDS = {
@@ -161,6 +163,31 @@ def first(part: Facts) -> Iterator[Finding]:
     yield Finding(f"{part.key}/first", "why", sentence, evidence)
 
 
+def environments(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
+    """Say what differs between the two environments beside torch and what it brings: it may be the reason too."""
+    pair = report["pairs"][number]
+    known = {e["name"]: e for e in report["environments"]}
+    if not {pair["a"], pair["b"]} <= set(known):
+        return
+    unlike = beyond_torch([known[pair["a"]], known[pair["b"]]])
+    if not unlike:
+        return
+    a, b = phrases.sides(report["environments"], pair)
+    changes = [_change(name, versions, (a, b)) for name, versions in unlike.items()]
+    torch = [known[name]["torch"].get("version") for name in (pair["a"], pair["b"])]
+    more = "have the same PyTorch and differ otherwise:" if torch[0] == torch[1] else "differ in more than PyTorch:"
+    sentence = f"{a} and {b} {more} {listing(changes)}. So no difference is PyTorch's alone unless it is shown to be."
+    evidence = (f"/pairs/{number}/environment_differences", "/environments")
+    yield Finding(f"{pair['b']}/environments", "what", sentence, evidence)
+
+
+def _change(package: str, versions: tuple[str | None, ...], sides: tuple[str, str]) -> str:
+    left, right = versions
+    if left and right:
+        return f"{package} {left} becomes {right}"
+    return f"{package} {left or right} is in {sides[0 if left else 1]} only"
+
+
 def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     """Say when the two torches report other CPU kernels: a possible cause, shown only where a switch shows it."""
     pair = report["pairs"][number]
@@ -168,7 +195,7 @@ def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     a, b = known.get(pair["a"]), known.get(pair["b"])
     if not a or not b or a == b:
         return
-    sides = versions(report["environments"], pair["a"], pair["b"])
+    sides = phrases.sides(report["environments"], pair)
     place = "On this machine" if report["platform"]["one_machine"] else "On their machines"
     shown = [n for n, precision in enumerate(pair["precisions"]) if _caps(precision)]
     evidence = ["/platform/capability", f"/pairs/{number}/environment_differences"]

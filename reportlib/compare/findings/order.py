@@ -104,7 +104,7 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     if not clauses:
         return
     sentence = f"The sort by itself, at the sizes probed: {'; '.join(clauses)}."
-    a, b = phrases.versions(report["environments"], pair["a"], pair["b"])
+    a, b = phrases.sides(report["environments"], pair)
     sentence += _post_example(data["probes"]) + _which(data["probes"], a, b)
     evidence = tuple(f"/pairs/{number}/sort_probes/{key}" for key in ("thresholds", "probes"))
     yield Finding(f"{pair['b']}/sort-probes", "why", sentence, evidence, ("D6",))

@@ -11,7 +11,13 @@ __all__ = ["compare_margins"]
 
 
 def compare_margins(
-    a: Capture, b: Capture, search_a: Capture | None, search_b: Capture | None, *, k: int
+    a: Capture,
+    b: Capture,
+    search_a: Capture | None,
+    search_b: Capture | None,
+    *,
+    k: int,
+    ignore_identical_ids: bool = False,
 ) -> list[Record]:
     """Return the margins of three decisions beside their flips: a token's centroid, a bucket, a query's top `k`.
 
@@ -23,6 +29,8 @@ def compare_margins(
         Their searching arms'.
     k : int
         How many passages of a query count.
+    ignore_identical_ids : bool
+        Whether a passage that is the query itself is left out of its ranking.
 
     Returns
     -------
@@ -36,7 +44,7 @@ def compare_margins(
         When an artifact cannot be read.
     """
     sides = Sides(a, b)
-    return [_centroid(sides), _bucket(sides), _rank(search_a, search_b, k)]
+    return [_centroid(sides), _bucket(sides), _rank(search_a, search_b, k, ignore_identical_ids)]
 
 
 def _centroid(sides: Sides) -> Record:
@@ -53,6 +61,6 @@ def _bucket(sides: Sides) -> Record:
     return left_out("bucket", why) if why is not None else record("bucket", bucket_items(sides))
 
 
-def _rank(a: Capture | None, b: Capture | None, k: int) -> Record:
-    found = rank_items(a, b, k)
+def _rank(a: Capture | None, b: Capture | None, k: int, ignore_identical_ids: bool) -> Record:
+    found = rank_items(a, b, k, ignore_identical_ids=ignore_identical_ids)
     return (record("rank", found) if isinstance(found, Items) else left_out("rank", found)) | {"k": k}

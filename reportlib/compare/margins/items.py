@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from reportlib.compare.unseen import unseen_share
+
 Record = dict[str, Any]
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -104,7 +106,7 @@ def record(name: str, found: Items) -> Record:
         "of": items.of,
         "flipped": flips,
         "flip_rate": rounded(flips / number),
-        "unseen": rounded(_unseen(number)) if flips == 0 and number < items.of else None,
+        "unseen": rounded(unseen_share(number, CONFIDENCE)) if flips == 0 and number < items.of else None,
         "margin": {"median": rounded(np.median(items.margin)), "quantiles": _quantiles(items.margin, QUANTILES)},
         "change": _quantiles(known, (0.99,)) | _ends(known) if known.size else None,
         **area(items),
@@ -131,11 +133,6 @@ def _quantiles(values: Doubles, shares: tuple[float, ...]) -> dict[str, float]:
 
 def _ends(known: Doubles) -> Record:
     return {"median": rounded(np.median(known)), "max": rounded(known.max()), "known": known.size}
-
-
-def _unseen(number: int) -> float:
-    """Return the share of flips at which `number` items without one are as unlikely as 1 in 20."""
-    return float(stats.binomtest(0, number, alternative="less").proportion_ci(CONFIDENCE, "exact").high)
 
 
 def area(items: Items) -> Record:

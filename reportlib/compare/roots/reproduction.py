@@ -7,6 +7,7 @@ of ``expected.json`` which version it behaves like; ``README.md`` says the same 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Setting:
     @property
     def command(self) -> str:
         """The line that runs the script."""
-        return " ".join([*(f"{name}={value}" for name, value in self.variables.items()), "python", SCRIPT])
+        return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()), "python", SCRIPT])
 
 
 def labels(a: Side, b: Side) -> tuple[str, str]:

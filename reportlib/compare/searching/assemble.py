@@ -20,7 +20,9 @@ from reportlib.study import Arm
 Record = dict[str, Any]
 
 
-def compare_search(first: Arm, other: Arm, captures: Mapping[str, Capture], *, k: int) -> Record | None:
+def compare_search(
+    first: Arm, other: Arm, captures: Mapping[str, Capture], *, k: int, ignore_identical_ids: bool = False
+) -> Record | None:
     """Compare what both environments' torch find in both environments' indexes.
 
     Parameters
@@ -31,6 +33,8 @@ def compare_search(first: Arm, other: Arm, captures: Mapping[str, Capture], *, k
         By arm name.
     k : int
         Passages per query that count, as the study says.
+    ignore_identical_ids : bool
+        Whether a passage that is the query itself is left out of its rankings and judgements.
 
     Returns
     -------
@@ -53,6 +57,9 @@ def compare_search(first: Arm, other: Arm, captures: Mapping[str, Capture], *, k
         search_control(arm.environment, captures.get(arm.name), searches.rankings[side, side])
         for side, arm in (("a", first), ("b", other))
     ]
+    identical_ids = _identical_ids(searches, ignore_identical_ids)
+    if ignore_identical_ids:
+        searches = searches.without_themselves()
     return {
         "k": k,
         "queries": len(searches.qids),
@@ -63,8 +70,18 @@ def compare_search(first: Arm, other: Arm, captures: Mapping[str, Capture], *, k
         "least_changed": uncertainty.LEAST_CHANGED,
         "query_embeddings": query_embeddings(a, b),
         "controls": [control for control in controls if control is not None],
+        "judging": a.capture.provenance.get("descriptions", {}).get("collection", {}).get("judging"),
+        "identical_ids": identical_ids,
         **_compared(searches),
     }
+
+
+def _identical_ids(searches: Searches, ignored: bool) -> Record:
+    """Say for how many queries A's best k hold the query itself, before any is left out."""
+    themselves = searches.themselves
+    found = [each for each in searches.rankings["a", "a"] if themselves.get(each.qid) in each.top]
+    first = sum(each.top[0] == themselves[each.qid] for each in found)
+    return {"ignored": ignored, "queries": len(found), "first": first}
 
 
 def _compared(searches: Searches) -> Record:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from reportlib.collections.judging import is_itself
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
 
@@ -47,6 +48,13 @@ class Ranked:
     def find(self, pid: int) -> tuple[int, float] | None:
         """Return a passage's rank, from 1, and its score; None where it was not returned."""
         return (self.pids.index(pid) + 1, self.scores[self.pids.index(pid)]) if pid in self.pids else None
+
+    def without(self, pid: int | None) -> Ranked:
+        """Return the ranking with a passage left out, and what stands behind it moved up."""
+        if pid not in self.pids:
+            return self
+        at = self.pids.index(pid)
+        return replace(self, pids=self.pids[:at] + self.pids[at + 1 :], scores=self.scores[:at] + self.scores[at + 1 :])
 
 
 #: Which torch searched which index: ``a``, ``b``, or for an index also ``seed-1``.
@@ -92,6 +100,26 @@ class Searches:
             if any(grade > 0 for grade in self.judgements.get(qid, {}).values())
         )
 
+    @property
+    def themselves(self) -> dict[str, int]:
+        """The passage that is the query itself, by query, of those that have one."""
+        return _themselves(self.query_texts, self.passages)
+
+    def without_themselves(self) -> Searches:
+        """Return the same with every passage that is the query itself left out of its rankings and judgements."""
+        left_out = self.themselves
+        return replace(
+            self,
+            rankings={
+                key: tuple(each.without(left_out.get(each.qid)) for each in ranking)
+                for key, ranking in self.rankings.items()
+            },
+            judgements={
+                qid: {pid: grade for pid, grade in grades.items() if pid != left_out.get(qid)}
+                for qid, grades in self.judgements.items()
+            },
+        )
+
 
 @dataclass(frozen=True)
 class Side:
@@ -115,8 +143,8 @@ def read(a: Side, b: Side, *, k: int) -> Searches:
     Raises
     ------
     ComparisonError
-        When rankings are missing, of another `k`, of other queries or make no sense, when the sides have other
-        judgements, or when a passage that is ranked has no text.
+        When rankings are missing, of another `k`, of other queries or make no sense, when the sides have other texts of
+        queries or other judgements, or when a passage that is ranked has no text.
     StoreError
         When an artifact cannot be read.
     """
@@ -141,7 +169,23 @@ def read(a: Side, b: Side, *, k: int) -> Searches:
         k, qids, rankings, seeds, _judgements(a, b), _value(a, "query_texts"), {**_passages(b), **_passages(a)}
     )
     _check_texts(searches, a)
+    if searches.query_texts != _value(b, "query_texts"):
+        raise ComparisonError(f"{a.name} and {b.name} searched for queries with other texts", _TOGETHER)
     return searches
+
+
+def themselves(capture: Capture) -> dict[str, int]:
+    """Return the passage that is the query itself, by query, of what a searching arm's capture ranks or judges."""
+    side = Side(str(capture.arm.get("name")), str(capture.arm.get("environment")), capture)
+    return _themselves(_value(side, "query_texts"), _passages(side))
+
+
+def _themselves(query_texts: Mapping[str, str], passages: Mapping[int, tuple[str, str]]) -> dict[str, int]:
+    return {
+        name: pid
+        for pid, (name, text) in passages.items()
+        if name in query_texts and is_itself(name, query_texts[name], pid, name, text)
+    }
 
 
 def _seeds(capture: Capture) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from reportlib.compare.searching.rounding import DECIMALS, rounded, significant
+from reportlib.compare.unseen import unseen_share
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -207,22 +208,25 @@ def detectable(differences: Floats) -> float | None:
 def share(count: int, n: int) -> dict[str, float]:
     """Return `count` of `n` queries as a share with its Clopper-Pearson interval.
 
+    Where none or all are counted, one end cannot be wrong, and the other is the one-sided bound: with none changed it
+    is `unchanged_bound`, so that one count has one bound wherever it is told.
+
     Returns
     -------
     dict
         ``share``, ``low`` and ``high``, as a report has them.
     """
+    if count in {0, n}:
+        bound = unchanged_bound(n)
+        low, high = (0.0, bound) if not count else (1 - bound, 1.0)
+        return {"share": rounded(count / n), "low": rounded(low), "high": high}
     interval: Any = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")
     return {"share": rounded(count / n), "low": rounded(interval.low), "high": rounded(interval.high)}
 
 
 def unchanged_bound(n: int) -> float:
-    """Return the largest share of queries that could change without any of `n` drawn ones showing it.
-
-    The exact one-sided binomial bound, ``1 - 0.05 ** (1 / n)``: with a larger share, at least one of `n` would have
-    changed in more than 95 of 100 samples.
-    """
-    return rounded(1 - (1 - CONFIDENCE) ** (1 / n))
+    """Return the largest share of queries that could change without any of `n` drawn ones showing it."""
+    return rounded(unseen_share(n, CONFIDENCE))
 
 
 def _whole(columns: Floats) -> tuple[Floats, float]:
