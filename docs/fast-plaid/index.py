@@ -34,11 +34,10 @@ def random_passages(tokens: int) -> list[torch.Tensor]:
 
 def captured_passages(capture: Path) -> list[torch.Tensor]:
     """Return the token embeddings of each passage of a capture."""
-    passages = []
-    for file in sorted((capture / "artifacts" / "embs").glob("*.safetensors"), key=lambda path: int(path.stem)):
-        lengths = json.loads((capture / "artifacts" / "doclens" / f"{file.stem}.json").read_text())
-        passages += split(load_file(file)["tensor"], lengths)
-    return passages
+    artifacts = capture / "artifacts"
+    chunks = sorted((artifacts / "embs").glob("*.safetensors"), key=lambda path: int(path.stem))
+    rows = np.concatenate([load_file(chunk)["tensor"] for chunk in chunks])
+    return split(rows, json.loads((artifacts / "doclens.json").read_text()))
 
 
 def split(rows: np.ndarray, lengths: list[int]) -> list[torch.Tensor]:
@@ -66,13 +65,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--capture", type=Path, help="a capture folder of reportlib; its embs and doclens are read")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="how many random tokens: a multiple of 158")
+    parser.add_argument("--seed", type=int, default=42, help="of k-means, and of what the buckets are fitted on")
     parser.add_argument("--double", action="store_true", help="normalize the centroids in float64")
     options = parser.parse_args()
     torch.set_num_threads(2)
     keep_normalizing(options.out.with_suffix(".npz"), double=options.double)
     passages = captured_passages(options.capture) if options.capture else random_passages(options.tokens)
     start = time.monotonic()
-    FastPlaid(str(options.out), device="cpu").create(passages)
+    FastPlaid(str(options.out), device="cpu").create(passages, seed=options.seed)
     tokens = sum(map(len, passages))
     seconds = time.monotonic() - start
     print(f"torch {torch.__version__}: {tokens:,} tokens in {len(passages):,} passages, {seconds:.0f} s")
