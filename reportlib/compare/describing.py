@@ -9,9 +9,9 @@ from typing import Any
 
 from reportlib.compare import phrases
 from reportlib.compare.checks import input_hash
-from reportlib.compare.origins import beyond_torch
 from reportlib.store import Capture
 from reportlib.study import CheckpointSpec, CollectionSpec, Study
+from reportlib.words.environments import beyond_torch
 
 Record = dict[str, Any]
 #: What a title names of what differs beside torch before it counts the rest.

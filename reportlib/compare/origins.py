@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from reportlib.environments.spec import EnvironmentSpec
 from reportlib.store import Capture
 
@@ -26,8 +24,6 @@ _BUILT_WITH = {
     "CUDA runtime": re.compile(r"CUDA Runtime ([\d.]+)"),
     "cuDNN": re.compile(r"CuDNN ([\d.]+)"),
 }
-#: Packages that torch's own metadata brings: they change with it.
-_BROUGHT = re.compile(r"torch|triton|nvidia-.*|cmake|lit|pytorch-triton.*")
 _TORCH = ("version", "git_version", "cuda", "cpu_capability", "config", "parallel")
 
 
@@ -63,36 +59,6 @@ def same_environment(a: Capture, b: Capture) -> bool:
     told = all(c.provenance.get("packages") and c.provenance.get("torch") for c in (a, b))
     kinds = {"python", "package", "package build", "torch"}
     return told and not any(each["kind"] in kinds for each in differences(a, b))
-
-
-def brought_by_torch(package: str) -> bool:
-    """Whether torch's own metadata brings a package, torch itself included."""
-    return _BROUGHT.fullmatch(package) is not None
-
-
-def beyond_torch(environments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, ...]]:
-    """Return what differs between environments beside torch and what it brings.
-
-    Parameters
-    ----------
-    environments : sequence of mapping
-        Of ``environments`` of ``reports/SCHEMA.md``.
-
-    Returns
-    -------
-    dict of str to tuple of str or None
-        The version in each environment, None where it is not there: ``transformers``, whose code BERT is, then
-        ``Python``, then the other packages that an environment file pins, sorted. What those bring follows from them.
-        Where no file is known, packages that all environments have stand for them.
-    """
-    held = [{canonicalize_name(n): v for n, v in (e["packages"] or {}).items()} for e in environments]
-    pins = [e["pins"] for e in environments if e.get("pins") is not None]
-    names = set().union(*pins) if pins else set.intersection(*(set(packages) for packages in held))
-    found = {"Python": tuple(e["python"] for e in environments)}
-    found |= {name: tuple(packages.get(name) for packages in held) for name in names if not brought_by_torch(name)}
-    unlike = {name: known for name, known in found.items() if len(set(known)) > 1}
-    order = ("transformers", "Python")
-    return {n: unlike[n] for n in sorted(unlike, key=lambda n: (order.index(n) if n in order else len(order), n))}
 
 
 def platform(device: str, threads: int, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:

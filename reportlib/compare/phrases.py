@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from reportlib.compare.origins import beyond_torch
 from reportlib.compare.unseen import unseen_share
 
 #: A percent sign with the space before it, which no line may end at.
@@ -37,56 +35,6 @@ def listing(items: Iterable[str], most: int = 8) -> str:
 def code(names: Iterable[str], most: int = 8) -> str:
     """Return names as code, listed; ``index/codes`` is written ``codes``."""
     return listing([f"`{name.removeprefix('index/')}`" for name in names], most)
-
-
-def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what to call each environment, by its name.
-
-    ``PyTorch 2.1.0``; ``PyTorch 2.1.0 with transformers 4.40.1`` where others have the same PyTorch; the environment's
-    own name where neither tells it, or where its PyTorch is not known.
-    """
-    whole = {e["name"]: str(e["torch"].get("version") or "") for e in environments}
-    short = {name: version.partition("+")[0] for name, version in whole.items()}
-    found = {}
-    for name, version in short.items():
-        alike = [e for e in environments if short[e["name"]] == version]
-        if not version:
-            found[name] = name
-        elif len(alike) == 1:
-            found[name] = f"PyTorch {version}"
-        elif len({whole[e["name"]] for e in alike}) == len(alike):
-            found[name] = f"PyTorch {whole[name]}"
-        elif told := _told_apart(alike, name):
-            found[name] = f"PyTorch {version} {told}"
-        else:
-            found[name] = name
-    return found
-
-
-def _told_apart(alike: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Return the fewest differences beside torch that tell environments of one torch apart, as one of them has them."""
-    place = [e["name"] for e in alike].index(name)
-    seen: list[tuple[str | None, ...]] = []
-    said = []
-    for package, versions in beyond_torch(alike).items():
-        seen.append(versions)
-        said.append(f"with {package} {versions[place]}" if versions[place] else f"without {package}")
-        if len(set(zip(*seen, strict=True))) == len(alike):
-            return " and ".join(said).replace("and with ", "and ")
-    return ""
-
-
-def sides(environments: Sequence[Mapping[str, Any]], pair: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what to call the two environments of a pair."""
-    known = labels(environments)
-    return known.get(pair["a"], pair["a"]), known.get(pair["b"], pair["b"])
-
-
-def precision(name: str, device: str) -> str:
-    """Return a precision with the dtype that it means on this device."""
-    if name != "autocast":
-        return name
-    return "float16 autocast" if device == "cuda" else "bfloat16 autocast"
 
 
 def factor(ratio: float | None) -> float | None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reportlib.compare.findings.searches import least_changed
 from reportlib.compare.phrases import count, interval, unseen
 from reportlib.gate.evidence import Figure, Ruling, rule
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
 from reportlib.gate.vocabulary import AGREEMENTS, RESEEDING, SEARCH, Requirement
+from reportlib.words.searches import least_changed
 
 _Record = Mapping[str, Any]
 #: Where a comparison says how much two sides agree, by claim; the yardstick has the same names.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reportlib.compare.findings.words import names
-from reportlib.compare.origins import brought_by_torch
 from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fragment, join, table
 from reportlib.render.labels import Part, heading, parts, torch
+from reportlib.words.environments import brought_by_torch
 
 _TORCH = "torch, and what it brings"
 #: Kinds of `environment_differences` by what a reader calls them, in page order.

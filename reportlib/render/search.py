@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.compare.findings.searches import least_changed
 from reportlib.render import formats
 from reportlib.render.controls import inconclusive
 from reportlib.render.html import Html, fragment, join
@@ -23,6 +22,7 @@ from reportlib.render.search_words import (
     spread,
 )
 from reportlib.render.search_yardstick import yardstick_sentence, yardstick_table
+from reportlib.words.searches import least_changed
 
 
 def search(report: Mapping[str, Any]) -> Html:

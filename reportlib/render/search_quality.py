@@ -7,8 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.collections.judging import judging_sentence
-from reportlib.compare.findings.searches import least_changed, too_few
 from reportlib.render import formats
 from reportlib.render.figures_search import paint_quality
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
@@ -28,6 +26,7 @@ from reportlib.render.search_words import (
     undetected,
 )
 from reportlib.render.svg import figure
+from reportlib.words.searches import judging_sentence, least_changed, too_few
 
 #: Decimals in a table: one more than in a sentence, so that both sides of a small difference are told apart.
 _PLACES = 4

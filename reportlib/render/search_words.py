@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reportlib.compare.findings.searches import too_few
 from reportlib.render import formats
 from reportlib.render.html import Html, fragment
 from reportlib.render.labels import Part, parts
+from reportlib.words.searches import too_few
 
 NOT_SEARCHED = "Not measured: this study has no search of both indexes with both versions."
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reportlib.compare.findings.searches import least_changed, too_few
 from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fragment, join, table
 from reportlib.render.labels import Part
 from reportlib.render.search_words import comparison, places, shares
+from reportlib.words.searches import least_changed, too_few
 
 _Figure = Mapping[str, Any]
 #: The figures of lists that the sentence names, with what they count.

@@ -16,12 +16,12 @@ from reportlib.checkpoints import check_dim, offline
 from reportlib.checkpoints.folder import inspect
 from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.huggingface import HuggingFaceSource
-from reportlib.collections.judging import remarks
 from reportlib.collections.source import Source
 from reportlib.collections.writing import write_folder
 from reportlib.errors import CheckpointError, CollectionError
 from reportlib.inputs import SOURCE
 from reportlib.study import CheckpointSpec, ColbertSettings, CollectionSpec
+from reportlib.words.searches import remarks
 
 DOCSTRINGS = "numpy-docstrings"
 #: Passages that are looked at to see how many there are: a larger collection is not read through here.

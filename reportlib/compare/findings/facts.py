@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reportlib.compare import phrases
+from reportlib.words.environments import precision, sides
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Facts:
 def facts(report: Mapping[str, Any], number: int) -> Sequence[Facts]:
     """Return the precisions of pair `number`."""
     pair = report["pairs"][number]
-    a, b = phrases.sides(report["environments"], pair)
+    a, b = sides(report["environments"], pair)
     return [
         Facts(
             data,
@@ -116,7 +116,7 @@ def facts(report: Mapping[str, Any], number: int) -> Sequence[Facts]:
             f"{pair['b']}/{data['precision']}",
             a,
             b,
-            phrases.precision(data["precision"], report["study"]["device"]),
+            precision(data["precision"], report["study"]["device"]),
             _reorders_from(pair["sort_probes"]),
             (pair["a"], pair["b"]),
         )

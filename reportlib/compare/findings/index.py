@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reportlib.compare import phrases
 from reportlib.compare.findings import words
 from reportlib.compare.findings.facts import Facts, Finding
-from reportlib.compare.origins import beyond_torch
 from reportlib.compare.phrases import code, count, listing
 from reportlib.compare.results import VERDICTS
+from reportlib.words.environments import beyond_torch, sides
 
 _WORDS = {
     "close": ("is close", "are close"),
@@ -172,7 +171,7 @@ def environments(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     unlike = beyond_torch([known[pair["a"]], known[pair["b"]]])
     if not unlike:
         return
-    a, b = phrases.sides(report["environments"], pair)
+    a, b = sides(report["environments"], pair)
     changes = [_change(name, versions, (a, b)) for name, versions in unlike.items()]
     torch = [known[name]["torch"].get("version") for name in (pair["a"], pair["b"])]
     more = "have the same PyTorch and differ otherwise:" if torch[0] == torch[1] else "differ in more than PyTorch:"
@@ -195,7 +194,7 @@ def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     a, b = known.get(pair["a"]), known.get(pair["b"])
     if not a or not b or a == b:
         return
-    sides = phrases.sides(report["environments"], pair)
+    named = sides(report["environments"], pair)
     place = "On this machine" if report["platform"]["one_machine"] else "On their machines"
     shown = [n for n, precision in enumerate(pair["precisions"]) if _caps(precision)]
     evidence = ["/platform/capability", f"/pairs/{number}/environment_differences"]
@@ -205,7 +204,7 @@ def capability(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
         evidence += [f"/pairs/{number}/precisions/{n}/operations/causes" for n in shown]
     else:
         reason = "whether that is a reason, this study does not show"
-    sentence = f"{place} {sides[0]} reports {a} kernels and {sides[1]} {b} kernels; {reason}."
+    sentence = f"{place} {named[0]} reports {a} kernels and {named[1]} {b} kernels; {reason}."
     yield Finding(f"{pair['b']}/capability", "why", sentence, tuple(evidence))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reportlib.compare import phrases
 from reportlib.compare.findings.facts import Facts, Finding
 from reportlib.compare.phrases import count, listing
+from reportlib.words.environments import sides
 
 _POSTS = ("D1", "D3", "D4", "D5")
 
@@ -104,7 +104,7 @@ def probes(report: Mapping[str, Any], number: int) -> Iterator[Finding]:
     if not clauses:
         return
     sentence = f"The sort by itself, at the sizes probed: {'; '.join(clauses)}."
-    a, b = phrases.sides(report["environments"], pair)
+    a, b = sides(report["environments"], pair)
     sentence += _post_example(data["probes"]) + _which(data["probes"], a, b)
     evidence = tuple(f"/pairs/{number}/sort_probes/{key}" for key in ("thresholds", "probes"))
     yield Finding(f"{pair['b']}/sort-probes", "why", sentence, evidence, ("D6",))

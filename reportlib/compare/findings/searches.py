@@ -8,12 +8,11 @@ from typing import Any
 
 from reportlib.compare.findings.facts import Facts
 from reportlib.compare.phrases import interval, small
+from reportlib.words.searches import least_changed, too_few
 
 Record = Mapping[str, Any]
 #: The measure that a sentence leads with; it sees a change of rank as well as a passage that is lost.
 CHIEF = "nDCG"
-#: Two-sided, five queries that all change one way have a p-value of 2 / 2**5, above 5 %; six can be below it.
-LEAST = 6
 
 
 @dataclass(frozen=True)
@@ -66,16 +65,6 @@ class Searches:
         """Return JSON pointers to comparisons by id."""
         ids = [each["id"] for each in self.data["comparisons"]]
         return tuple(f"{self.part.at}/search/comparisons/{ids.index(name)}" for name in names if name in ids)
-
-
-def least_changed(search: Record) -> int:
-    """Return of how many changed queries on the permutation test can tell chance from a difference."""
-    return int(search.get("least_changed", LEAST))
-
-
-def too_few(measure: Record, least: int) -> bool:
-    """Whether so few queries changed that no test could call the difference detected."""
-    return bool(measure["better"] + measure["worse"] < least)
 
 
 def searched(part: Facts) -> bool:
