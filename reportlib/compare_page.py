@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+import bs4
 import jinja2
 from markupsafe import Markup
 
 from reportlib.gate import FAILS, HOLDS, Judgement
 from reportlib.render import formats
-from reportlib.render.html import Column, Html, Row, fragment, table
+from reportlib.render.html import Column, Html, Row, fragment, let_break, table
 from reportlib.render.labels import badge
 
 _Record = Mapping[str, Any]
@@ -78,7 +79,10 @@ def page(found: _Record, judgements: Sequence[Judgement], answer: str, warnings:
     if warnings or told:
         pieces.insert(0, fragment("sentences", sentences=[*warnings, *told]))
     # The style sheet is this package's own; a quotation mark in it must stay one.
-    return _template().render(title="Two indexes", answer=answer, pieces=pieces, style=Markup(style)) + "\n"  # noqa: S704
+    drawn = _template().render(title="Two indexes", answer=answer, pieces=pieces, style=Markup(style))  # noqa: S704
+    soup = bs4.BeautifulSoup(drawn, "html.parser")
+    let_break(soup)
+    return str(soup) + "\n"
 
 
 def _requirements(judgements: Sequence[Judgement]) -> Html:

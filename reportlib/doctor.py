@@ -19,6 +19,7 @@ from reportlib.environments.installer import find_uv
 from reportlib.environments.kernels import kernel_names
 from reportlib.environments.record import EnvironmentRecord, records
 from reportlib.environments.spec import EnvironmentSpec, load_spec, spec_names
+from reportlib.environments.venv import installed_python
 from reportlib.errors import CompilerError, EnvironmentCreationError, EnvironmentFileError
 
 DEFAULT_STUDY = Path("reports", "torch-2.0.1-vs-2.1.0", "study.toml")
@@ -86,6 +87,7 @@ def diagnose(root: Path, home: Path) -> Diagnosis:
         _nvcc(),
         _compiler(),
         _uv(),
+        _pythons(root),
         _channels(root),
         _disk(home),
         _environments(root, made),
@@ -154,6 +156,14 @@ def _specs(root: Path) -> list[EnvironmentSpec]:
         except EnvironmentFileError:
             continue  # `_environments` names it
     return found
+
+
+def _pythons(root: Path) -> Finding:
+    """Look for the Pythons that the environment files pin, which need not be the host's."""
+    wanted = sorted({spec.python_minor for spec in _specs(root)})
+    there = {version: str(installed_python(version) or "") for version in wanted}
+    parts = [f"{version}: {path or 'none here; conda or uv has to bring it'}" for version, path in there.items()]
+    return Finding("environments' python", "note", "; ".join(parts) or "no environment file names one", there)
 
 
 def _channels(root: Path) -> Finding:
@@ -227,6 +237,9 @@ def _preparation(chosen: study.Study, found: Diagnosis, made: Sequence[Environme
     channels = found.value("conda channels")
     backend = "from conda channels" if channels and all(channels.values()) else "with uv"
     sentence = f"It first makes {' and '.join(missing)} {backend}."
+    absent = [version for version, path in found.value("environments' python").items() if not path]
+    if backend == "with uv" and absent:
+        sentence += f" For that uv has to download Python {' and '.join(absent)}: this machine has none."
     needed = len(missing) * machine.TORCH_ENVIRONMENT
     if found.value("disk") < needed:
         sentence += f" The disk has no room for that: about {needed / machine.GIB:.0f} GiB are needed."

@@ -27,7 +27,7 @@ def compare_control(arm: Arm, plain: Capture, control: Capture) -> Record:
     Returns
     -------
     dict
-        One of ``controls`` in ``reports/SCHEMA.md``. An artifact that one side lacks is not identical.
+        One of ``controls`` in ``docs/schema.md``. An artifact that one side lacks is not identical.
     """
     left, right = (_compared(arm.control, capture) for capture in (plain, control))
     names = [*left, *(name for name in right if name not in left)]

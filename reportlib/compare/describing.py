@@ -28,12 +28,12 @@ def describe(study: Study, captures: Mapping[str, Capture], environments: Sequen
     captures : mapping of str to Capture
         By arm name, at least one.
     environments : sequence of dict
-        Of ``reports/SCHEMA.md``.
+        Of ``docs/schema.md``.
 
     Returns
     -------
     dict
-        ``study`` of ``reports/SCHEMA.md``.
+        ``study`` of ``docs/schema.md``.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
     Returns
     -------
     dict
-        What ``reports/COMPARE.md`` describes.
+        What ``docs/compare.md`` describes.
 
     Raises
     ------

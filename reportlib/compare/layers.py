@@ -22,7 +22,7 @@ def compare_layers(a: Capture, b: Capture) -> list[Record]:
     Returns
     -------
     list of dict
-        The ``layers`` of ``reports/SCHEMA.md``; empty where a capture has none.
+        The ``layers`` of ``docs/schema.md``; empty where a capture has none.
 
     Raises
     ------

@@ -44,7 +44,7 @@ def compare_order(a: Capture, b: Capture) -> Record | None:
     Returns
     -------
     dict or None
-        The ``order`` of ``reports/SCHEMA.md``; None where a capture lacks the codes, their sort or
+        The ``order`` of ``docs/schema.md``; None where a capture lacks the codes, their sort or
         `doclens`.
 
     Raises

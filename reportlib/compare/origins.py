@@ -62,7 +62,7 @@ def same_environment(a: Capture, b: Capture) -> bool:
 
 
 def platform(device: str, threads: int, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:
-    """Return the ``platform`` of ``reports/SCHEMA.md`` from every capture's provenance."""
+    """Return the ``platform`` of ``docs/schema.md`` from every capture's provenance."""
     machines = [dict(c.provenance.get("machine", {})) for c in captures.values()]
     first = machines[0] if machines else {}
     keys = ("cpu", "cores", "arch", "os", "gpu", "driver")

@@ -43,7 +43,7 @@ def compare_artifacts(a: Capture, b: Capture, *, with_post: bool = False) -> lis
     Returns
     -------
     list of dict
-        The ``artifacts`` of ``reports/SCHEMA.md``.
+        The ``artifacts`` of ``docs/schema.md``.
     """
     found = []
     for point in CAPTURE_POINTS:

@@ -20,7 +20,7 @@ def compare_rankings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
     Returns
     -------
     dict
-        The ``rankings`` of ``reports/SCHEMA.md``.
+        The ``rankings`` of ``docs/schema.md``.
     """
     left = {q["qid"]: q for q in a["queries"]}
     right = {q["qid"]: q for q in b["queries"]}

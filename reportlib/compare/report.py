@@ -15,7 +15,7 @@ SCHEMA = Path(__file__).with_name("report.schema.json")
 def render(report: Mapping[str, Any]) -> str:
     """Return a report as JSON text.
 
-    Keys keep the order of ``reports/SCHEMA.md``, which the code builds them in; floats are written
+    Keys keep the order of ``docs/schema.md``, which the code builds them in; floats are written
     as the shortest text that reads back as the same number.
 
     Raises

@@ -50,7 +50,7 @@ class ChunkDifference:
 
 @dataclass(frozen=True)
 class TensorComparison:
-    """How artifact B differs from artifact A. ``reports/SCHEMA.md`` describes every field.
+    """How artifact B differs from artifact A. ``docs/schema.md`` describes every field.
 
     Distances are over pairs of finite numbers, in float64; None where there is no such pair or they
     make no sense (unequal shapes). `max_ulp` and the tolerances need equal dtypes.

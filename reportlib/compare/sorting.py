@@ -19,7 +19,7 @@ def compare_probes(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]
     Returns
     -------
     dict
-        ``probes`` and ``thresholds`` of ``reports/SCHEMA.md``.
+        ``probes`` and ``thresholds`` of ``docs/schema.md``.
     """
     others = {_key(probe): probe for probe in b}
     pairs = [(probe, others[_key(probe)]) for probe in a if _key(probe) in others]

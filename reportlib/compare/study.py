@@ -59,7 +59,7 @@ def compare_study(
     Returns
     -------
     dict
-        What ``reports/SCHEMA.md`` describes: plain values only, the same for the same captures.
+        What ``docs/schema.md`` describes: plain values only, the same for the same captures.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """Which backend makes an environment: the first of a preference string that can be used here.
 
 ``rattler`` solves and installs the conda part from the file's channels, then uv installs the pip part into it.
-``uv`` makes a virtual environment on a Python of the pinned minor version and installs the same pip part.
+``uv`` makes a virtual environment on a Python of the pinned minor version, the machine's or one that it downloads, and
+installs the same pip part. On which Python the host runs makes no difference.
 """
 
 from __future__ import annotations
@@ -43,7 +44,14 @@ def choose(preference: str, spec: EnvironmentSpec) -> tuple[Backend, str]:
         if not obstacle:
             return BACKENDS[name], "; ".join(reasons)
         reasons.append(obstacle)
-    raise EnvironmentCreationError("; ".join(reasons), "use --backend uv, which needs no conda channel")
+    version = spec.python_minor
+    mend = (
+        f"install a Python {version} (as a package, or with pyenv), name a mirror of uv's in UV_PYTHON_INSTALL_MIRROR,"
+        f" or make the prefix with conda and run `reportlib env adopt {spec.name} PREFIX`"
+    )
+    if "uv" not in parse_preference(preference):
+        mend = "use --backend uv, which needs no conda channel"
+    raise EnvironmentCreationError("; ".join(reasons), mend)
 
 
 def parse_preference(preference: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import rattler
 from rattler.exceptions import InvalidMatchSpecError, SolverError
 
+from reportlib.environments import machine
 from reportlib.environments.installer import Progress
 from reportlib.environments.order import Order, conda_name, install_pip_part
 from reportlib.environments.spec import EnvironmentSpec
@@ -37,9 +38,10 @@ class RattlerBackend:
                 return f"the conda channel {channel} cannot be reached: {reason}"
         return "" if channels(spec) else f"{spec.path.name} names no conda channel"
 
-    def brings_compiler(self, spec: EnvironmentSpec) -> bool:
-        """Return whether the file's conda part lists a C++ compiler."""
-        return any(conda_name(text) in ("gxx", "cxx-compiler", "compilers") for text in spec.conda)
+    def require_compiler(self, spec: EnvironmentSpec) -> None:
+        """Look for the machine's compiler where the file's conda part lists none; conda's Python brings its headers."""
+        if not any(conda_name(text) in ("gxx", "cxx-compiler", "compilers") for text in spec.conda):
+            machine.require_compiler()
 
     def fill(self, order: Order) -> tuple[str, ...]:
         """Solve and install the conda part, then install the pip part into it.

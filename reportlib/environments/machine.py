@@ -49,6 +49,23 @@ def require_compiler() -> None:
         raise CompilerError(f"{what}, and {compiler} does not work:\n{tail}", MEND_COMPILER)
 
 
+def require_headers(python: Path) -> None:
+    """See that a Python has the headers that extensions are compiled against.
+
+    Raises
+    ------
+    CompilerError
+        When it has none.
+    """
+    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]
+    folder = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    if not Path(folder, "Python.h").is_file():
+        raise CompilerError(
+            f"colbert-ai compiles C++ extensions when it searches, and {python} has no Python.h in {folder or '?'}",
+            "install its headers (Debian, Ubuntu: apt-get install python3-dev), or use --no-extensions",
+        )
+
+
 def needed_bytes(spec: EnvironmentSpec) -> int:
     """Return how much room an environment needs, in bytes."""
     return TORCH_ENVIRONMENT if "torch" in spec.pins else SMALL_ENVIRONMENT

@@ -101,8 +101,8 @@ def create(
     record = _reusable(spec, home, lock, wanted)
     if record is None:
         chosen, reason = backends.choose(backend, spec)
-        if extensions and not chosen.brings_compiler(spec):
-            machine.require_compiler()
+        if extensions:
+            chosen.require_compiler(spec)
         if check_space:
             machine.require_space(spec, home)
         with only_one(home, progress) as descriptor:

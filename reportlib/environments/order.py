@@ -44,8 +44,8 @@ class Backend(Protocol):
     def obstacle(self, spec: EnvironmentSpec) -> str:
         """Return why this backend cannot be used here for `spec`; empty when it can."""
 
-    def brings_compiler(self, spec: EnvironmentSpec) -> bool:
-        """Return whether the prefix will hold a C++ compiler of its own."""
+    def require_compiler(self, spec: EnvironmentSpec) -> None:
+        """Raise `CompilerError` when neither the prefix nor this machine will have what compiles extensions."""
 
     def fill(self, order: Order) -> tuple[str, ...]:
         """Fill the prefix and return what was left out, each with the reason."""

@@ -23,7 +23,7 @@ def beyond_torch(environments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[s
     Parameters
     ----------
     environments : sequence of mapping
-        Of ``environments`` of ``reports/SCHEMA.md``.
+        Of ``environments`` of ``docs/schema.md``.
 
     Returns
     -------

@@ -52,6 +52,7 @@ def diagnose(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Diagnos
     monkeypatch.setattr(conda, "unreachable", lambda _: "timed out")
     monkeypatch.setattr(machine, "require_compiler", lambda: None)
     monkeypatch.setattr(machine, "free_bytes", lambda _: 50 * machine.GIB)
+    monkeypatch.setattr(doctor, "installed_python", lambda version: Path(f"/usr/bin/python{version}"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CUDA_HOME", raising=False)
     return lambda: doctor.diagnose(root, home)
@@ -169,3 +170,17 @@ def test_the_diagnosis_is_json(diagnose: Diagnose) -> None:
         "uv",
     }
     assert content["outlook"]
+
+
+def test_the_environments_python_is_looked_for_and_may_have_to_be_downloaded(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "installed_python", lambda _: None)
+    found = diagnose()
+    assert found.value("environments' python") == {"3.11": ""}
+    assert found.outlook[1] == (
+        "It first makes torch8 and torch9 with uv. For that uv has to download Python 3.11: this machine has none."
+    )
+    monkeypatch.setattr(doctor, "installed_python", lambda version: Path(f"/usr/bin/python{version}"))
+    assert diagnose().value("environments' python") == {"3.11": "/usr/bin/python3.11"}
+    assert "download" not in diagnose().outlook[1]

@@ -35,7 +35,7 @@ def compare_margins(
     Returns
     -------
     list of dict
-        The ``margins`` of ``reports/SCHEMA.md``: always ``centroid``, ``bucket`` and ``rank``, in this order. What
+        The ``margins`` of ``docs/schema.md``: always ``centroid``, ``bucket`` and ``rank``, in this order. What
         could not be looked at says why in ``left_out``.
 
     Raises

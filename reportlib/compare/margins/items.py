@@ -80,7 +80,7 @@ def left_out(name: str, why: str) -> Record:
 
 
 def record(name: str, found: Items) -> Record:
-    """Return what the items say, as ``reports/SCHEMA.md`` describes it.
+    """Return what the items say, as ``docs/schema.md`` describes it.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def compare_search(
     Returns
     -------
     dict or None
-        ``search`` of ``reports/SCHEMA.md``; None where a side has no searching arm's capture.
+        ``search`` of ``docs/schema.md``; None where a side has no searching arm's capture.
 
     Raises
     ------

@@ -39,7 +39,7 @@ def changed_queries(
     Returns
     -------
     list of dict
-        At most `LISTED`: ``changed`` of ``reports/SCHEMA.md``.
+        At most `LISTED`: ``changed`` of ``docs/schema.md``.
     """
     rows = {place: row for row, place in enumerate(searches.judged)}
     found = []

@@ -76,7 +76,7 @@ class Comparison:
         }
 
     def quality(self) -> list[Record]:
-        """Return each search's measures: ``quality`` of ``reports/SCHEMA.md``; empty without judgements."""
+        """Return each search's measures: ``quality`` of ``docs/schema.md``; empty without judgements."""
         if not self.names:
             return []
         found = iter(uncertainty.bootstrap(np.hstack(list(self.values.values()))))
@@ -86,7 +86,7 @@ class Comparison:
         ]
 
     def records(self) -> list[Record]:
-        """Return ``comparisons`` of ``reports/SCHEMA.md``."""
+        """Return ``comparisons`` of ``docs/schema.md``."""
         columns = [
             [float(getattr(each, name)) for each in self.agreements[q.name]]
             for q in self.questions

@@ -11,8 +11,13 @@ import numpy.typing as npt
 from reportlib.compare.searching.rounding import rounded
 from reportlib.compare.searching.sides import Ranked
 
-#: What the report calls a measure, and `ir_measures` does.
-_MEASURES = (("Recall", "R"), ("MRR", "RR"), ("nDCG", "nDCG"), ("Success", "Success"))
+#: What the report calls a measure, and the measure.
+_MEASURES = (
+    ("Recall", ir_measures.R),
+    ("MRR", ir_measures.RR),
+    ("nDCG", ir_measures.nDCG),
+    ("Success", ir_measures.Success),
+)
 
 
 def measure_names(k: int) -> tuple[str, ...]:
@@ -41,12 +46,13 @@ def measure(ranking: Sequence[Ranked], judgements: Mapping[str, Mapping[int, int
     numpy.ndarray
         float64 (queries, measures), columns as `measure_names`, each from 0 to 1.
     """
-    parsed = {ir_measures.parse_measure(f"{short}@{k}"): column for column, (_, short) in enumerate(_MEASURES)}
+    # Not by their names: the library reads those with parts of `ast` that are deprecated from Python 3.12 on.
+    columns = {kind @ k: column for column, (_, kind) in enumerate(_MEASURES)}
     rows = {each.qid: row for row, each in enumerate(ranking)}
     grades = {qid: {str(pid): grade for pid, grade in judgements[qid].items()} for qid in rows}
     # A query that nothing was found for is left out: the library gives it 0.
     run = {e.qid: {str(pid): -float(rank) for rank, pid in enumerate(e.top)} for e in ranking if e.top}
-    values = np.zeros((len(rows), len(parsed)))
-    for found in ir_measures.iter_calc(list(parsed), grades, run) if rows else ():
-        values[rows[found.query_id], parsed[found.measure]] = rounded(found.value)
+    values = np.zeros((len(rows), len(columns)))
+    for found in ir_measures.iter_calc(list(columns), grades, run) if rows else ():
+        values[rows[found.query_id], columns[found.measure]] = rounded(found.value)
     return values

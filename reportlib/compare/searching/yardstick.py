@@ -23,7 +23,7 @@ def yardstick(upgrade: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]]) ->
     Returns
     -------
     dict or None
-        The ``yardstick`` of ``reports/SCHEMA.md``; None without seeds.
+        The ``yardstick`` of ``docs/schema.md``; None without seeds.
     """
     if not seeds:
         return None
