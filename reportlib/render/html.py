@@ -17,7 +17,7 @@ import bs4
 import jinja2
 from markupsafe import Markup, escape
 
-from reportlib.render import formats
+from reportlib.words import formats
 
 #: How many characters may hang on one before them. Long conjuncts of Sanskrit and families of emoji take half of it.
 _HANGING = 16

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reportlib.render import formats
 from reportlib.render.html import Html, anchor, fragment, join
+from reportlib.words import formats
 from reportlib.words.environments import labels, precision
 
 #: Every verdict with a sign of its own, so that nothing is told by colour alone; from best to worst.

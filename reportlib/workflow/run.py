@@ -18,9 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from reportlib.environments.check import check
-from reportlib.environments.kernels import kernel_folder
-from reportlib.environments.machine import free_bytes
+from reportlib.environments.backends import free_bytes
+from reportlib.environments.kernels import check, kernel_folder
 from reportlib.environments.record import find_record
 from reportlib.errors import DeviceError, DiskSpaceError, RunError
 from reportlib.study import Study

@@ -25,7 +25,7 @@ from render_reports import (
     strange,
 )
 
-from reportlib import compare_page
+from reportlib.cli import compare
 from reportlib.render.publish import draw
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -202,7 +202,7 @@ def test_the_page_of_two_indexes_is_never_wider_than_the_screen(browser: Any, tm
         found[side] = dict.fromkeys(("chunks", "passages", "embeddings", "centroids", "dim", "nbits", "devices"))
         found[side] |= {"path": "/" + WIDE[0] + WIDE[2], "ivf_file": WIDE[3]}
     path = tmp_path / "page.html"
-    path.write_text(compare_page.page(found, [], WIDE[2], warnings), encoding="utf-8")
+    path.write_text(compare.page(found, [], WIDE[2], warnings), encoding="utf-8")
     page = browser.new_page(viewport=PHONE)
     page.goto(path.as_uri())
     for width in (320, 390, 820, 1440):

@@ -11,7 +11,7 @@ import render_search
 
 from reportlib import render
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
-from reportlib.compare.findings import findings
+from reportlib.findings import findings
 
 COMPARE = Path(__file__).parents[2] / "notebooks" / "compare.ipynb"
 

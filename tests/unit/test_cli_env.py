@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from reportlib import doctor, environments
-from reportlib.cli import app
+from reportlib import environments
+from reportlib.cli import app, doctor
 from reportlib.environments.manage import Creation
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.environments.spec import load_spec

@@ -13,11 +13,10 @@ import pytest
 from captures import Settings, captures, plant_stable_sort, study_of
 
 from reportlib import render
-from reportlib.compare.findings import findings
-from reportlib.compare.making import compare_listed
 from reportlib.compare.operations import operations
-from reportlib.compare.study import compare_study
+from reportlib.compare.study import compare_listed, compare_study
 from reportlib.errors import ComparisonError
+from reportlib.findings import findings
 from reportlib.study import SearchSpec, Study, SwapSpec
 from reportlib.words.environments import beyond_torch, labels
 

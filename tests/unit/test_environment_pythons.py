@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.environments import backends, conda, create, installer, machine
-from reportlib.environments.conda import RattlerBackend
+from reportlib.environments import backends, create, lock
+from reportlib.environments.backends import RattlerBackend, UvBackend, installed_python, provide_python
 from reportlib.environments.spec import EnvironmentSpec, load_spec
-from reportlib.environments.venv import UvBackend, installed_python, provide_python
 from reportlib.errors import CompilerError, EnvironmentCreationError
 
 #: uv as it is where Python 3.8 is not installed and its download fails; what it is asked goes into a file.
@@ -43,8 +42,8 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, download: str = "") 
     program, asked = folder / "uv", folder / "asked"
     program.write_text(UV.format(asked=asked, python=folder / "python3.8", download=download))
     program.chmod(0o755)
-    monkeypatch.setattr(installer, "find_uv", lambda: str(program))
-    monkeypatch.setattr(conda, "unreachable", lambda _: "timed out")
+    monkeypatch.setattr(lock, "find_uv", lambda: str(program))
+    monkeypatch.setattr(backends, "unreachable", lambda _: "timed out")
     return asked
 
 
@@ -107,7 +106,7 @@ def pretend_python(folder: Path) -> Path:
 def test_a_python_without_headers_is_found_out_before_anything_is_installed(
     spec: EnvironmentSpec, asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "require_compiler", lambda: None)
+    monkeypatch.setattr(backends, "require_compiler", lambda: None)
     pretend_python(tmp_path)
     with pytest.raises(CompilerError, match=r"(?s)no Python\.h in .*include.*apt-get install python3-dev"):
         create(spec, tmp_path / "home", backend="uv", locked=False)
@@ -123,7 +122,7 @@ def test_conda_brings_headers_and_a_compiler_only_where_the_file_lists_one(
     def missing() -> None:
         raise CompilerError("there is no C++ compiler", "install one")
 
-    monkeypatch.setattr(machine, "require_compiler", missing)
+    monkeypatch.setattr(backends, "require_compiler", missing)
     with pytest.raises(CompilerError):
         RattlerBackend().require_compiler(spec)
     listed = spec.path.read_text().replace("python=3.8.20", "python=3.8.20, gxx=11.4.0")

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 
 from reportlib import render
-from reportlib.compare import report as reports
-from reportlib.compare.findings import findings
+from reportlib.compare import study as reports
+from reportlib.findings import findings
 from reportlib.render.publish import draw
 
 ROOT = Path(__file__).parents[2]

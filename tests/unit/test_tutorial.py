@@ -15,11 +15,11 @@ import typer
 from searches import NAMES, plain, search, still, upgraded
 
 from reportlib.cli import app
-from reportlib.compare.phrases import unseen
 from reportlib.gate import HOLDS, INCONCLUSIVE, Judgement, judge, parse
-from reportlib.starting.template import study_text
+from reportlib.starting import study_text
 from reportlib.study import Study
-from reportlib.study_file import parse as parse_study
+from reportlib.study_toml import parse as parse_study
+from reportlib.words.phrases import unseen
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text()

@@ -13,7 +13,7 @@ from workflow_stubs import write_stubs
 
 from reportlib.checkpoints import Checkpoint
 from reportlib.cli import app
-from reportlib.collections import Collection
+from reportlib.collections.preparing import Collection
 from reportlib.errors import StoreError
 from reportlib.store import project_home
 from reportlib.workflow import run
