@@ -51,7 +51,7 @@ def run(
         typer.echo(json.dumps(_content(outcome)))
         return
     _say(_how_it_ended(outcome))
-    typer.echo(_what_is_there(outcome, read.folder / "index.html"))
+    typer.echo(_what_is_there(outcome, read.folder.absolute() / "index.html"))
 
 
 def _content(outcome: Outcome) -> dict[str, object]:
