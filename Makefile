@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # As a variable of the shell: a path in it may hold spaces. All other paths here are relative, so that of the project may.
 export STUDY
 
-.PHONY: setup report test check lab lock clean
+.PHONY: setup report test check docs lab lock clean
 
 setup: $(VENV)/.ready
 
@@ -22,6 +22,11 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# The documents as a site, in docs/_build; a link or a reference that leads nowhere is an error.
+docs: $(VENV)/.ready
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 lab: $(VENV)/.ready
 	$(BIN)/reportlib env create torch201
