@@ -158,8 +158,6 @@ def zeros_from(values: Chunked, start: int) -> bool:
 
 #: Between small numbers of unlike sign lie millions of others: a distance that tells nothing.
 TELLING_ULP = 65_536
-#: Verdicts, from DESIGN.md.
-VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
 
 
 @dataclass(frozen=True)

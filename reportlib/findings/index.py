@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reportlib.compare.verdicts import VERDICTS
 from reportlib.findings.facts import Facts, Finding
 from reportlib.words.environments import beyond_torch, sides
-from reportlib.words.phrases import code, count, listing
+from reportlib.words.phrases import VERDICTS, code, count, listing
 
 # Findings along the pipeline: the final artifacts, where the difference starts, and BERT.
 

@@ -103,3 +103,7 @@ def between(low: float, high: float, said: Callable[[float], str] = small) -> st
 def interval(low: float, high: float, confidence: float, said: Callable[[float], str] = small) -> str:
     """Return an interval and how sure it is: ``95 % interval 1.6 to 5.2 %``."""
     return f"{percent(confidence)} interval {said(low).removesuffix(_PERCENT)} to {said(high)}"
+
+
+#: Verdicts, from best to worst.
+VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
