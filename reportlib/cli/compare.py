@@ -361,11 +361,6 @@ class _Meter:
         self._bar.update(self._bar.task_ids[0], completed=done)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command("compare")(compare)
-
-
 # `reportlib check`: the gate on a study that has been run.
 
 
@@ -425,6 +420,7 @@ def lines(found: StudyJudgement) -> list[str]:
     return [*searched, last]
 
 
-def register_check(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command("check")(check)
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (check, compare):
+        app.command()(command)

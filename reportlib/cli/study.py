@@ -111,12 +111,6 @@ def publish(
     render_page(notebook, page)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    for command in (run, prepare, publish):
-        app.command()(command)
-
-
 # `reportlib init`: a new study, from flags or from nothing.
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -190,6 +184,7 @@ def _near(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def register_init(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command()(init)
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (init, prepare, run, publish):
+        app.command()(command)

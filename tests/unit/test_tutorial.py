@@ -31,10 +31,10 @@ def command(words: list[str]) -> tuple[click.Command, list[str]]:
     """Return the command that words call, and the words that are left for it."""
     found: click.Command = typer.main.get_command(app)
     while isinstance(found, click.Group):
-        known = found.commands
         assert words, "a group of commands without a command"
-        assert words[0] in known, f"there is no command {words[0]!r}"
-        found, words = known[words[0]], words[1:]
+        known = found.get_command(click.Context(found), words[0])
+        assert known, f"there is no command {words[0]!r}"
+        found, words = known, words[1:]
     return found, words
 
 
