@@ -7,6 +7,7 @@ from typing import Any
 
 from reportlib.findings.facts import Facts, Finding
 from reportlib.words.environments import beyond_torch, sides
+from reportlib.words.operations import names
 from reportlib.words.phrases import VERDICTS, code, count, listing
 
 # Findings along the pipeline: the final artifacts, where the difference starts, and BERT.
@@ -216,7 +217,7 @@ def _caps(precision: Mapping[str, Any]) -> list[str]:
     lines = {each["name"]: str(each["line"]) for each in operations.get("switches") or []}
     return [
         name
-        for name, cause in zip(operations.names(operations["causes"]), operations["causes"], strict=True)
+        for name, cause in zip(names(operations["causes"]), operations["causes"], strict=True)
         if any(
             (tried["environment"], tried["gives"]) == ("b", "a")
             and lines.get(tried["switch"], "").startswith("export ATEN_CPU_CAPABILITY=")
