@@ -43,7 +43,19 @@ def test_the_tutorial_goes_from_a_corpus_to_a_decision() -> None:
     assert called == ["init", "prepare", "run", "check", "env"]
 
 
-@pytest.mark.parametrize("line", LINES)
+#: Of every document: what stands in a block, on one line or on several.
+SHOWN = sorted(
+    {
+        line.strip().partition("  #")[0]
+        for document in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+        for block in re.findall(r"```(?:sh)?\n(.*?)```", document.read_text(), re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip().startswith("reportlib ")
+    }
+)
+
+
+@pytest.mark.parametrize("line", SHOWN)
 def test_a_command_takes_what_it_is_given(line: str) -> None:
     found, rest = command(shlex.split(line)[1:])
     # click's own parser refuses an unknown option or a missing argument, and runs nothing.
