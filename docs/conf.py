@@ -14,3 +14,5 @@ html_theme = "furo"
 html_title = "reportlib"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+# What runs inside an environment is described here too, where none of these is installed.
+autodoc_mock_imports = ["torch", "colbert", "faiss", "transformers"]

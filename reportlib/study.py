@@ -1,6 +1,6 @@
 """A study: one comparison, as `study.toml` describes it, and the arms that it needs.
 
-Environments import these records too, so only the standard library is needed here; `reportlib.study_file` reads the
+Environments import these records too, so only the standard library is needed here; `reportlib.study_toml` reads the
 file.
 """
 
@@ -337,7 +337,7 @@ class Study:
 
 
 def load(path: Path, *, device: str | None = None) -> Study:
-    """Read a `study.toml`, as `reportlib.study_file.read` does.
+    """Read a `study.toml`, as `reportlib.study_toml.read` does.
 
     Parameters
     ----------
@@ -356,6 +356,6 @@ def load(path: Path, *, device: str | None = None) -> Study:
         When the file is missing, is not TOML, or a key or value in it makes no sense; the message names its line.
     """
     # Not at the top: an environment has these records and not what the file is checked against.
-    from reportlib.study_file import read
+    from reportlib.study_toml import read
 
     return read(path, device=device)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from reportlib.collections.folder import Entry, Judged, entry
 from reportlib.collections.judging import GRADES, PASSAGE_IDS, QUERY_IDS, TEXTS, is_header, read_grade
-from reportlib.collections.source import Entry, Judged, entry
 from reportlib.errors import CollectionError
 
 #: How a file of judgements may end; TREC's are often named so.

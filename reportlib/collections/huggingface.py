@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from reportlib.collections.folder import Entry, Judged, entry
 from reportlib.collections.judging import GRADES, PASSAGE_IDS, QUERY_IDS, plain_name, read_grade
-from reportlib.collections.source import Entry, Judged, entry
 from reportlib.errors import CollectionError
 
 _ID = ("_id", "id")

@@ -11,15 +11,14 @@ from typing import Any
 from reportlib import wheels
 from reportlib.collections.docstrings import DocstringSource
 from reportlib.collections.files import BeirSource, TsvSource
+from reportlib.collections.folder import Progress, Source, write_folder
 from reportlib.collections.huggingface import HuggingFaceSource
-from reportlib.collections.judging import remarks
 from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
-from reportlib.collections.source import Source
-from reportlib.collections.writing import Progress, write_folder
 from reportlib.errors import CollectionError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
 from reportlib.study import CollectionSpec
+from reportlib.words.searches import remarks
 
 #: Raised whenever the same source would give other bytes than before.
 FORMAT = 2

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from reportlib.compare import chunks
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.phrases import count, listing
-from reportlib.compare.sets import Integers, runs, zeros_from
+from reportlib.compare.verdicts import Integers, runs, zeros_from
 from reportlib.floats import is_float, not_finite, widen
+from reportlib.words.phrases import count, listing
 
 #: How many axes an artifact has; the average residual has none or one.
 _AXES = {

@@ -4,25 +4,102 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
-from reportlib.compare import posts, tensors
+from reportlib.compare import tensors
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.results import (
-    VERDICTS,
-    Groups,
-    Side,
-    TensorComparison,
-    ValueDifference,
-    describe,
-)
-from reportlib.compare.sets import Integers, counts
-from reportlib.compare.values import compare_values, type_name
+from reportlib.compare.tensors import compare_values, type_name
+from reportlib.compare.verdicts import Groups, Integers, Side, TensorComparison, ValueDifference, counts, describe
+from reportlib.errors import ComparisonError
 from reportlib.store import Artifact, Capture
+from reportlib.words.phrases import VERDICTS
+
+# What the reference post's four tables say, to stand beside this study's own results.
+#
+# The post is "Comparing colbert-ai Artifacts Between PyTorch Versions 2.0.1 and 2.1.0" (2025-09-13, id F1). Its
+# figures were measured on an L4 GPU under float16 autocast; they are quoted, never taken for this study's.
+
+SOURCE = "post 2025-09-13, L4 GPU, float16 autocast"
+#: The versions that the post compared.
+VERSIONS = ("2.0.1", "2.1.0")
+
+
+@dataclass(frozen=True)
+class PostRow:
+    """One row of the post: `equal` for integers, `default` and `bnb` for floats."""
+
+    dtype: str
+    equal: str | None = None
+    default: bool | None = None
+    bnb: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The row's result in words."""
+        if self.equal is not None:
+            return self.equal
+        return f"default {self.default}, bnb {self.bnb}"
+
+
+#: Artifact to row, in the post's order.
+ROWS: Mapping[str, PostRow] = {
+    "index/codes": PostRow("int32", equal="False"),
+    "index/residuals": PostRow("uint8", equal="False"),
+    "index/ivf": PostRow("int32", equal="shape mismatch"),
+    "index/ivf_lengths": PostRow("int64", equal="False"),
+    "index/avg_residual": PostRow("float16", default=False, bnb=True),
+    "index/bucket_cutoffs": PostRow("float32", default=False, bnb=False),
+    "index/bucket_weights": PostRow("float16", default=False, bnb=True),
+    "index/centroids": PostRow("float16", default=False, bnb=False),
+    "sample_pids": PostRow("int", equal="True"),
+    "num_passages": PostRow("int", equal="True"),
+    "doclens": PostRow("int", equal="True"),
+    "local_sample_embs": PostRow("float16", default=False, bnb=False),
+    "sample": PostRow("float16", default=False, bnb=False),
+    "sample_heldout": PostRow("float16", default=False, bnb=False),
+    "batches": PostRow("float16", default=False, bnb=False),
+    "D": PostRow("float16", default=False, bnb=False),
+}
+
+
+def applies(version_a: str, version_b: str) -> bool:
+    """Return whether the post compared these versions of torch (``+cpu`` and the like aside)."""
+    return (version_a.split("+")[0], version_b.split("+")[0]) == VERSIONS
+
+
+def beside(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the post's row for one of our comparisons, and whether it agrees."""
+    row = ROWS.get(record["artifact"])
+    if row is None:
+        return None
+    agrees: bool | None
+    if record["verdict"] == "missing":
+        agrees = None
+    elif row.equal is not None:
+        agrees = _equality(record["verdict"]) == row.equal
+    else:
+        agrees = (record["default"], record["bnb"]) == (row.default, row.bnb)
+    ours = {side["dtype"].removeprefix("list of ") for side in (record["a"], record["b"]) if side}
+    return {
+        "source": SOURCE,
+        "dtype": row.dtype,
+        "equal": row.equal,
+        "default": row.default,
+        "bnb": row.bnb,
+        "verdict": row.verdict,
+        "agrees": agrees,
+        "dtype_agrees": ours == {row.dtype},
+    }
+
+
+def _equality(verdict: str) -> str:
+    """Return what ``torch.equal`` says where a verdict is given; it does not know `same set`."""
+    return {"identical": "True", "shape mismatch": "shape mismatch"}.get(verdict, "False")
+
 
 Record = dict[str, Any]
 
@@ -43,7 +120,7 @@ def compare_artifacts(a: Capture, b: Capture, *, with_post: bool = False) -> lis
     Returns
     -------
     list of dict
-        The ``artifacts`` of ``reports/SCHEMA.md``.
+        The ``artifacts`` of ``docs/schema.md``.
     """
     found = []
     for point in CAPTURE_POINTS:
@@ -51,7 +128,7 @@ def compare_artifacts(a: Capture, b: Capture, *, with_post: bool = False) -> lis
             continue
         record = compare_point(a, b, point)
         if record is not None:
-            record["post"] = posts.beside(record) if with_post else None
+            record["post"] = beside(record) if with_post else None
             found.append(record)
     return found
 
@@ -210,3 +287,102 @@ def first_difference(records: Sequence[Mapping[str, Any]], layers: Sequence[Mapp
 
 def _named(record: Mapping[str, Any]) -> Record:
     return {key: record[key] for key in ("name", "artifact", "stage")}
+
+
+# Compare the outputs of BERT's layers, and the weights that they come from (posts A5-A7, F5).
+
+#: What each layer's line takes over from the tensor comparison.
+_NUMBERS = ("verdict", "tolerance", "elements", "different", "mean_abs", "max_abs", "max_ulp",
+            "default", "bnb", "smallest_atol", "bnb_factor")  # fmt: skip
+
+
+def compare_layers(a: Capture, b: Capture) -> list[Record]:
+    """Compare the layer outputs of every input, layer by layer.
+
+    Returns
+    -------
+    list of dict
+        The ``layers`` of ``docs/schema.md``; empty where a capture has none.
+
+    Raises
+    ------
+    ComparisonError
+        When the captures ran different inputs through BERT.
+    """
+    if "layer_inputs" not in a.artifacts or "layer_inputs" not in b.artifacts:
+        return []
+    inputs, others = a.value("layer_inputs"), b.value("layer_inputs")
+    # Unlike numbers of tokens are a finding (another tokenizer); unlike texts are a mistake.
+    if _texts(inputs) != _texts(others):
+        raise ComparisonError(
+            f"{a.path} and {b.path} ran different inputs through BERT",
+            "capture both arms with the same texts, collection and tokenizer",
+        )
+    return [_input(a, b, each) for each in inputs]
+
+
+def _texts(inputs: list[Record]) -> list[tuple[str, Any]]:
+    return [(each["slug"], each.get("text")) for each in inputs]
+
+
+def _input(a: Capture, b: Capture, given: Record) -> Record:
+    layers = [_layer(a, b, name) for name in _names(a, b, given["slug"])]
+    unlike = [each["layer"] for each in layers if each["verdict"] != "identical"]
+    single = given["tokens"][0] == 1
+    return {
+        "slug": given["slug"],
+        "text": given.get("text") if single else None,
+        "passages": None if single else given["tokens"][0],
+        "label": _label(given, single),
+        "tokens": list(given["tokens"]),
+        "first_difference": unlike[0] if unlike else None,
+        "identical": len(layers) - len(unlike),
+        "total": len(layers),
+        "layers": layers,
+    }
+
+
+def _label(given: Record, single: bool) -> str:
+    if single:
+        return f"“{given.get('text', given['slug'])}”"
+    return str(given.get("text") or f"{given['tokens'][0]} passages")
+
+
+def _names(a: Capture, b: Capture, slug: str) -> list[str]:
+    """Return the artifacts of one input: the embedding output, then the layers by number."""
+    prefix = f"layers/{slug}/"
+    found = {n for capture in (a, b) for n in capture.artifacts if n.startswith(prefix)}
+    return sorted(found, key=lambda n: (n != f"{prefix}embeddings", n))
+
+
+def _layer(a: Capture, b: Capture, artifact: str) -> Record:
+    name = artifact.rsplit("/", 1)[1]
+    line: Record = {
+        "layer": str(int(name)) if name.isdigit() else name,
+        "artifact": artifact,
+        **dict.fromkeys(_NUMBERS),
+        "dtype_a": a.artifacts[artifact].dtype if artifact in a.artifacts else None,
+        "dtype_b": b.artifacts[artifact].dtype if artifact in b.artifacts else None,
+    }
+    if line["dtype_a"] is None or line["dtype_b"] is None:
+        return {**line, "verdict": "missing"}
+    found = asdict(tensors.compare(Chunked.load(a, artifact), Chunked.load(b, artifact)))
+    return line | {key: found[key] for key in _NUMBERS}
+
+
+def compare_weights(a: Capture, b: Capture) -> Record | None:
+    """Compare the hashes of all loaded weights by name (post A5); None where a side has none."""
+    if "weights" not in a.artifacts or "weights" not in b.artifacts:
+        return None
+    left, right = a.value("weights"), b.value("weights")
+    if not left or not right:
+        return None
+    unlike = sorted(n for n in left.keys() & right.keys() if left[n] != right[n])
+    missing = sorted(left.keys() ^ right.keys())
+    return {
+        "total": len(left.keys() | right.keys()),
+        "different": len(unlike),
+        "missing": missing,
+        "names": unlike,
+        "identical": not unlike and not missing,
+    }

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.phrases import count
-from reportlib.compare.results import Groups
-from reportlib.compare.sets import Integers, equal_groups, runs, sorted_within
+from reportlib.compare.verdicts import Groups, Integers, equal_groups, runs, sorted_within
 from reportlib.floats import Array, bits, not_finite, widen
+from reportlib.words.phrases import count
 
 #: Centroids left after matching by bytes, of which the nearest are still looked for: their distances take the square.
 MOST_NEAREST = 1 << 14

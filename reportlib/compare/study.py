@@ -2,31 +2,95 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reportlib.compare import origins, posts
-from reportlib.compare.checks import check, environment_files, missing_arms
-from reportlib.compare.controls import compare_control, conclusive
-from reportlib.compare.describing import describe
-from reportlib.compare.findings import findings
-from reportlib.compare.layers import compare_layers, compare_weights
+from reportlib.compare import pipeline, provenance
 from reportlib.compare.margins import compare_margins
-from reportlib.compare.operations import operations
-from reportlib.compare.order import compare_order
-from reportlib.compare.pipeline import compare_artifacts, first_difference, summary
+from reportlib.compare.operations import copy_reproductions, operations
+from reportlib.compare.order import compare_order, compare_probes
+from reportlib.compare.pipeline import compare_artifacts, compare_layers, compare_weights, first_difference, summary
+from reportlib.compare.provenance import check, describe, environment_files, missing_arms
 from reportlib.compare.rankings import compare_rankings
-from reportlib.compare.searching import compare_search
-from reportlib.compare.sorting import compare_probes
+from reportlib.compare.search import compare_search
 from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
+from reportlib.findings import findings
 from reportlib.notebooks import find_project
-from reportlib.store import Capture
+from reportlib.store import Artifact, Capture, project_home
 from reportlib.study import DIRECTIONS, Arm, Study
 
+# Controls: what differs although nothing should. Where one fails, nothing that rests on its arm can be claimed.
+
 Record = dict[str, Any]
+#: What a repeated capture leaves out, since no other artifact is computed from it.
+_NOT_REPEATED = ("rankings", "sort_probes")
+
+
+def compare_control(arm: Arm, plain: Capture, control: Capture) -> Record:
+    """Compare a control with the plain arm, by the hashes of their manifests.
+
+    Parameters
+    ----------
+    arm : Arm
+        The control. A ``repeat`` must have every artifact of the plain arm, search and probes aside, byte for byte;
+        an ``observer`` the final ones.
+    plain, control : Capture
+        The plain arm's capture, and the control's.
+
+    Returns
+    -------
+    dict
+        One of ``controls`` in ``docs/schema.md``. An artifact that one side lacks is not identical.
+    """
+    left, right = (_compared(arm.control, capture) for capture in (plain, control))
+    names = [*left, *(name for name in right if name not in left)]
+    differing = [name for name in names if _bytes(left.get(name)) != _bytes(right.get(name))]
+    return {
+        "kind": arm.control,
+        "environment": arm.environment,
+        "arm": arm.name,
+        "compared": len(names),
+        "identical": len(names) - len(differing),
+        "not_identical": differing,
+        "passed": bool(names) and not differing,
+    }
+
+
+def conclusive(expected: int, controls: Sequence[Record]) -> bool | None:
+    """Return whether what is compared can be told from noise.
+
+    Parameters
+    ----------
+    expected : int
+        How many controls the study asks for.
+    controls : sequence of dict
+        Those that were captured.
+
+    Returns
+    -------
+    bool or None
+        False when one failed; True when all that were asked for passed; None when none failed, but some or all were
+        not run: then nothing is known of the noise.
+    """
+    if not all(control["passed"] for control in controls):
+        return False
+    return True if controls and len(controls) == expected else None
+
+
+def _compared(kind: str, capture: Capture) -> Mapping[str, Artifact]:
+    if kind == "observer":
+        return {name: line for name, line in capture.artifacts.items() if name.startswith("index/")}
+    return {name: line for name, line in capture.artifacts.items() if name not in _NOT_REPEATED}
+
+
+def _bytes(line: Artifact | None) -> tuple[Any, ...] | None:
+    return None if line is None else (line.sha256, line.dtype, line.shape)
+
+
 SCHEMA_VERSION = 1
 
 
@@ -59,7 +123,7 @@ def compare_study(
     Returns
     -------
     dict
-        What ``reports/SCHEMA.md`` describes: plain values only, the same for the same captures.
+        What ``docs/schema.md`` describes: plain values only, the same for the same captures.
 
     Raises
     ------
@@ -81,14 +145,14 @@ def compare_study(
     check(study, captures, specs, verify=verify)
     present = {arm.name: captures[arm.name] for arm in study.arms() if arm.name in captures}
     environments = [
-        origins.environment(name, capture, specs.get(name))
+        provenance.environment(name, capture, specs.get(name))
         for name in study.environments
         if (capture := _any_of(study, present, name)) is not None
     ]
     report: Record = {
         "schema_version": SCHEMA_VERSION,
         "study": describe(study, present, environments),
-        "platform": origins.platform(study.device, study.threads, present, environments),
+        "platform": provenance.platform(study.device, study.threads, present, environments),
         "environments": environments,
         "pairs": [_pair(study, present, other, roots or {}) for other in study.environments[1:]],
         "missing_arms": missing,
@@ -110,7 +174,7 @@ def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapp
     return {
         "a": first,
         "b": other,
-        "environment_differences": origins.differences(left, right) if left and right else [],
+        "environment_differences": provenance.differences(left, right) if left and right else [],
         "precisions": [
             _precision(study, captures, *arms)
             | {"operations": _operations(captures, roots.get(f"{other}/{arms[0].precision}"), *arms)}
@@ -128,7 +192,7 @@ def _plain(study: Study, precision: str, *environments: str) -> tuple[Arm, ...]:
 def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm) -> Record:
     a, b = captures[first.name], captures[other.name]
     versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
-    artifacts = compare_artifacts(a, b, with_post=posts.applies(*versions))
+    artifacts = compare_artifacts(a, b, with_post=pipeline.applies(*versions))
     layers = compare_layers(a, b)
     doclens = [n for name in a.group("doclens") for n in a.value(name)]
     has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts
@@ -198,3 +262,113 @@ def _probes(study: Study, captures: Mapping[str, Capture], first: str, other: st
             lists = [side.value("sort_probes") for side in sides if side is not None]
             return {"arm_a": names[0], "arm_b": names[1], **compare_probes(*lists)}
     return None
+
+
+# Write `report.json`: the same bytes from the same captures.
+
+SCHEMA = Path(__file__).with_name("report.schema.json")
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Return a report as JSON text.
+
+    Keys keep the order of ``docs/schema.md``, which the code builds them in; floats are written
+    as the shortest text that reads back as the same number.
+
+    Raises
+    ------
+    ComparisonError
+        When a number in it is NaN or infinite: a report says ``null`` and why.
+    """
+    try:
+        return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ComparisonError(f"the report holds a number that JSON has not: {error}") from error
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write a report to `path`, at once: a reader sees the old file or the whole new one."""
+    text = render(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+# From a study's captures to its report: what the cells of ``compare.ipynb`` call.
+
+
+def places(study: Study, captures: str, roots: str, report: str) -> tuple[str, str, str]:
+    """Return where a study's captures and operations are listed, and where its report goes.
+
+    Parameters
+    ----------
+    study : Study
+        What is compared.
+    captures, roots, report : str
+        As `compare_listed` and `write` take them; an empty one is what `reportlib run` has for this study, in the
+        project's home and beside the study.
+    """
+    folder = project_home() / "runs" / study.slug
+    listed = folder / "roots.json"
+    return (
+        captures or str(folder / "captures.json"),
+        roots or (str(listed) if listed.is_file() else ""),
+        report or str(study.folder / "report.json"),
+    )
+
+
+def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
+    """Compare a study's captures.
+
+    Parameters
+    ----------
+    study : Study
+        What is compared.
+    captures : str
+        Path of a JSON file: arm name to capture folder.
+    roots : str
+        Path of a JSON file: ``<environment B>/<precision>`` to the folder that `reportlib roots` wrote. Empty where no
+        operations were looked into.
+
+    Returns
+    -------
+    dict
+        See `reportlib.compare.study.compare_study`.
+
+    Raises
+    ------
+    ReportlibError
+        When a file, a capture or such a folder cannot be used.
+    """
+    opened = {arm: Capture.open(folder) for arm, folder in _listed(captures).items()}
+    root = find_project(study.folder) or find_project(Path.cwd())
+    return compare_study(study, opened, _listed(roots), root=root)
+
+
+def write(result: Mapping[str, Any], roots: str, report: str) -> None:
+    """Write ``report.json``, and the reproductions beside it.
+
+    Parameters
+    ----------
+    result : mapping
+        What `compare_listed` returned.
+    roots : str
+        As for `compare_listed`.
+    report : str
+        Path of the file to write.
+    """
+    path = Path(report)
+    write_report(result, path)
+    copy_reproductions(_listed(roots), path.parent)
+
+
+def _listed(file: str) -> dict[str, Path]:
+    if not file:
+        return {}
+    try:
+        return {name: Path(folder) for name, folder in json.loads(Path(file).read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ComparisonError(
+            f"{file} lists no folders: {error}", "run `reportlib run STUDY`, which writes it"
+        ) from error

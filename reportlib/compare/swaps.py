@@ -40,7 +40,7 @@ def compare_swap(arm: Arm, direction: str, given: Capture, swapped: Capture, bef
     Returns
     -------
     dict
-        One of ``swaps`` in ``reports/SCHEMA.md``. What the swapped arm did not capture is left out,
+        One of ``swaps`` in ``docs/schema.md``. What the swapped arm did not capture is left out,
         unless it is a final artifact.
     """
     replaced = {name for point in arm.swap for name in SWAP_POINTS[point].artifacts}
@@ -100,7 +100,7 @@ def swap_summary(swaps: Sequence[Record], *, plain_identical: bool) -> list[Reco
     Returns
     -------
     list of dict
-        The ``swap_summary`` of ``reports/SCHEMA.md``, in the order of the directions in `swaps`.
+        The ``swap_summary`` of ``docs/schema.md``, in the order of the directions in `swaps`.
     """
     directions = dict.fromkeys((swap["direction"], swap["from"], swap["into"]) for swap in swaps)
     return [

@@ -3,26 +3,99 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reportlib.compare import tolerances
 from reportlib.compare.chunks import BLOCK, Chunked
-from reportlib.compare.results import Groups, Side, TensorComparison
-from reportlib.compare.sets import is_permutation, same_sets, zeros_from
-from reportlib.compare.tally import Positions, Tally
 from reportlib.compare.tolerances import error, within
-from reportlib.floats import (
-    Array,
-    bits,
-    is_float,
-    nan_and_inf,
-    not_finite,
-    ulp_distance,
-    widen,
+from reportlib.compare.verdicts import (
+    ChunkDifference,
+    Groups,
+    Side,
+    TensorComparison,
+    ValueDifference,
+    is_permutation,
+    same_sets,
+    zeros_from,
 )
-from reportlib.store import Tensor
+from reportlib.floats import Array, bits, is_float, nan_and_inf, not_finite, ulp_distance, widen
+from reportlib.store import Tensor, canonical_json
+
+# The running totals of one pass over two tensors.
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass
+class Tally:
+    """What a pass has seen so far; flat positions, sums in float64.
+
+    `balance` is the sum of A minus the sum of B, modulo 2**64: not zero where no permutation is.
+    `shape` is that of the whole, `chunks` counts the differing values along each of A's chunks.
+    """
+
+    shape: tuple[int, ...]
+    different: int = 0
+    different_bits: int = 0
+    first: int | None = None
+    nan_a: int = 0
+    inf_a: int = 0
+    nan_b: int = 0
+    inf_b: int = 0
+    finite: int = 0
+    sum_abs: float = 0.0
+    max_abs: float | int = -1
+    max_at: int | None = None
+    max_rel: float = -1.0
+    max_ulp: int = 0
+    not_default: int = 0
+    not_bnb: int = 0
+    atol: float = 0.0
+    factor: float = 0.0
+    hopeless: bool = False
+    balance: int = 0
+    chunks: list[int] = field(default_factory=list)
+
+    def index(self, flat: int | None) -> tuple[int, ...] | None:
+        """Return a flat position as an index into the whole."""
+        if flat is None:
+            return None
+        return tuple(int(i) for i in np.unravel_index(flat, self.shape)) if self.shape else ()
+
+    def note(self, where: Positions) -> None:
+        """Count elements whose bytes differ; `where` holds their flat positions, ascending."""
+        self.different_bits += where.size
+        if self.first is None and where.size:
+            self.first = int(where[0])
+
+    def largest(self, distance: Array, where: Positions) -> None:
+        """Keep the largest of `distance` and the first place where it stands."""
+        if distance.size:
+            top = int(distance.argmax())
+            if distance[top] > self.max_abs:
+                self.max_abs, self.max_at = distance[top].item(), int(where[top])
+
+    def per_chunk(self, where: Positions, offsets: tuple[int, ...]) -> None:
+        """Add differing values at flat positions `where` to A's chunks."""
+        counts = np.diff(np.searchsorted(where, offsets))
+        self.chunks = [n + int(c) for n, c in zip(self.chunks, counts, strict=True)]
+
+    def chunk_differences(self, a: Chunked) -> tuple[ChunkDifference, ...]:
+        """Return what differs along each chunk of `a`; nothing where there is only one."""
+        if len(a.parts) < 2 or not self.chunks:
+            return ()
+        edges = (0, *np.cumsum(a.rows).tolist())
+        return tuple(
+            ChunkDifference(name, start, stop, count)
+            for name, (start, stop), count in zip(a.names, pairwise(edges), self.chunks, strict=True)
+        )
 
 
 def compare(a: Chunked, b: Chunked, groups: Groups | None = None) -> TensorComparison:
@@ -326,3 +399,60 @@ def _values(array: Array, dtype: str) -> Array:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
+
+
+# Compare plain values: numbers, strings, lists and mappings that JSON holds.
+
+#: Characters of a value that a report quotes.
+QUOTED = 60
+
+
+def compare_values(a: Any, b: Any) -> tuple[str, ValueDifference | None]:
+    """Compare two plain values.
+
+    Returns
+    -------
+    verdict : str
+        ``identical`` (the same canonical JSON), ``same set`` (lists of whole numbers, one a
+        permutation of the other) or ``different``.
+    difference : ValueDifference or None
+        None when identical.
+    """
+    left, right = dict(_leaves(a)), dict(_leaves(b))
+    paths = [*left, *(path for path in right if path not in left)]
+    unlike = [path for path in paths if left.get(path) != right.get(path)]
+    if not unlike:
+        return "identical", None
+    first = unlike[0]
+    difference = ValueDifference(first, _quote(left.get(first)), _quote(right.get(first)), len(unlike), len(paths))
+    same_set = is_integer_list(a) and is_integer_list(b) and Counter(a) == Counter(b)
+    return "same set" if same_set else "different", difference
+
+
+def type_name(value: Any) -> str:
+    """Return a value's type for a reader: ``int``, ``list of int``, ``dict``."""
+    if isinstance(value, list) and value and len({type(item) for item in value}) == 1:
+        return f"list of {type(value[0]).__name__}"
+    return type(value).__name__
+
+
+def is_integer_list(value: Any) -> bool:
+    """Return whether `value` is a list of whole numbers (true and false are none)."""
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (JSON pointer, canonical JSON) of every number, string, null and empty container."""
+    if isinstance(value, dict) and value:
+        for key in sorted(value):
+            escaped = str(key).replace("~", "~0").replace("/", "~1")
+            yield from _leaves(value[key], f"{path}/{escaped}")
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{path}/{number}")
+    else:
+        yield path, canonical_json(value)
+
+
+def _quote(text: str | None) -> str | None:
+    return text if text is None or len(text) <= QUOTED else text[: QUOTED - 1] + "…"

@@ -6,8 +6,7 @@ nothing half-made is ever taken for an environment, and `kernels` says how a pro
 
 from __future__ import annotations
 
-from reportlib.environments.check import check
-from reportlib.environments.kernels import process_environment, write_kernel
+from reportlib.environments.kernels import check, process_environment, write_kernel
 from reportlib.environments.lock import write_lock
 from reportlib.environments.manage import adopt, create, remove
 from reportlib.environments.record import EnvironmentRecord, load_record, records

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import reportlib
 from reportlib.environments.record import EnvironmentRecord
-from reportlib.errors import KernelError
+from reportlib.errors import CompilerError, DeviceError, EnvironmentCreationError, KernelError
 
 #: At the end of a variable: what it is where the process starts, filled in by Jupyter and by `process_environment`.
 _INHERITED_PATH = "${PATH}"
@@ -140,3 +142,50 @@ def _link_package(link: Path) -> None:
     partial = link.with_name(f".{link.name}.{os.getpid()}")
     partial.symlink_to(package, target_is_directory=True)
     partial.replace(link)
+
+
+# Ask an environment's torch what it can do on this machine.
+
+
+def examine(record: EnvironmentRecord, home: Path, device: str) -> dict[str, Any]:
+    """Return the report of `reportlib.capture.preflight`, run inside an environment.
+
+    Raises
+    ------
+    EnvironmentCreationError
+        When torch does not even start there.
+    """
+    command = [str(record.python_program), "-m", "reportlib.capture.preflight", "--device", device]
+    try:
+        done = subprocess.run(
+            command,
+            env=process_environment(record, home),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or error)
+        tail = "\n".join(said.strip().splitlines()[-8:])
+        raise EnvironmentCreationError(
+            f"torch does not start in the environment {record.name}:\n{tail}",
+            f"run `reportlib env remove {record.name}` and create it again",
+        ) from error
+    return found
+
+
+def check(record: EnvironmentRecord, home: Path, device: str) -> dict[str, Any]:
+    """Return the report of an environment, and insist that it can use `device`.
+
+    Raises
+    ------
+    DeviceError, CompilerError
+        When it cannot, with the reason.
+    """
+    found = examine(record, home, device)
+    if not found["usable"]:
+        kind = CompilerError if found["error"] == "CompilerError" else DeviceError
+        raise kind(f"{record.name} cannot use {device}: {found['what']}", found["mend"])
+    return found

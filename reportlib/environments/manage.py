@@ -6,32 +6,129 @@ everything else is done. A prefix without one is what a killed creation left, an
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shlex
 import shutil
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reportlib.environments import backends, machine
-from reportlib.environments.exclusive import only_one
-from reportlib.environments.extensions import compile_extensions
-from reportlib.environments.fit import require_fit
-from reportlib.environments.installer import Progress, silent
-from reportlib.environments.kernels import remove_kernel, write_kernel
-from reportlib.environments.lock import Lock, read_lock, resolve
-from reportlib.environments.order import Backend, Order
-from reportlib.environments.record import (
-    EnvironmentRecord,
-    find_record,
-    inspect,
-    load_record,
-    record_path,
-    records,
-)
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from reportlib.environments import backends
+from reportlib.environments.backends import MEND_COMPILER, Backend, Order
+from reportlib.environments.kernels import process_environment, remove_kernel, write_kernel
+from reportlib.environments.lock import Lock, Progress, read_lock, resolve, silent
+from reportlib.environments.record import EnvironmentRecord, find_record, inspect, load_record, record_path, records
 from reportlib.environments.spec import EnvironmentSpec
-from reportlib.errors import EnvironmentCreationError
+from reportlib.errors import CompilerError, EnvironmentCreationError
+
+# One process at a time works on the environments of a project.
+
+
+@contextlib.contextmanager
+def only_one(home: Path, progress: Progress) -> Iterator[int]:
+    """Let one process at a time work on the environments of `home`; yield the lock's file descriptor.
+
+    Child processes that fill a prefix inherit the descriptor. So when this process is killed and its uv is not,
+    the lock is held until uv ends too, and the next creation never works on a prefix beside it. That is why this is
+    flock(2) itself: the package filelock does not give its descriptor away.
+    """
+    folder = home / "envs"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another process that works on the environments here")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+# See that a prefix holds what its environment file pins.
+
+
+def require_fit(spec: EnvironmentSpec, prefix: Path, held: dict[str, Any]) -> None:
+    """Raise when a prefix does not hold what the file pins."""
+    wrong = misfits(spec, held["python"], held["packages"])
+    installed = {canonicalize_name(name) for name in held["packages"]}
+    wrong += [
+        f"{name} is not installed, the file pins {version}"
+        for name, version in spec.pins.items()
+        if name not in installed
+    ]
+    if wrong:
+        raise EnvironmentCreationError(
+            f"{prefix} is not what {spec.path.name} asks for: {'; '.join(wrong)}",
+            f"make the prefix with `conda env create -f {spec.path.name}`",
+        )
+
+
+def misfits(spec: EnvironmentSpec, python: str | None, packages: Mapping[str, str | None]) -> list[str]:
+    """Return in what a Python and packages are not what the file pins; what is not known is not held against them."""
+    wrong = []
+    if python is not None and python.split(".")[:2] != spec.python_minor.split("."):
+        wrong.append(f"python is {python}, the file pins {spec.python}")
+    known: dict[str, str | None] = {canonicalize_name(name): version for name, version in packages.items()}
+    for name, pinned in spec.pins.items():
+        version = known.get(name)
+        if version is not None and not _same_version(version, pinned):
+            wrong.append(f"{name} is {version}, the file pins {pinned}")
+    return wrong
+
+
+def _same_version(found: str, pinned: str) -> bool:
+    """Compare versions; a build's label (``2.0.1+cu118``) counts only where the pin has one."""
+    try:
+        installed, wanted = Version(found), Version(pinned)
+    except InvalidVersion:
+        return found == pinned
+    return installed == wanted or (wanted.local is None and installed.public == wanted.public)
+
+
+# Compile colbert-ai's extensions once for an environment, so that no capture has to wait for it.
+
+
+def compile_extensions(record: EnvironmentRecord, home: Path, threads: int, progress: Progress) -> EnvironmentRecord:
+    """Compile colbert-ai's extensions inside the environment, and record that it is done.
+
+    Raises
+    ------
+    CompilerError
+        When that fails; the environment stays as it was.
+    """
+    with only_one(home, progress) as descriptor:
+        progress("compiling colbert-ai's extensions (once for each environment)")
+        # A compilation that was killed leaves torch's own lock file there, on which the next would wait for ever.
+        shutil.rmtree(record.extensions_folder(home), ignore_errors=True)
+        done = subprocess.run(
+            [record.python_program, "-m", "reportlib.capture.extensions"],
+            env=process_environment(record, home, threads=threads),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            pass_fds=(descriptor,),
+        )
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise CompilerError(
+            f"colbert-ai's extensions could not be compiled in {record.name}:\n{tail}",
+            f"{MEND_COMPILER}; what is installed stays, and `reportlib env create {record.name}` goes on",
+        )
+    finished = replace(record, extensions=True)
+    finished.write(home)
+    return finished
 
 
 @dataclass(frozen=True)
@@ -101,10 +198,10 @@ def create(
     record = _reusable(spec, home, lock, wanted)
     if record is None:
         chosen, reason = backends.choose(backend, spec)
-        if extensions and not chosen.brings_compiler(spec):
-            machine.require_compiler()
+        if extensions:
+            chosen.require_compiler(spec)
         if check_space:
-            machine.require_space(spec, home)
+            backends.require_space(spec, home)
         with only_one(home, progress) as descriptor:
             # Another process may have made it while this one waited.
             record = _reusable(spec, home, lock, wanted)

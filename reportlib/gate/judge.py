@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE, Judgement
+from reportlib.gate.requirements import Requirement
 from reportlib.gate.search import judge_search
-from reportlib.gate.vocabulary import Requirement
 
 _Record = Mapping[str, Any]
 #: What a folder cannot answer.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reportlib.compare.index_side import POINTS
+from reportlib.compare.indexes import POINTS
 from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate.judge import exit_code, judge
 from reportlib.gate.outcomes import INCONCLUSIVE, Judgement
-from reportlib.gate.vocabulary import Requirement
+from reportlib.gate.requirements import Requirement
 
 REPORT = "report.json"
 _Record = Mapping[str, Any]

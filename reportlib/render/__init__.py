@@ -3,23 +3,18 @@
 Every function that takes the report returns an `Html`, which JupyterLab shows too. Nothing here imports torch.
 """
 
-from reportlib.render.artifacts import final_artifacts, intermediate_artifacts, pipeline
-from reportlib.render.controls import controls
+from reportlib.render.artifacts import bert_layers, final_artifacts, intermediate_artifacts, pipeline
+from reportlib.render.controls import controls, rivals
 from reportlib.render.growth import costs, differences, layers_truth
 from reportlib.render.html import Html
-from reportlib.render.layers import bert_layers
 from reportlib.render.margins import margins
+from reportlib.render.measures import search_lists, search_quality
 from reportlib.render.opening import findings, first_screen
 from reportlib.render.operations import root_operations
 from reportlib.render.order import sort_order, sort_probes
 from reportlib.render.origins import environment_differences, provenance, reproduce
 from reportlib.render.publish import publish
-from reportlib.render.rankings import rankings
-from reportlib.render.rivals import rivals
-from reportlib.render.search import search
-from reportlib.render.search_changed import changed_queries
-from reportlib.render.search_lists import search_lists
-from reportlib.render.search_quality import search_quality
+from reportlib.render.search import changed_queries, rankings, search
 from reportlib.render.swaps import swaps
 
 __all__ = [

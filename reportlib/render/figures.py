@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from reportlib.render import formats
 from reportlib.render.labels import SIGNS, Part, layer
 from reportlib.render.svg import BLUE, INK, MUTED, PAGE, PURPLE, RULE, SERIES, VERMILLION, Layout
+from reportlib.words import formats
 
 #: (tile, sign) per verdict: what is identical stays quiet.
 TILES: dict[str, tuple[str, str]] = {

@@ -13,10 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import bs4
 import jinja2
 from markupsafe import Markup, escape
 
-from reportlib.render import formats
+from reportlib.words import formats
+
+#: How many characters may hang on one before them. Long conjuncts of Sanskrit and families of emoji take half of it.
+_HANGING = 16
+#: The combining class of the signs that join two consonants into one.
+_VIRAMA = 9
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,38 @@ def fragment(template: str, **values: Any) -> Html:
 def join(pieces: Sequence[Html | Markup | str]) -> Html:
     """Put pieces one after the other; plain strings are escaped."""
     return Html(Markup("\n").join(pieces))
+
+
+def let_break(soup: bs4.BeautifulSoup) -> None:
+    """Let a line break inside what a browser takes for one character but no screen can hold: a letter under 90 marks.
+
+    A font that lacks the marks draws each beside the last, and no style sheet can break them.
+
+    Parameters
+    ----------
+    soup : bs4.BeautifulSoup
+        A whole page; its text stays the same.
+    """
+    for text in soup.select_one("body").find_all(string=True):  # type: ignore[union-attr]
+        pieces = _breakable(text)
+        if len(pieces) > 1 and text.find_parent("svg") is None:
+            broken = [part for piece in pieces for part in (soup.new_tag("wbr"), piece)]
+            text.replace_with(*broken[1:])
+
+
+def _breakable(text: str) -> list[str]:
+    """Cut a text wherever more than `_HANGING` characters in a row hang on one before them."""
+    if text.isascii():
+        return [text]
+    cuts, hanging, before = [0], 0, ""
+    for place, character in enumerate(text):
+        joined = before == "\u200d" or (before != "" and unicodedata.combining(before) == _VIRAMA)
+        hanging = hanging + 1 if joined or character == "\u200d" or unicodedata.category(character)[0] == "M" else 0
+        if hanging > _HANGING:
+            cuts.append(place)
+            hanging = 0
+        before = character
+    return [text[start:end] for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
 
 
 def anchor(text: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reportlib.compare import phrases
-from reportlib.render import formats
 from reportlib.render.html import Html, anchor, fragment, join
+from reportlib.words import formats
+from reportlib.words.environments import labels, precision
 
 #: Every verdict with a sign of its own, so that nothing is told by colour alone; from best to worst.
 SIGNS: dict[str, str] = {
@@ -66,19 +66,19 @@ def parts(report: Mapping[str, Any]) -> Iterator[Part]:
     several = len(report["pairs"]) > 1
     for pair in report["pairs"]:
         a, b = torch(report, pair["a"]), torch(report, pair["b"])
-        for precision in pair["precisions"]:
-            label = f"{arithmetic(report, precision['precision'])}, {formats.plural(precision['passages'], 'passage')}"
-            slug = anchor(precision["precision"])
-            title = f"{'Under' if precision['precision'] == 'autocast' else 'In'} {label}"
+        for entry in pair["precisions"]:
+            label = f"{arithmetic(report, entry['precision'])}, {formats.plural(entry['passages'], 'passage')}"
+            slug = anchor(entry["precision"])
+            title = f"{'Under' if entry['precision'] == 'autocast' else 'In'} {label}"
             if several:
                 label, title = f"{a} and {b}, {label}", f"{a} and {b}, {title[:1].lower()}{title[1:]}"
                 slug = f"{anchor(pair['b'])}-{slug}"
-            yield Part(pair, precision, a, b, label, title, slug)
+            yield Part(pair, entry, a, b, label, title, slug)
 
 
 def torch(report: Mapping[str, Any], environment: str) -> str:
     """Return an environment's name on the page, the one that findings use."""
-    return phrases.labels(report["environments"]).get(environment, environment)
+    return labels(report["environments"]).get(environment, environment)
 
 
 def telling_variables(environment: Mapping[str, Any]) -> dict[str, str]:
@@ -87,11 +87,9 @@ def telling_variables(environment: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in recorded.items() if name not in _ORDINARY}
 
 
-def arithmetic(report: Mapping[str, Any], precision: str) -> str:
-    """Return a precision with the dtype that it means on this device: ``bfloat16 autocast`` on a CPU."""
-    if precision != "autocast":
-        return precision
-    return "float16 autocast" if report["study"]["device"] == "cuda" else "bfloat16 autocast"
+def arithmetic(report: Mapping[str, Any], name: str) -> str:
+    """Return a precision with the dtype that it means on the study's device: ``bfloat16 autocast`` on a CPU."""
+    return precision(name, report["study"]["device"])
 
 
 def processor(report: Mapping[str, Any]) -> str:

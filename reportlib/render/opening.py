@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, prose, table
 from reportlib.render.labels import arithmetic, counts, heading, parts, telling_variables, torch
+from reportlib.words import formats
 
 #: Reasons in the order in which they stand on the first screen, and those whose every word does.
 _ORDER = ("inconclusive", "cause", "undo", "controls")

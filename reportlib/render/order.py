@@ -8,11 +8,11 @@ from typing import Any
 from markupsafe import Markup
 from packaging.version import InvalidVersion, Version
 
-from reportlib.render import formats
 from reportlib.render.figures import paint_permutation, paint_probes
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, link, table
 from reportlib.render.labels import Part, answer, heading, parts, torch
 from reportlib.render.svg import figure
+from reportlib.words import formats
 
 #: Why each step matters, for a reader who has never seen colbert-ai's source. What holds is measured.
 STEPS: dict[str, str] = {

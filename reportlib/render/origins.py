@@ -10,9 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.render import formats
 from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
 from reportlib.render.labels import heading, telling_variables, torch
+from reportlib.words import formats
 
 #: Differences of these kinds come by the dozen; a long list of them is folded.
 _MANY = ("package", "package build", "library")

@@ -16,7 +16,7 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from reportlib.errors import RunError
-from reportlib.render.html import anchor
+from reportlib.render.html import anchor, let_break
 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Cells with one of these tags make the page; they follow what it says, in a section of their own.
@@ -90,6 +90,7 @@ def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
     _contents(soup)
     for link in soup.select("a.anchor-link"):
         link["aria-label"] = "Link to this part"
+    let_break(soup)
     return str(soup).strip() + "\n"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -125,7 +126,9 @@ def figure(name: str, paint: Callable[[Layout], Figure], *, title: str, descript
 
 def _svg(name: str, layout: Layout, paint: Callable[[Layout], Figure], title: str, description: str) -> Markup:
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # A stranger's letters are set as text: the reader's browser has the fonts for them, not matplotlib.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         paint(layout).savefig(
             buffer,
             format="svg",

@@ -1,7 +1,7 @@
 """The stream between two environments: frames of a JSON header and raw bytes.
 
 A frame is ``RLF1``, the header's length (4 bytes), the body's length (8 bytes), both little-endian, then the header in
-UTF-8 and the body. Only the standard library is needed. ``reports/TRACE.md`` lists the kinds of frames.
+UTF-8 and the body. Only the standard library is needed. ``docs/trace.md`` lists the kinds of frames.
 """
 
 from __future__ import annotations

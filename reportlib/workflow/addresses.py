@@ -18,11 +18,12 @@ from typing import Any
 
 import yaml
 
-from reportlib import checkpoints, collections
-from reportlib.notebooks import CAPTURE_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
+from reportlib import checkpoints
+from reportlib.collections.preparing import Collection
+from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
 from reportlib.store import canonical_json, digest, digest_file
 from reportlib.study import Arm, Study
-from reportlib.workflow.ambient import ambient
+from reportlib.workflow.code import ambient
 
 #: What a capture's bytes depend on.
 CAPTURE_CODE = ("capture", "store.py", "artifacts.py", "collections/reading.py")
@@ -46,7 +47,7 @@ class Inputs:
         What a user should know before anything long.
     """
 
-    collection: collections.Collection
+    collection: Collection
     checkpoint: checkpoints.Checkpoint
     asked: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -317,3 +318,59 @@ def write_unless_there(path: Path, text: str) -> None:
     if path.is_file() and path.read_text(encoding="utf-8") == text + "\n":
         return
     path.write_text(text + "\n", encoding="utf-8")
+
+
+# Addresses of searching arms: named after the indexes that they search and everything else that determines them.
+
+#: What the bytes of a searching arm's capture depend on, beside what a plain one's do.
+SEARCH_CODE = ("searching",)
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """A searching arm, with its address.
+
+    Attributes
+    ----------
+    name, environment, capture, parameters, notebook : str
+        As in `reportlib.workflow.addresses.PlannedArm`.
+    needs : tuple of str
+        The plain arms whose indexes it searches.
+    """
+
+    name: str
+    environment: str
+    capture: str
+    parameters: str
+    notebook: str
+    needs: tuple[str, ...]
+
+
+def plan_search(planner: Planner, arm: Arm, code: str) -> PlannedSearch:
+    """Plan a searching arm; `code` is the digest of `SEARCH_CODE`."""
+    searched = planner.study.searched(arm)
+    settings = _settings(planner, arm)
+    key = planner.key(arm, settings, SEARCH_NOTEBOOK, [planner.capture(each).name for each in searched], code)
+    capture = planner.relative(planner.home / "captures" / f"{arm.name}-{key}")
+    indexes = {each.environment: planner.relative(planner.capture(each)) for each in searched}
+    parameters = settings | {"indexes": indexes, "output": capture}
+    return PlannedSearch(
+        name=arm.name,
+        environment=arm.environment,
+        capture=capture,
+        parameters=planner.parameters(Path(capture).name, parameters, SEARCH_NOTEBOOK),
+        notebook=planner.relative(planner.study.folder / "notebooks" / f"{arm.name}.ipynb"),
+        needs=tuple(each.name for each in searched),
+    )
+
+
+def _settings(planner: Planner, arm: Arm) -> dict[str, Any]:
+    """Return the search notebook's parameters that are no paths; only A makes its index again."""
+    study = planner.study
+    return planner.shared(arm) | {
+        **asdict(study.colbert),
+        "k": study.search.k,
+        "depth": study.search.depth,
+        "queries": study.search.queries,
+        "seeds": study.search.seeds if arm.environment == study.environments[0] else 0,
+    }

@@ -11,24 +11,25 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from reportlib import checkpoints, collections, kmeans
-from reportlib.checkpoints.wordpiece import counter
-from reportlib.collections.reading import read_passages
+from reportlib import checkpoints, kmeans
+from reportlib.collections import preparing as collections
+from reportlib.collections.preparing import Collection
+from reportlib.collections.reading import queries_within, read_passages
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
 from reportlib.errors import CollectionError, StudyError
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, find_project
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import Study
-from reportlib.workflow.addresses import CAPTURE_CODE, Inputs, Planner, write_unless_there
+from reportlib.wordpiece import counter
+from reportlib.workflow.addresses import CAPTURE_CODE, SEARCH_CODE, Inputs, Planner, plan_search, write_unless_there
 from reportlib.workflow.code import code_digest
 from reportlib.workflow.roots import ROOTS_CODE
-from reportlib.workflow.searches import SEARCH_CODE, plan_search
 from reportlib.workflow.traces import TRACE_CODE
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
 #: What a report's bytes depend on.
-_REPORT_CODE = ("compare", "render", "store.py", "artifacts.py", "floats.py", "study.py")
+_REPORT_CODE = ("compare", "findings", "words", "render", "store.py", "artifacts.py", "floats.py", "study.py")
 
 Progress = Callable[[str], None]
 
@@ -75,12 +76,12 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
     return Inputs(collection, checkpoint, asked, (*collection.notes, *notes))
 
 
-def _asked(study: Study, collection: collections.Collection) -> tuple[dict[str, str], list[str]]:
+def _asked(study: Study, collection: Collection) -> tuple[dict[str, str], list[str]]:
     """Return a hash of the queries that each precision is searched for, and what to say of where there are none."""
     asked: dict[str, str] = {}
     notes = []
     for precision, limit in study.passages.items() if study.search.k and collection.queries else ():
-        queries = collections.queries_within(collection.path, limit)[: study.search.queries or None]
+        queries = queries_within(collection.path, limit)[: study.search.queries or None]
         asked[precision] = digest(canonical_json([[query.id, query.text] for query in queries]).encode())
         if limit and not queries:
             notes.append(
@@ -90,9 +91,7 @@ def _asked(study: Study, collection: collections.Collection) -> tuple[dict[str, 
     return asked, notes
 
 
-def _check_amount(
-    study: Study, collection: collections.Collection, checkpoint: checkpoints.Checkpoint, progress: Progress
-) -> None:
+def _check_amount(study: Study, collection: Collection, checkpoint: checkpoints.Checkpoint, progress: Progress) -> None:
     """Refuse a precision whose passages are too few for k-means, which would show only after all the long work."""
     longest = study.colbert.doc_maxlen
     count = counter(checkpoint.path, longest)

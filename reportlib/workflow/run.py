@@ -18,9 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from reportlib.environments.check import check
-from reportlib.environments.kernels import kernel_folder
-from reportlib.environments.machine import free_bytes
+from reportlib.environments.backends import free_bytes
+from reportlib.environments.kernels import check, kernel_folder
 from reportlib.environments.record import find_record
 from reportlib.errors import DeviceError, DiskSpaceError, RunError
 from reportlib.study import Study
@@ -120,7 +119,8 @@ def run_study(
         # With options of the user's a run can end well and leave the page as it was: what is there is looked at.
         waiting = snakemake.left() if options else {}
         left = {rule: waiting[rule] for rule in _steps(plan) if rule in waiting}
-        files = {"page": study.folder / "index.html", "report": study.folder / "report.json"}
+        folder = study.folder.absolute()
+        files = {"page": folder / "index.html", "report": folder / "report.json"}
         current = {rule: path for rule, path in files.items() if path.is_file() and rule not in left}
         if not _TOUCH.isdisjoint(options):
             current = {}  # Snakemake now takes anything for up to date

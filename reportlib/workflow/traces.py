@@ -17,8 +17,7 @@ from reportlib.errors import CheckpointError, StoreError
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import VARIABLES
 from reportlib.trace.format import Trace
-from reportlib.workflow.ambient import ambient
-from reportlib.workflow.code import code_digest
+from reportlib.workflow.code import ambient, code_digest
 from reportlib.workflow.processes import Call, Progress, run
 
 #: What a trace's content depends on. `reportlib.trace` takes its inputs and precisions from `reportlib.capture`.

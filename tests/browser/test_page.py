@@ -13,6 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from render_reports import (
+    HOSTILE,
+    WIDE,
     everything_differs,
     executed,
     explained,
@@ -23,6 +25,7 @@ from render_reports import (
     strange,
 )
 
+from reportlib.cli import compare
 from reportlib.render.publish import draw
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -93,6 +96,19 @@ MARKS = """() => {
 }"""
 
 
+#: Every text on the page that holds a certain one, with another in its place, as the style sheet alone has to bear it.
+REPLACE = """([old, text]) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let count = 0;
+  while (walker.nextNode())
+    if (walker.currentNode.data.includes(old)) {
+      walker.currentNode.data = walker.currentNode.data.replaceAll(old, text);
+      count += 1;
+    }
+  return count;
+}"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
@@ -159,12 +175,40 @@ def test_the_first_screen_holds_the_three_answers_and_the_platform(
 
 
 @every_report
-@pytest.mark.parametrize("width", [320, 390, 700, 1280])
+@pytest.mark.parametrize("width", [320, 390, 700, 820, 1280, 1440])
 def test_the_page_is_never_wider_than_the_screen(visit: Any, name: str, width: int) -> None:
     page = visit(name, {"width": width, "height": 800})
     for details in page.locator("details").all():
         details.evaluate("d => d.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("number", range(len(WIDE)))
+def test_no_text_of_a_strangers_widens_the_page(visit: Any, number: int) -> None:
+    page = visit("hostile", DESKTOP)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    replaced = page.evaluate(REPLACE, [HOSTILE, WIDE[number]])
+    assert replaced > 40
+    for width in (320, 390, 820, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate("scrollTo(10000, 0)")
+        assert page.evaluate("[document.documentElement.scrollWidth, scrollX]") == [width, 0]
+
+
+def test_the_page_of_two_indexes_is_never_wider_than_the_screen(browser: Any, tmp_path: Path) -> None:
+    warnings = [*WIDE, "a/" * 300]
+    found: dict[str, Any] = {"artifacts": [], "settings": []}
+    for side in ("a", "b"):
+        found[side] = dict.fromkeys(("chunks", "passages", "embeddings", "centroids", "dim", "nbits", "devices"))
+        found[side] |= {"path": "/" + WIDE[0] + WIDE[2], "ivf_file": WIDE[3]}
+    path = tmp_path / "page.html"
+    path.write_text(compare.page(found, [], WIDE[2], warnings), encoding="utf-8")
+    page = browser.new_page(viewport=PHONE)
+    page.goto(path.as_uri())
+    for width in (320, 390, 820, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
 
 
 @every_scheme
@@ -346,6 +390,7 @@ def test_text_that_runs_from_right_to_left_starts_at_the_right_and_turns_nothing
     assert arabic.evaluate("p => getComputedStyle(p).direction") == "rtl"
     facts = page.locator("article.query", has=arabic).locator(".query-facts").first
     assert facts.evaluate("p => getComputedStyle(p).direction") == "ltr"
+    assert page.locator(".fact").first.evaluate("f => getComputedStyle(f).unicodeBidi") == "isolate"
 
 
 def test_the_other_queries_that_changed_are_a_click_away(visit: Any) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.checkpoints.wordpiece import counter
 from reportlib.collections.reading import read_passages
 from reportlib.store import Capture, project_home
+from reportlib.wordpiece import counter
 
 pytestmark = pytest.mark.integration
 

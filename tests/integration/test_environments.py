@@ -15,7 +15,7 @@ import pytest
 from stub_packages import PLACEHOLDER, Channel, make_wheel
 
 from reportlib import environments
-from reportlib.environments import installer, machine
+from reportlib.environments import backends, lock
 from reportlib.environments.kernels import find_kernel, kernel_folder, process_environment
 from reportlib.environments.record import find_record
 from reportlib.environments.spec import EnvironmentSpec
@@ -355,11 +355,11 @@ def test_a_disk_that_runs_full_leaves_nothing(
     environments.write_lock(spec)
     full = tmp_path / "full-uv"
     full.write_text(
-        f'#!/bin/sh\nif [ "$1" = venv ]; then exec {installer.find_uv()} "$@"; fi\n'
+        f'#!/bin/sh\nif [ "$1" = venv ]; then exec {lock.find_uv()} "$@"; fi\n'
         "echo 'error: failed to copy file: No space left on device (os error 28)' >&2\nexit 2\n"
     )
     full.chmod(0o755)
-    monkeypatch.setattr(installer, "find_uv", lambda: str(full))
+    monkeypatch.setattr(lock, "find_uv", lambda: str(full))
     with pytest.raises(DiskSpaceError, match="ran full"):
         make(spec, home)
     assert not (home / "envs" / "small").exists()
@@ -371,7 +371,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 ) -> None:
     spec = write_spec(project)
     environments.write_lock(spec)
-    monkeypatch.setattr(machine, "free_bytes", lambda _: 3 * machine.GIB)
+    monkeypatch.setattr(backends, "free_bytes", lambda _: 3 * backends.GIB)
     with pytest.raises(DiskSpaceError, match=r"needs about 5\.0 GiB, .* has 3\.0 GiB free"):
         make(spec, home)
     assert not home.exists()

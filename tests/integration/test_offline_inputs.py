@@ -10,14 +10,8 @@ import safetensors.numpy
 
 from reportlib import wheels
 from reportlib.checkpoints import prepare as prepare_checkpoint
-from reportlib.collections import (
-    Collection,
-    prepare,
-    queries_within,
-    read_judgements,
-    read_passages,
-    read_queries,
-)
+from reportlib.collections.preparing import Collection, prepare
+from reportlib.collections.reading import queries_within, read_judgements, read_passages, read_queries
 from reportlib.errors import CollectionError
 from reportlib.study import CheckpointSpec, CollectionSpec
 

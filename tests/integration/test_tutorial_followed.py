@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.collections import queries_within, read_judgements, read_passages
+from reportlib.collections.reading import queries_within, read_judgements, read_passages
 from reportlib.environments.lock import read_lock
 from reportlib.environments.spec import load_spec
 from reportlib.store import project_home

@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 from privacy import private_words
 
-from reportlib.compare.report import SCHEMA
+from reportlib.compare.study import SCHEMA
 from reportlib.workflow.run import host_variables
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ import render_search
 
 from reportlib import render
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
-from reportlib.compare.findings import findings
+from reportlib.findings import findings
 
 COMPARE = Path(__file__).parents[2] / "notebooks" / "compare.ipynb"
 
@@ -469,6 +469,20 @@ def strange() -> dict[str, Any]:
     for part in report["pairs"][0]["precisions"]:
         part["search"] = render_search.strange()
     return report
+
+
+#: What no line can break by itself, or only at a place that a font decides; each far wider than a screen.
+WIDE = (
+    "w" * 400,
+    "\u202e\u2067" + "right to left " * 4 + "א" * 300 + "ﷺ﷽" * 40,
+    "z" + "\u0335\u0334\u0321" * 120 + "algo",
+    "👩\u200d" * 200 + "👩",
+    "क\u094d" * 200 + "क",
+    "ᄀ" * 300,
+    "漢字。、「」" * 100,
+    "a\u2060" * 300 + "b\u00a0" * 300,
+    "🏴" + "\U000e0067" * 200 + "🇩🇪" * 100 + "𒐫" * 60,
+)
 
 
 def hostile() -> dict[str, Any]:

@@ -12,9 +12,7 @@ import pytest
 import safetensors.numpy
 
 from reportlib import wheels
-from reportlib.checkpoints import Checkpoint, check_dim, prepare
-from reportlib.checkpoints.offline import HIDDEN
-from reportlib.checkpoints.projection import SEED, orthonormal
+from reportlib.checkpoints import HIDDEN, SEED, Checkpoint, check_dim, orthonormal, prepare
 from reportlib.errors import CheckpointError
 from reportlib.study import CheckpointSpec
 
@@ -111,7 +109,7 @@ def test_preparing_again_reads_no_weights(
         raise AssertionError("read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("reportlib.checkpoints.preparing.inspect", fail)
+        patch.setattr("reportlib.checkpoints.inspect", fail)
         assert run("mine") == first
     write(tmp_path / "mine", metadata={"dim": 4})
     assert run("mine").sha256 != first.sha256

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from reportlib import doctor, environments
-from reportlib.cli import app
+from reportlib import environments
+from reportlib.cli import COMMANDS, OnDemand, app, doctor
 from reportlib.environments.manage import Creation
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.environments.spec import load_spec
@@ -182,6 +184,25 @@ def test_an_error_is_a_sentence_with_a_mend_and_exit_code_2(arguments: tuple[str
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_help_names_every_command_without_importing_one() -> None:
+    told = (
+        "import sys; from reportlib.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'numpy', 'matplotlib', 'snakemake', 'bs4'} & set(sys.modules)),"
+        " sum(name.startswith('reportlib') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", told, "--help"], capture_output=True, text=True, check=True)
+    *said, loaded = done.stdout.splitlines()
+    assert loaded == "[] 3"
+    group = typer.main.get_command(app)
+    assert isinstance(group, OnDemand)
+    for name, module in COMMANDS.items():
+        command = group.get_command(click.Context(group), name)
+        assert command is not None, module
+        first = " ".join(str(command.help).split("\n\n")[0].split())
+        words = " ".join(" ".join(said).replace("│", " ").split())
+        assert first[:60] in words, name
 
 
 def test_an_unknown_device_is_refused(made: EnvironmentRecord) -> None:

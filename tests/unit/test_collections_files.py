@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from reportlib.collections import (
-    Collection,
+from reportlib.collections.preparing import Collection, prepare
+from reportlib.collections.reading import (
     Judgement,
     Passage,
     Query,
-    prepare,
     queries_within,
     read_judgements,
     read_passages,
@@ -109,7 +108,7 @@ def test_preparing_again_reads_nothing(
         raise AssertionError("read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("reportlib.collections.writing._write_entries", fail)
+        patch.setattr("reportlib.collections.folder._write_entries", fail)
         assert run("beir", "pets") == first
     jsonl(beir / "corpus.jsonl", [*CORPUS, {"_id": "d4", "text": "Birds fly."}])
     assert run("beir", "pets").passages == 4
@@ -251,7 +250,7 @@ def test_two_queries_with_one_id_are_refused(beir: Path, run: Callable[..., Coll
 def test_ids_that_share_a_short_hash_are_not_taken_for_one(
     run: Callable[..., Collection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reportlib.collections.writing._short", lambda _: 0)
+    monkeypatch.setattr("reportlib.collections.folder._short", lambda _: 0)
     assert run("beir", "pets").passages == 3
 
 

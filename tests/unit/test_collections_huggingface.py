@@ -10,16 +10,8 @@ from typing import Any
 
 import pytest
 
-from reportlib.collections import (
-    Collection,
-    Judgement,
-    Passage,
-    Query,
-    prepare,
-    read_judgements,
-    read_passages,
-    read_queries,
-)
+from reportlib.collections.preparing import Collection, prepare
+from reportlib.collections.reading import Judgement, Passage, Query, read_judgements, read_passages, read_queries
 from reportlib.errors import CollectionError
 from reportlib.study import CollectionSpec
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.collections.docstrings import LEAST, MOST, DocstringSource, docstrings, join
-from reportlib.collections.prose import is_prose, read_docstring
+from reportlib.collections.docstrings import LEAST, MOST, DocstringSource, docstrings, is_prose, join, read_docstring
 
 DOCSTRING = """
     average(a, axis=None, weights=None, *, keepdims=False)

@@ -5,7 +5,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from reportlib.collections import prepare
+from reportlib.collections.preparing import prepare
 from reportlib.study import CollectionSpec
 
 

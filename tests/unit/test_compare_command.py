@@ -16,8 +16,7 @@ import pytest
 from junitparser import JUnitXml
 from typer.testing import CliRunner, Result
 
-from reportlib import compare_command
-from reportlib.cli import app, main
+from reportlib.cli import app, compare, main
 from reportlib.compare import indexes
 from reportlib.errors import RequirementError
 
@@ -175,7 +174,7 @@ def test_a_file_that_cannot_be_written_is_an_error(same, tmp_path):
 
 @pytest.mark.parametrize("patience", [0.0, 1e9])
 def test_progress_is_shown_on_standard_error_once_it_takes_long(same, monkeypatch, patience):
-    monkeypatch.setattr(compare_command, "PATIENCE", patience)
+    monkeypatch.setattr(compare, "PATIENCE", patience)
     done = run(*same, "--json")
     json.loads(done.stdout)
     assert ("GB compared" in done.stderr) == (patience == 0)
@@ -228,4 +227,4 @@ def test_the_command_line_does_not_wait_for_what_draws_pages():
 @pytest.mark.parametrize(("changed", "shown"), [(1, "<0.001%"), (40, "0.020%")])
 def test_a_share_that_is_not_nothing_is_never_shown_as_nothing(changed, shown):
     record = {"elements": 200_000, "different": changed}
-    assert compare_command._differing(record) == shown
+    assert compare._differing(record) == shown

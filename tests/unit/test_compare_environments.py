@@ -13,14 +13,12 @@ import pytest
 from captures import Settings, captures, plant_stable_sort, study_of
 
 from reportlib import render
-from reportlib.compare.findings import findings
-from reportlib.compare.making import compare_listed
 from reportlib.compare.operations import operations
-from reportlib.compare.origins import beyond_torch
-from reportlib.compare.phrases import labels
-from reportlib.compare.study import compare_study
+from reportlib.compare.study import compare_listed, compare_study
 from reportlib.errors import ComparisonError
+from reportlib.findings import findings
 from reportlib.study import SearchSpec, Study, SwapSpec
+from reportlib.words.environments import beyond_torch, labels
 
 ROOT = Path(__file__).parents[2]
 BERT = {"transformers": "4.38.2", "tokenizers": "0.15.2", "tqdm": "4.66.1"}

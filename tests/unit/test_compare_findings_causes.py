@@ -9,9 +9,9 @@ import pytest
 import render_operations
 from render_reports import everything_differs, explained, inconclusive
 
-from reportlib.compare.findings import findings
-from reportlib.compare.findings.words import in_words, names, words
-from reportlib.compare.phrases import factor, times
+from reportlib.findings import findings
+from reportlib.words.operations import in_words, names, words
+from reportlib.words.phrases import factor, times
 
 Report = dict[str, Any]
 

@@ -8,9 +8,9 @@ import pytest
 from render_reports import explained
 from searches import NAMES, estimate, hardly, measure, plain, search, still, upgraded, with_measure
 
-from reportlib.compare.findings import findings
-from reportlib.compare.phrases import between, interval, percent, signed, small, unseen
+from reportlib.findings import findings
 from reportlib.render import opening
+from reportlib.words.phrases import between, interval, percent, signed, small, unseen
 
 Record = dict[str, Any]
 

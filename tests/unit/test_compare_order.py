@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from captures import Settings, pipeline_values, probes, sort, unstable, write
 
-from reportlib.compare import chunks, sets
+from reportlib.compare import chunks, verdicts
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.order import compare_order
-from reportlib.compare.sorting import compare_probes
+from reportlib.compare.order import compare_order, compare_probes
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture, Tensor
 from reportlib.study import Arm
@@ -230,23 +229,23 @@ def test_counts_agree_with_sets_made_one_centroid_at_a_time(
 @pytest.mark.parametrize("window", [4, 1 << 23])
 @pytest.mark.parametrize("spread", [10, 10_000_000_000])
 def test_permutations_are_told_from_other_multisets(monkeypatch: pytest.MonkeyPatch, window: int, spread: int) -> None:
-    monkeypatch.setattr(sets, "WINDOW", window)
+    monkeypatch.setattr(verdicts, "WINDOW", window)
     rng = np.random.default_rng(5)
     a = rng.integers(-spread, spread, 300)
     b = rng.permutation(a)
     other = b.copy()
     other[0] = b[1]
     left, right, unlike = (Chunked.of(Tensor(x, "int64")) for x in (a, b, other))
-    assert sets.is_permutation(left, right)
-    assert not sets.is_permutation(left, unlike)
-    assert not sets.is_permutation(left, Chunked.of(Tensor(a[:-1], "int64")))
+    assert verdicts.is_permutation(left, right)
+    assert not verdicts.is_permutation(left, unlike)
+    assert not verdicts.is_permutation(left, Chunked.of(Tensor(a[:-1], "int64")))
 
 
 def test_groups_of_huge_numbers_are_sorted_without_overflow() -> None:
     top = np.iinfo(np.int64).max
     a = np.array([top, -top, 0, 5, top, 1], np.int64)
     lengths = np.array([3, 0, 3])
-    assert sets.sorted_within(a, lengths).tolist() == [-top, 0, top, 1, 5, top]
+    assert verdicts.sorted_within(a, lengths).tolist() == [-top, 0, top, 1, 5, top]
 
 
 def test_probes_give_the_sizes_between_which_the_order_changes() -> None:

@@ -24,9 +24,8 @@ from captures import (
 )
 
 import reportlib.compare
-from reportlib.compare import posts
-from reportlib.compare.report import SCHEMA, render, write_report
-from reportlib.compare.study import compare_study
+from reportlib.compare import pipeline
+from reportlib.compare.study import SCHEMA, compare_study, render, write_report
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
 from reportlib.study import Arm, CheckpointSpec, CollectionSpec, SearchSpec
@@ -330,7 +329,7 @@ def test_artifacts_come_in_pipeline_order_with_what_they_are(differing: Report) 
 
 def test_the_post_stands_beside_ours_only_for_its_own_versions(differing: Report, tmp_path: Path) -> None:
     with_post = [r for r in part(differing, "autocast")["artifacts"] if r["post"]]
-    assert {r["artifact"] for r in with_post} == set(posts.ROWS)
+    assert {r["artifact"] for r in with_post} == set(pipeline.ROWS)
     residuals = artifact(differing, "autocast", "index/residuals")["post"]
     assert (residuals["equal"], residuals["agrees"], residuals["dtype_agrees"]) == (
         "False",
@@ -349,15 +348,15 @@ def test_the_post_stands_beside_ours_only_for_its_own_versions(differing: Report
 
 def test_the_posts_tables_are_the_posts() -> None:
     # Post 2025-09-13: none of the intermediate floats passes; of the final ones two pass with bnb.
-    passing = [name for name, row in posts.ROWS.items() if row.bnb]
+    passing = [name for name, row in pipeline.ROWS.items() if row.bnb]
     assert passing == ["index/avg_residual", "index/bucket_weights"]
-    assert not any(row.default for row in posts.ROWS.values())
-    assert [n for n, r in posts.ROWS.items() if r.equal == "True"] == [
+    assert not any(row.default for row in pipeline.ROWS.values())
+    assert [n for n, r in pipeline.ROWS.items() if r.equal == "True"] == [
         "sample_pids",
         "num_passages",
         "doclens",
     ]
-    assert posts.ROWS["index/ivf"].equal == "shape mismatch"
+    assert pipeline.ROWS["index/ivf"].equal == "shape mismatch"
 
 
 def test_rankings_are_compared_query_by_query(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as hnp
 
 from reportlib.compare import chunks, tensors, tolerances
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.results import Groups, TensorComparison, describe
 from reportlib.compare.tolerances import Tolerance
+from reportlib.compare.verdicts import Groups, TensorComparison, describe
 from reportlib.floats import FORMATS, bits, widen
 from reportlib.store import CARRIERS, Tensor
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from reportlib import doctor
-from reportlib.environments import conda, machine
+from reportlib.cli import doctor
+from reportlib.environments import backends
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CompilerError, EnvironmentCreationError
 
@@ -49,9 +49,10 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def diagnose(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Diagnose:
     """A machine without GPU or channel, with a compiler and room."""
-    monkeypatch.setattr(conda, "unreachable", lambda _: "timed out")
-    monkeypatch.setattr(machine, "require_compiler", lambda: None)
-    monkeypatch.setattr(machine, "free_bytes", lambda _: 50 * machine.GIB)
+    monkeypatch.setattr(backends, "unreachable", lambda _: "timed out")
+    monkeypatch.setattr(backends, "require_compiler", lambda: None)
+    monkeypatch.setattr(backends, "free_bytes", lambda _: 50 * backends.GIB)
+    monkeypatch.setattr(doctor, "installed_python", lambda version: Path(f"/usr/bin/python{version}"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CUDA_HOME", raising=False)
     return lambda: doctor.diagnose(root, home)
@@ -88,7 +89,7 @@ def test_a_fresh_machine_is_told_what_comes_first(diagnose: Diagnose) -> None:
 def test_a_channel_that_answers_is_where_environments_come_from(
     diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conda, "unreachable", lambda _: "")
+    monkeypatch.setattr(backends, "unreachable", lambda _: "")
     found = diagnose()
     assert found.value("conda channels") == {"some-channel": True}
     assert "It first makes torch8 and torch9 from conda channels." in found.outlook
@@ -130,8 +131,8 @@ def test_what_is_missing_is_marked(diagnose: Diagnose, root: Path, monkeypatch: 
     def no_compiler() -> None:
         raise CompilerError("there is no C++ compiler", "apt-get install g++")
 
-    monkeypatch.setattr(machine, "require_compiler", no_compiler)
-    monkeypatch.setattr(machine, "free_bytes", lambda _: 2 * machine.GIB)
+    monkeypatch.setattr(backends, "require_compiler", no_compiler)
+    monkeypatch.setattr(backends, "free_bytes", lambda _: 2 * backends.GIB)
     (root / "environment-torch9.yml").write_text("nothing: here")
     found = diagnose()
     missing = {f.topic: f.text for f in found.findings if f.state == "missing"}
@@ -169,3 +170,17 @@ def test_the_diagnosis_is_json(diagnose: Diagnose) -> None:
         "uv",
     }
     assert content["outlook"]
+
+
+def test_the_environments_python_is_looked_for_and_may_have_to_be_downloaded(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "installed_python", lambda _: None)
+    found = diagnose()
+    assert found.value("environments' python") == {"3.11": ""}
+    assert found.outlook[1] == (
+        "It first makes torch8 and torch9 with uv. For that uv has to download Python 3.11: this machine has none."
+    )
+    monkeypatch.setattr(doctor, "installed_python", lambda version: Path(f"/usr/bin/python{version}"))
+    assert diagnose().value("environments' python") == {"3.11": "/usr/bin/python3.11"}
+    assert "download" not in diagnose().outlook[1]

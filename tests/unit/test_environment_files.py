@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reportlib.environments.backends import conda_name
 from reportlib.environments.lock import parse, read_lock
-from reportlib.environments.order import conda_name
 from reportlib.environments.spec import load_spec, spec_names
 from reportlib.errors import EnvironmentFileError
 

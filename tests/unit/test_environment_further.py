@@ -10,10 +10,8 @@ import yaml
 
 from reportlib.environments import further as module
 from reportlib.environments import lock as lock_module
-from reportlib.environments.cuda_lines import wheel_cuda, with_cuda
-from reportlib.environments.further import environment_name, full_version, further
-from reportlib.environments.installer import UvFailedError
-from reportlib.environments.lock import Lock, parse, read_lock, resolve, write_lock
+from reportlib.environments.further import environment_name, full_version, further, wheel_cuda, with_cuda
+from reportlib.environments.lock import Lock, UvFailedError, parse, read_lock, resolve, write_lock
 from reportlib.environments.spec import EnvironmentSpec, load_spec
 from reportlib.errors import EnvironmentCreationError, EnvironmentFileError, PinsConflictError
 
@@ -200,7 +198,7 @@ def test_a_version_that_does_not_exist_is_refused_with_its_neighbours(
         raise UvFailedError(said)
 
     monkeypatch.setattr(lock_module, "run_uv", uv)
-    monkeypatch.setattr("reportlib.environments.installer._nearest", lambda *_: "2.6.0 and 2.7.0")
+    monkeypatch.setattr("reportlib.environments.lock._nearest", lambda *_: "2.6.0 and 2.7.0")
     with pytest.raises(EnvironmentFileError, match=r"(?s)torch267.yml: torch has no version 2.6.7.*2.6.0 and 2.7.0"):
         further("2.6.7", project)
     assert not (project / "environment-torch267.yml").exists()

@@ -14,17 +14,17 @@ from string import Template
 import pytest
 
 import reportlib
-from reportlib.environments import installer, manage
-from reportlib.environments.check import check
-from reportlib.environments.fit import _same_version
-from reportlib.environments.installer import UvFailedError, explain
+from reportlib.environments import lock, manage
 from reportlib.environments.kernels import (
+    check,
     find_kernel,
     kernel_names,
     process_environment,
     variables,
     write_kernel,
 )
+from reportlib.environments.lock import UvFailedError, explain
+from reportlib.environments.manage import _same_version
 from reportlib.environments.record import (
     EnvironmentRecord,
     find_record,
@@ -254,7 +254,7 @@ def test_a_torch_that_does_not_start_is_an_error(script: str, record: Environmen
 def test_what_uv_says_becomes_an_error_with_a_mend(
     said: str, kind: type[ReportlibError], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installer, "_nearest", lambda *_: "2.0.1 and 2.1.0")
+    monkeypatch.setattr(lock, "_nearest", lambda *_: "2.0.1 and 2.1.0")
     error = explain(UvFailedError(said), Path("environment-torch9.yml"))
     assert type(error) is kind
     assert words in str(error)
@@ -264,9 +264,9 @@ def test_uv_may_say_more_than_a_pipe_holds(tmp_path: Path, monkeypatch: pytest.M
     talker = tmp_path / "uv"
     talker.write_text("#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nhead -c 300000 /dev/zero | tr '\\0' y >&2\n")
     talker.chmod(0o755)
-    monkeypatch.setattr(installer, "find_uv", lambda: str(talker))
+    monkeypatch.setattr(lock, "find_uv", lambda: str(talker))
     lines: list[str] = []
-    assert len(installer.run_uv(["anything"], progress=lines.append)) == 300000
+    assert len(lock.run_uv(["anything"], progress=lines.append)) == 300000
     assert len("".join(lines)) == 300000
 
 
@@ -274,20 +274,20 @@ def test_uv_is_ended_when_its_progress_is_interrupted(tmp_path: Path, monkeypatc
     slow = tmp_path / "uv"
     slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho working >&2\nexec sleep 60\n")
     slow.chmod(0o755)
-    monkeypatch.setattr(installer, "find_uv", lambda: str(slow))
+    monkeypatch.setattr(lock, "find_uv", lambda: str(slow))
 
     def interrupt(line: str) -> None:
         assert line == "working"
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        installer.run_uv(["anything"], progress=interrupt)
+        lock.run_uv(["anything"], progress=interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_uv_is_there() -> None:
-    done = subprocess.run([installer.find_uv(), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([lock.find_uv(), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("uv ")
 
 

@@ -18,8 +18,8 @@ from junitparser import JUnitXml
 from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import FAILS, HOLDS, INCONCLUSIVE, Judgement, Requirement, exit_code, judge, parse
-from reportlib.gate.formats import junit, sarif
-from reportlib.gate.vocabulary import AGREEMENTS, CHANGES, FRACTIONS, KINDS, QUANTITIES, SETS
+from reportlib.gate.outcomes import junit, sarif
+from reportlib.gate.requirements import AGREEMENTS, CHANGES, FRACTIONS, KINDS, QUANTITIES, SETS
 
 # ---- the language
 

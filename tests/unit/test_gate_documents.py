@@ -14,7 +14,7 @@ from searches import NAMES, estimate, plain, search, still, upgraded, with_measu
 from reportlib.compare import indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import judge, parse
-from reportlib.gate.vocabulary import AGREEMENTS, CHANGES, KINDS, MEASURES, QUANTITIES, RESEEDING, SETS
+from reportlib.gate.requirements import AGREEMENTS, CHANGES, KINDS, MEASURES, QUANTITIES, RESEEDING, SETS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "compare.md").read_text()
 

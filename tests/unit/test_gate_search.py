@@ -31,11 +31,11 @@ from searches import (
 from typer.testing import CliRunner, Result
 
 from reportlib.cli import app
-from reportlib.compare.searching.uncertainty import bootstrap, few_changed, share, unchanged_bound
 from reportlib.compare.study import SCHEMA_VERSION, compare_study
+from reportlib.compare.uncertainty import bootstrap, few_changed, share, unchanged_bound
 from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate import FAILS, HOLDS, INCONCLUSIVE, Judgement, Requirement, judge, parse
-from reportlib.gate.evidence import Figure, rule
+from reportlib.gate.search import Figure, rule
 from reportlib.gate.studies import judge_study
 from reportlib.study import SwapSpec
 

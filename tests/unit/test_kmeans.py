@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from reportlib import kmeans
-from reportlib.checkpoints.wordpiece import WordPiece, counter
 from reportlib.errors import CollectionError
+from reportlib.wordpiece import WordPiece, counter
 
 WORDS = ["a", "passage", "of", "words", "##s", "word", "un", "##known", ",", ".", "日", "cafe"]
 TOKENIZER = {

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from margin_captures import AXES, bfloat16, by_margin, capture, indexed, pair, ranking, searching
 
-from reportlib.compare.margins import compare_margins, tokens
-from reportlib.compare.margins.tokens import Sides, bucket_items, centroid_items, evenly_spaced
+from reportlib.compare import margins
+from reportlib.compare.margins import Sides, bucket_items, centroid_items, compare_margins, evenly_spaced
 from reportlib.study import Arm
 
 #: Exact in float16 beside 0.5.
@@ -169,14 +169,14 @@ def test_blocks_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     near = (embs.astype(np.float32) + rng.normal(0, 0.02, embs.shape)).astype(np.float32)
     sides = pair(tmp_path, indexed(embs, centroids, cuts=[128]), indexed(near, centroids, cuts=[200]))
     once = compare_margins(*sides, None, None, k=2)
-    monkeypatch.setattr(tokens, "_BLOCK", 37)
+    monkeypatch.setattr(margins, "_BLOCK", 37)
     assert json.dumps(compare_margins(*sides, None, None, k=2)) == json.dumps(once)
     assert 0 < once[0]["flipped"] < 300
     assert once[0]["auc"] > 0.8
 
 
 def test_a_large_index_is_sampled_evenly_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "EMBEDDINGS", 10)
+    monkeypatch.setattr(margins, "EMBEDDINGS", 10)
     a, b = by_margin(MARGINS), by_margin(MARGINS - SHIFT)
     centroid, bucket = centroid_and_bucket(tmp_path, indexed(a, cuts=[7]), indexed(b, cuts=[7]))
     # Every fourth embedding: margins 1, 5, 9, 13 ... of 1024, of which three are below the shift.
@@ -186,8 +186,8 @@ def test_a_large_index_is_sampled_evenly_and_says_so(tmp_path: Path, monkeypatch
 
 
 def test_many_centroids_and_wide_embeddings_lower_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "SCORES", 16)
-    monkeypatch.setattr(tokens, "COORDINATES", 10)
+    monkeypatch.setattr(margins, "SCORES", 16)
+    monkeypatch.setattr(margins, "COORDINATES", 10)
     centroid, bucket = centroid_and_bucket(tmp_path, indexed(by_margin(MARGINS)), indexed(by_margin(MARGINS)))
     assert (centroid["items"], centroid["of"]) == (8, 40)
     assert centroid["unseen"] == pytest.approx(1 - 0.05 ** (1 / 8))

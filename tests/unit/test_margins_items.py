@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportlib.compare.margins.items import BINS, LEAST, Items, left_out, record
+from reportlib.compare.margins import BINS, LEAST, Items, left_out, record
 
 
 def items(margins: Any, flipped: Any, drops: Any = None, of: int | None = None, alike: Any = None) -> Items:

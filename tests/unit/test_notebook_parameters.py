@@ -59,7 +59,7 @@ def test_a_swap_parameter_that_does_not_fit_is_named(change, names):
 
 def test_the_compare_notebook_finds_a_run_in_the_home(tmp_path, monkeypatch):
     """And where its report goes follows from the study: another study's is not written over."""
-    from reportlib.compare.making import places
+    from reportlib.compare.study import places
     from reportlib.study import Study
 
     monkeypatch.setenv("REPORTLIB_HOME", str(tmp_path / "another home"))

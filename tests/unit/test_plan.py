@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from reportlib.checkpoints import Checkpoint
 from reportlib.cli import app
-from reportlib.collections import Collection
+from reportlib.collections.preparing import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
 from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
-from reportlib.workflow import ambient, plan
+from reportlib.workflow import code, plan
 from reportlib.workflow.code import code_digest
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     judge(root, [{"id": "q0", "text": "what?"}, {"id": "q1", "text": "who?"}], "q0\td3\t1\nq1\td50\t1\n")
     (collection.path / "collection.jsonl").write_text("\n".join(map(json.dumps, passages)))
     checkpoint = Checkpoint(home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)
-    monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: collection)
+    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: collection)
     monkeypatch.setattr("reportlib.checkpoints.prepare", lambda *_, **__: checkpoint)
     return root
 
@@ -78,8 +78,8 @@ def captures(found: dict) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One machine, without variables that matter, whatever these tests run on."""
-    monkeypatch.setattr(ambient, "cpu_name", lambda: "A CPU")
-    monkeypatch.setattr(ambient, "instruction_sets", lambda: ("avx", "avx2"))
+    monkeypatch.setattr(code, "cpu_name", lambda: "A CPU")
+    monkeypatch.setattr(code, "instruction_sets", lambda: ("avx", "avx2"))
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -198,13 +198,13 @@ def test_other_queries_search_again_and_other_judgements_score_again(project, mo
     assert not any(name.endswith(("-repeat", "-observer")) for name in changed), "they do not search"
     judge(project, [{"id": "q0", "text": "what?"}], "q0\td3\t2\n")
     judged = replace(plan.collections.prepare(), judged_sha256="e" * 64)
-    monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: judged)
+    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: judged)
     assert moved(before, captures(planned(project))) == {"torch201-float32-search", "torch210-float32-search"}
 
 
 def test_what_is_to_be_known_of_the_collection_is_said_before_anything_runs(project, monkeypatch):
     told = replace(plan.collections.prepare(), notes=("3 of 4 judgements were left out.",))
-    monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: told)
+    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: told)
     judge(project, [{"id": "q1", "text": "who?"}], "q1\td50\t1\n")
     said: list[str] = []
     plan.make_plan(load(project / "reports" / "s"), project, project / ".reportlib", said.append)
@@ -254,7 +254,7 @@ def test_without_search_there_are_no_searching_arms(project):
 )
 def test_another_machine_has_other_captures(project, monkeypatch, changed, value):
     before = captures(planned(project))
-    monkeypatch.setattr(ambient, changed, value)
+    monkeypatch.setattr(code, changed, value)
     after = captures(planned(project))
     assert all(after[name] != before[name] for name in before)
 
@@ -274,9 +274,9 @@ def test_gpus_count_on_a_gpu_only(tmp_path, monkeypatch):
         folder = tmp_path / f"0000:0{number}:00.0"
         folder.mkdir()
         (folder / "information").write_text(f"Model: \t\t {name}\nIRQ:  1\n")
-    monkeypatch.setattr(ambient, "_GPUS", tmp_path)
+    monkeypatch.setattr(code, "_GPUS", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    cpu, cuda = (ambient.ambient(device) for device in ("cpu", "cuda"))
+    cpu, cuda = (code.ambient(device) for device in ("cpu", "cuda"))
     assert (cpu["machine"][-1], cuda["machine"][-1]) == ([], ["NVIDIA L4", "NVIDIA L4"])
     assert (cpu["variables"], cuda["variables"]) == ({}, {"CUDA_VISIBLE_DEVICES": "1"})
 

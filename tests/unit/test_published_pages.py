@@ -1,4 +1,7 @@
-"""The committed pages: each is drawn from the report beside it, and from nothing else."""
+"""The committed pages: each is drawn from the report beside it, and from nothing else.
+
+``python tests/unit/test_published_pages.py`` draws them again, after a change of how a page looks.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import nbformat
 import pytest
 
 from reportlib import render
-from reportlib.compare import report as reports
-from reportlib.compare.findings import findings
+from reportlib.compare import study as reports
+from reportlib.findings import findings
 from reportlib.render.publish import draw
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +56,9 @@ def test_a_published_page_follows_from_its_report(folder: Path):
         assert line[:400] == expected[:400], f"line {number}"
         assert line == expected, f"line {number}"
     assert len(drawn) == len(published)
+
+
+if __name__ == "__main__":
+    for published in PUBLISHED:
+        page = draw(executed(json.loads((published / "report.json").read_text(encoding="utf-8"))))
+        (published / "index.html").write_text(page, encoding="utf-8", newline="\n")

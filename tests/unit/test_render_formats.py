@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportlib.floats import ulp_distance
-from reportlib.render import formats
+from reportlib.words import formats
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from markupsafe import Markup
 from render_reports import HOSTILE
 
-from reportlib.render.html import Column, Html, Row, anchor, fold, fragment, join, link, prose, table
+from reportlib.render.html import Column, Html, Row, anchor, fold, fragment, join, let_break, link, prose, table
 from reportlib.render.labels import SIGNS, answer, badge, counts, identical
 
 COLUMNS = (Column("Artifact"), Column("Values that differ", numeric=True))
@@ -134,3 +134,47 @@ def test_html_shows_itself_in_jupyterlab_and_has_the_same_repr_every_time() -> N
     piece = Html(Markup("<p>x</p>"))
     assert piece._repr_html_() == "<p>x</p>"
     assert repr(piece) == repr(Html(Markup("<p>x</p>")))
+
+
+def broken(text: str) -> bs4.BeautifulSoup:
+    soup = bs4.BeautifulSoup(f"<body><p title='{text}'>{text}</p><svg><text>{text}</text></svg></body>", "html.parser")
+    let_break(soup)
+    assert soup.p is not None
+    assert soup.svg is not None
+    assert (soup.p.get_text(), soup.p["title"], soup.svg.get_text()) == (text, text, text)
+    assert soup.svg.wbr is None
+    return soup
+
+
+@pytest.mark.parametrize(
+    ("text", "breaks"),
+    [
+        ("z" + "\u0335\u0334\u0321" * 30 + "algo", 5),
+        ("👩\u200d" * 40, 4),
+        ("क\u094d" * 40 + "क", 4),
+        ("\u0301" * 17, 1),
+    ],
+)
+def test_what_looks_like_one_character_and_is_wider_than_a_screen_can_break(text: str, breaks: int) -> None:
+    pieces = broken(text).p
+    assert pieces is not None
+    assert len(pieces.find_all("wbr")) == breaks
+    assert max(len(piece) for piece in pieces.find_all(string=True)) <= 22
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "plain " * 50,
+        "x" * 500,
+        "Tiếng Việt, naïve, e\u0301t\u0302e\u0323\u0302",
+        "בְּרֵאשִׁ֖ית בָּרָ֣א אֱלֹהִ֑ים",
+        "कार्त्स्न्य",
+        "👩\u200d👩\u200d👧\u200d👦🏳\ufe0f\u200d🌈" * 30,
+        "\u1112\u1161\u11ab\u1100\u116e\u11a8" * 30,
+        "z" + "\u0335" * 16,
+    ],
+)
+def test_what_people_write_is_left_whole(text: str) -> None:
+    assert broken(text).wbr is None

@@ -12,12 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 from render_reports import HOSTILE, everything_differs, sort_only
 
-from reportlib.compare.margins.items import Items, left_out, record
+from reportlib.compare.margins import Items, left_out, record
 from reportlib.render import Html
-from reportlib.render.figures_margins import Panel, bin_edges, paint_margins
 from reportlib.render.labels import parts
-from reportlib.render.margins import margins
-from reportlib.render.margins_words import DECISIONS, sentences
+from reportlib.render.margins import DECISIONS, Panel, bin_edges, margins, paint_margins, sentences
 from reportlib.render.svg import NARROW, WIDE
 
 

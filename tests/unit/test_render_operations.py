@@ -18,9 +18,9 @@ from render_reports import HOSTILE, everything_differs, explained, hostile, inco
 
 from reportlib import render
 from reportlib.render import Html
-from reportlib.render.figures_operations import group_starts
-from reportlib.render.figures_swaps import effect
+from reportlib.render.growth import group_starts
 from reportlib.render.html import local_link
+from reportlib.render.swaps import effect
 
 Report = dict[str, Any]
 Section = Callable[[Report], Html]

@@ -14,9 +14,8 @@ from render_reports import HOSTILE, everything_differs, explained
 
 from reportlib import render
 from reportlib.render import Html
-from reportlib.render.figures_search import paint_lists, paint_quality
-from reportlib.render.search_words import quality_sentences, shares
-from reportlib.render.search_yardstick import yardstick_sentence
+from reportlib.render.measures import paint_lists, paint_quality, quality_sentences, shares
+from reportlib.render.search import yardstick_sentence
 from reportlib.render.svg import NARROW, WIDE
 
 SECTIONS: list[Callable[[dict[str, Any]], Html]] = [

@@ -26,6 +26,16 @@ def draw(name: str = "one") -> Html:
     return figure(name, paint, title=HOSTILE, description="It rises.", caption=HOSTILE)
 
 
+def test_letters_that_the_drawing_font_lacks_are_set_as_text_all_the_same() -> None:
+    def paint(layout: Layout) -> Figure:
+        drawn = Figure(figsize=(layout.width, 2))
+        drawn.add_subplot().set_title("👩 漢 क्", color=INK)
+        return drawn
+
+    soup = bs4.BeautifulSoup(figure("one", paint, title="t", description="d", caption="c").markup, "html.parser")
+    assert [text.get_text() for text in soup.select("svg text") if "👩" in text.get_text()] == ["👩 漢 क्"] * 2
+
+
 def figures() -> list[tuple[str, bs4.Tag]]:
     found = []
     for report in (sort_only(), everything_differs()):

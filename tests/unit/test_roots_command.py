@@ -13,10 +13,10 @@ from fake_roots import CASE, faults, make_home, runs
 from typer.testing import CliRunner
 
 from reportlib.cli import app
+from reportlib.cli.roots import answer, from_study
 from reportlib.compare.operations import read_roots
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CaptureError, CheckpointError, CollectionError, EnvironmentCreationError, StoreError
-from reportlib.roots_command import answer, from_study
 from reportlib.workflow import plan
 from reportlib.workflow.plan import Inputs
 from reportlib.workflow.roots import RootsOrder, find_roots

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from reportlib.compare.searching.agreement import agreement, rank_biased_overlap
-from reportlib.compare.searching.sides import Ranked
+from reportlib.compare.rankings import Ranked
+from reportlib.compare.search import agreement, rank_biased_overlap
 
 
 def ranked(pids: list[int], scores: list[float] | None = None, k: int = 3) -> Ranked:

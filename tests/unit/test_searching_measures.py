@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from reportlib.compare.searching.measures import measure, measure_names
-from reportlib.compare.searching.sides import Ranked
+from reportlib.compare.rankings import Ranked
+from reportlib.compare.search import measure, measure_names
 
 
 def ranked(qid: str, pids: list[int], k: int = 10, score: float | None = None) -> Ranked:

@@ -15,11 +15,9 @@ import numpy as np
 import pytest
 from captures import Values, captures, pipeline_values, search_values, study_of, write
 
-from reportlib.compare.report import SCHEMA, render
-from reportlib.compare.searching import compare_search
-from reportlib.compare.searching.changed import shortened
-from reportlib.compare.searching.sides import Side, read
-from reportlib.compare.study import compare_study
+from reportlib.compare.rankings import Side, read
+from reportlib.compare.search import compare_search, shortened
+from reportlib.compare.study import SCHEMA, compare_study, render
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
 from reportlib.study import Arm, SearchSpec, Study

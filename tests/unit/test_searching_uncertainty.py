@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reportlib.compare.searching import uncertainty
-from reportlib.compare.searching.rounding import rounded, significant
-from reportlib.compare.searching.uncertainty import (
+from reportlib.compare import uncertainty
+from reportlib.compare.uncertainty import (
     LEAST_CHANGED,
     bootstrap,
     detectable,
@@ -17,8 +16,10 @@ from reportlib.compare.searching.uncertainty import (
     mean,
     one_sided_few,
     permutation_p,
+    rounded,
     share,
     sign_p,
+    significant,
     unchanged_bound,
 )
 

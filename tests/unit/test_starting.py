@@ -25,9 +25,8 @@ from reportlib.errors import (
     ReportlibError,
     StudyError,
 )
-from reportlib.starting import Started, Wish, start
-from reportlib.starting.template import KEYS as DESCRIBED
-from reportlib.starting.template import TABLES, study_text, toml
+from reportlib.starting import KEYS as DESCRIBED
+from reportlib.starting import TABLES, Started, Wish, start, study_text, toml
 from reportlib.study import (
     VARIABLES,
     CheckpointSpec,
@@ -39,8 +38,8 @@ from reportlib.study import (
     SwapSpec,
     load,
 )
-from reportlib.study_file import parse as parse_study
-from reportlib.study_keys import KEYS
+from reportlib.study_toml import KEYS
+from reportlib.study_toml import parse as parse_study
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -236,7 +235,7 @@ def test_judgements_that_do_not_count_are_told_before_anything_is_written(tsv: P
 
 
 def test_what_is_too_long_to_be_read_through_says_who_does(tsv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reportlib.starting.inputs.READ_THROUGH", 59)
+    monkeypatch.setattr("reportlib.starting.READ_THROUGH", 59)
     assert "`reportlib prepare` does" in begin(collection=str(tsv)).notes[0]
 
 

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from reportlib.errors import StudyError
 from reportlib.study import ColbertSettings, load
-from reportlib.study_keys import KEYS
-from reportlib.study_limits import LEAST
-from reportlib.study_lines import Lines
+from reportlib.study_toml import KEYS, LEAST, Lines
 
 HEAD = 'title = "t"\nenvironments = ["a", "b"]\n'
 

@@ -15,11 +15,11 @@ import typer
 from searches import NAMES, plain, search, still, upgraded
 
 from reportlib.cli import app
-from reportlib.compare.phrases import unseen
 from reportlib.gate import HOLDS, INCONCLUSIVE, Judgement, judge, parse
-from reportlib.starting.template import study_text
+from reportlib.starting import study_text
 from reportlib.study import Study
-from reportlib.study_file import parse as parse_study
+from reportlib.study_toml import parse as parse_study
+from reportlib.words.phrases import unseen
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text()
@@ -31,10 +31,10 @@ def command(words: list[str]) -> tuple[click.Command, list[str]]:
     """Return the command that words call, and the words that are left for it."""
     found: click.Command = typer.main.get_command(app)
     while isinstance(found, click.Group):
-        known = found.commands
         assert words, "a group of commands without a command"
-        assert words[0] in known, f"there is no command {words[0]!r}"
-        found, words = known[words[0]], words[1:]
+        known = found.get_command(click.Context(found), words[0])
+        assert known, f"there is no command {words[0]!r}"
+        found, words = known, words[1:]
     return found, words
 
 
@@ -43,7 +43,19 @@ def test_the_tutorial_goes_from_a_corpus_to_a_decision() -> None:
     assert called == ["init", "prepare", "run", "check", "env"]
 
 
-@pytest.mark.parametrize("line", LINES)
+#: Of every document: what stands in a block, on one line or on several.
+SHOWN = sorted(
+    {
+        line.strip().partition("  #")[0]
+        for document in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+        for block in re.findall(r"```(?:sh)?\n(.*?)```", document.read_text(), re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip().startswith("reportlib ")
+    }
+)
+
+
+@pytest.mark.parametrize("line", SHOWN)
 def test_a_command_takes_what_it_is_given(line: str) -> None:
     found, rest = command(shlex.split(line)[1:])
     # click's own parser refuses an unknown option or a missing argument, and runs nothing.

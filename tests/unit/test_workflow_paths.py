@@ -13,7 +13,7 @@ from workflow_stubs import write_stubs
 
 from reportlib.checkpoints import Checkpoint
 from reportlib.cli import app
-from reportlib.collections import Collection
+from reportlib.collections.preparing import Collection
 from reportlib.errors import StoreError
 from reportlib.store import project_home
 from reportlib.workflow import run
@@ -58,7 +58,9 @@ class Project:
     def run(self, options: str = "", *more: str) -> tuple[str, str]:
         """Run the study; return what was said on standard output and on standard error."""
         chosen = [f"--snakemake={options}"] if options else []
-        done = CliRunner().invoke(app, ["run", str(self.study), *chosen, *more], env={"REPORTLIB_HOME": str(self.home)})
+        done = CliRunner().invoke(
+            app, ["run", f"reports/{self.study.name}", *chosen, *more], env={"REPORTLIB_HOME": str(self.home)}
+        )
         assert done.exit_code == 0, f"{done.output}\n{done.exception}"
         return done.stdout, done.stderr
 
@@ -74,6 +76,8 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     """A project in ordinary places, or in those that a test asks for: (project, slug, home)."""
     place, slug, home = getattr(request, "param", ("project", "s", ".reportlib"))
     root = tmp_path / place
+    root.mkdir()
+    monkeypatch.chdir(root)
     made = Project(root, slug, root / home, write_stubs(tmp_path / "stubs"))
     collection = Collection(made.home / "inputs" / "collection-x", "c" * 64, 100, 5, 5, "one hundred passages")
     checkpoint = Checkpoint(made.home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)

@@ -1,0 +1,93 @@
+"""The command ``reportlib``. Nothing is decided here: commands call the library and print what it returns.
+
+A command's module is imported when the command runs, as some need numpy, matplotlib or Snakemake: help and a mistyped
+word are answered at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from reportlib.errors import ReportlibError
+
+#: Each command's module; the module's ``register`` adds it to an application.
+COMMANDS: Mapping[str, str] = {
+    "init": "study",
+    "prepare": "study",
+    "run": "study",
+    "publish": "study",
+    "check": "compare",
+    "compare": "compare",
+    "roots": "roots",
+    "env": "environments",
+    "doctor": "environments",
+}
+
+
+class OnDemand(TyperGroup):
+    """A group that knows the names of its commands, and imports one when it is called."""
+
+    listing = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which a user meets them."""
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; while help is being written, only read its first line."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = f"{__name__}.{COMMANDS[cmd_name]}"
+        if self.listing:
+            return click.Command(cmd_name, help=_first_line(module, cmd_name))
+        app = typer.Typer()
+        importlib.import_module(module).register(app)
+        return typer.main.get_group(app).get_command(ctx, cmd_name)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help without importing any command."""
+        self.listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.listing = False
+
+
+def _first_line(module: str, name: str) -> str:
+    """Return the first line of a command's docstring, or of its module's where the command is a group."""
+    spec = find_spec(module)
+    assert spec is not None  # noqa: S101 one of this package
+    tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
+    function = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), tree)
+    return (ast.get_docstring(function) or "").partition("\n")[0]
+
+
+app = typer.Typer(
+    cls=OnDemand,
+    help="What changed in a ColBERT index after a PyTorch upgrade, why, and whether it matters.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _every() -> None:
+    """Take no option of its own: with a callback typer makes a group."""
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is printed without a traceback, and exits with 2."""
+    try:
+        app()
+    except ReportlibError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        raise SystemExit(2) from error

@@ -1,0 +1,1 @@
+"""How things are said, one rule each: numbers, lists, names of environments, precisions and operations."""
