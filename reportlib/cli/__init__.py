@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from reportlib.errors import ReportlibError
 
@@ -34,26 +34,29 @@ COMMANDS: Mapping[str, str] = {
 
 
 class OnDemand(TyperGroup):
-    """A group that knows the names of its commands, and imports one when it is called."""
+    """A group that knows the names of its commands, and imports one when it is called.
+
+    Contexts are click's, of the copy that typer brings; which one that is depends on typer's release.
+    """
 
     listing = False
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return the commands in the order in which a user meets them."""
         return [*COMMANDS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import a command; while help is being written, only read its first line."""
         if cmd_name not in COMMANDS:
             return None
         module = f"{__name__}.{COMMANDS[cmd_name]}"
         if self.listing:
-            return click.Command(cmd_name, help=_first_line(module, cmd_name))
+            return TyperCommand(cmd_name, help=_first_line(module, cmd_name))
         app = typer.Typer()
         importlib.import_module(module).register(app)
         return typer.main.get_group(app).get_command(ctx, cmd_name)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help without importing any command."""
         self.listing = True
         try:

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -198,7 +197,7 @@ def test_help_names_every_command_without_importing_one() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, OnDemand)
     for name, module in COMMANDS.items():
-        command = group.get_command(click.Context(group), name)
+        command = group.get_command(typer.Context(group), name)
         assert command is not None, module
         first = " ".join(str(command.help).split("\n\n")[0].split())
         words = " ".join(" ".join(said).replace("│", " ").split())

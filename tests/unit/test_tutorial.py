@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 from searches import NAMES, plain, search, still, upgraded
+from typer.core import TyperGroup
 
 from reportlib.cli import app
 from reportlib.gate import HOLDS, INCONCLUSIVE, Judgement, judge, parse
@@ -27,12 +28,13 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("reportlib ")]
 
 
-def command(words: list[str]) -> tuple[click.Command, list[str]]:
+def command(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command that words call, and the words that are left for it."""
-    found: click.Command = typer.main.get_command(app)
-    while isinstance(found, click.Group):
+    found: Any = typer.main.get_command(app)
+    assert isinstance(found, TyperGroup)
+    while isinstance(found, TyperGroup):
         assert words, "a group of commands without a command"
-        known = found.get_command(click.Context(found), words[0])
+        known = found.get_command(typer.Context(found), words[0])
         assert known, f"there is no command {words[0]!r}"
         found, words = known, words[1:]
     return found, words
