@@ -18,6 +18,7 @@ from typing import Any
 
 from reportlib.capture import CaptureRequest, prepare_process
 from reportlib.capture.environment import require_origin
+from reportlib.capture.progress import Progress
 from reportlib.collections.reading import PASSAGES, read_passages
 from reportlib.errors import CaptureError, CheckpointError
 from reportlib.store import Capture, canonical_json, digest, digest_file
@@ -67,12 +68,15 @@ class Loaded:
         In the order in which they run.
     inputs : mapping of str to str
         sha256 of the ``collection``, and of the ``weights``: of all weights' hashes by name.
+    progress : Progress
+        Writes where this process did before it was silenced.
     """
 
     request: CaptureRequest
     checkpoint: Any
     passes: tuple[Pass, ...]
     inputs: Mapping[str, str]
+    progress: Progress
 
     @property
     def arm(self) -> dict[str, Any]:
@@ -119,6 +123,7 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
     if capture is not None:
         require_origin(capture, str(capture.arm.get("environment")))
     request = prepare_process(request)
+    progress = Progress(request.arm)
     with quiet():
         import torch
 
@@ -143,7 +148,7 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
                 # At its first call the model imports torch._dynamo on a newer torch (6.6 s on torch 2.15.0), which is
                 # no part of what a pass costs.
                 passes[0].call()
-            yield Loaded(request, checkpoint, chosen, inputs)
+            yield Loaded(request, checkpoint, chosen, inputs, progress)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reportlib.capture.progress import Progress
 from reportlib.trace import passes
 from reportlib.trace.format import TraceWriter
 
@@ -29,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         from reportlib.trace.recorder import record
 
-        progress = Progress(loaded.request.arm)
+        progress = loaded.progress
         for entry in loaded.passes:
             progress.stage(f"recording {entry.description!r}")
             recorded = record(entry, loaded.checkpoint.model, writer.file(entry.slug))

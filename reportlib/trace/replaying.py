@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reportlib.capture.progress import Progress
 from reportlib.errors import CaptureError, StoreError
 from reportlib.trace import passes
 from reportlib.trace.frames import FrameReader
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         from reportlib.trace.keeping import Cases
         from reportlib.trace.replayer import replay
 
-        progress = Progress(loaded.request.arm)
+        progress = loaded.progress
         begin = reader.next("begin").header
         _check(begin, loaded)
         cases, tally, found = Cases(partial / "cases"), Tally(), {}

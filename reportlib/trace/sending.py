@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from reportlib.capture.progress import Progress
 from reportlib.trace import passes
 from reportlib.trace.frames import FrameWriter
 
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         from reportlib.trace.sender import send
 
-        progress = Progress(loaded.request.arm)
+        progress = loaded.progress
         writer = FrameWriter(stream)
         told = {"version": torch.__version__, "cpu_capability": passes.cpu_capability()}
         slugs = [entry.slug for entry in loaded.passes]

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         from reportlib.capture.tensors import to_numpy
 
-        progress = Progress(f"{loaded.request.environment}-float64")
+        progress = Progress(f"{loaded.request.environment}-float64", stream=loaded.progress.stream)
         loaded.checkpoint.model.double()
         seconds = {}
         for given in loaded.passes:

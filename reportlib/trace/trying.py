@@ -73,8 +73,7 @@ def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[s
     """Return the verb's answer for these switches."""
     with ExitStack() as stack:
         loaded = stack.enter_context(passes.load(arguments)) if arguments.passes else None
-        request = prepare_process(passes.request_of(arguments)) if loaded is None else loaded.request
-        progress = Progress(request.arm)
+        progress = Progress(prepare_process(passes.request_of(arguments)).arm) if loaded is None else loaded.progress
         import torch
 
         from reportlib.trace.rerun import CASE, read_case
