@@ -156,7 +156,8 @@ def test_bnb_factor_is_where_the_bnb_tolerance_begins_to_pass(a: np.ndarray, b: 
         scaled = Tolerance("scaled", named.atol * factor * scale, named.rtol * factor * scale)
         if factor > 0 or passes:
             close = tolerances.allclose(Tensor(a, "float64"), Tensor(b, "float64"), scaled)
-            assert close is passes or factor == 0
+            # Near the smallest numbers of all, a factor cannot be made smaller by a part in a billion.
+            assert close is passes or factor < 1e-290
 
 
 CUTS = st.lists(st.integers(1, 29), max_size=4).map(tuple)
