@@ -165,7 +165,8 @@ def area(items: Items) -> Record:
     smallest = 0.5 + needed / np.sqrt(12 * pairs / items.margin.size)
     return {
         "auc": rounded(1 - tested.statistic / pairs),
-        "p": rounded(tested.pvalue),
+        # scipy 1.18 has no p, and 1.17 has 1, where every margin is the same number: such margins have no order.
+        "p": 1.0 if items.margin.min() == items.margin.max() else rounded(tested.pvalue),
         "detectable": rounded(smallest) if smallest <= 1 else None,
     }
 
