@@ -34,10 +34,6 @@ class EnvironmentCreationError(ReportlibError):
     """An environment that could not be made, adopted or checked."""
 
 
-class KernelError(ReportlibError):
-    """A Jupyter kernel that is not there or does not start."""
-
-
 class NotebookParameterError(ReportlibError):
     """A parameter that a notebook does not have, or a value it cannot take."""
 

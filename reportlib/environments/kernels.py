@@ -14,7 +14,7 @@ from typing import Any
 
 import reportlib
 from reportlib.environments.record import EnvironmentRecord
-from reportlib.errors import CompilerError, DeviceError, EnvironmentCreationError, KernelError
+from reportlib.errors import CompilerError, DeviceError, EnvironmentCreationError
 
 #: At the end of a variable: what it is where the process starts, filled in by Jupyter and by `process_environment`.
 _INHERITED_PATH = "${PATH}"
@@ -76,24 +76,6 @@ def kernel_folder(home: Path) -> Path:
 def kernel_names(home: Path) -> list[str]:
     """Return the names of the kernels that environments made, sorted."""
     return sorted(p.parent.name for p in kernel_folder(home).glob("kernels/*/kernel.json"))
-
-
-def find_kernel(name: str, home: Path) -> Path:
-    """Return the ``kernel.json`` of the kernel `name`.
-
-    Raises
-    ------
-    KernelError
-        When there is none; the message lists those that exist.
-    """
-    path = kernel_folder(home) / "kernels" / name / "kernel.json"
-    if not path.is_file():
-        there = ", ".join(kernel_names(home)) or "none"
-        raise KernelError(
-            f"there is no kernel {name!r} (there are: {there})",
-            f"run `reportlib env create {name}`",
-        )
-    return path
 
 
 def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> Path:

@@ -31,7 +31,6 @@ _ORDINARY = {
 }
 #: Descriptions of passes of at most this many characters are texts that were encoded; others say what was run.
 _SHORT_TEXT = 12
-POST_URL = "https://vishalbakshi.github.io/blog/"
 
 
 @dataclass(frozen=True)

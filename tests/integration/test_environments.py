@@ -16,7 +16,7 @@ from stub_packages import PLACEHOLDER, Channel, make_wheel
 
 from reportlib import environments
 from reportlib.environments import backends, lock
-from reportlib.environments.kernels import find_kernel, kernel_folder, process_environment
+from reportlib.environments.kernels import kernel_folder, process_environment
 from reportlib.environments.record import find_record
 from reportlib.environments.spec import EnvironmentSpec
 from reportlib.errors import (
@@ -157,7 +157,7 @@ def test_second_creation_does_nothing(project: Path, home: Path) -> None:
     first = environments.create(spec, home, backend="uv", extensions=False)
     marker = Path(first.record.prefix, "marker")
     marker.touch()
-    before = find_kernel("small", home).stat().st_mtime_ns
+    before = (kernel_folder(home) / "kernels" / "small" / "kernel.json").stat().st_mtime_ns
 
     lines: list[str] = []
     start = time.perf_counter()
@@ -166,7 +166,7 @@ def test_second_creation_does_nothing(project: Path, home: Path) -> None:
     assert time.perf_counter() - start < 0.5
     assert (first.made, second.made, lines) == (True, False, [])
     assert marker.exists()
-    assert find_kernel("small", home).stat().st_mtime_ns == before
+    assert (kernel_folder(home) / "kernels" / "small" / "kernel.json").stat().st_mtime_ns == before
 
 
 def test_a_changed_file_makes_the_environment_anew(project: Path, home: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_version_that_does_not_exist_is_named_with_its_neighbours(project: Pat
 def test_the_kernel_sees_this_package_and_nothing_else_of_the_host(project: Path, home: Path) -> None:
     spec = write_spec(project)
     record = make(spec, home, locked=False)
-    kernel = json.loads(find_kernel("small", home).read_text())
+    kernel = json.loads((kernel_folder(home) / "kernels" / "small" / "kernel.json").read_text())
     script = """
 import importlib.util, json, os, reportlib, sys
 print(json.dumps({

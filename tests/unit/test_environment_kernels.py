@@ -17,8 +17,6 @@ import reportlib
 from reportlib.environments import lock, manage
 from reportlib.environments.kernels import (
     check,
-    find_kernel,
-    kernel_names,
     process_environment,
     variables,
     write_kernel,
@@ -38,7 +36,6 @@ from reportlib.errors import (
     DiskSpaceError,
     EnvironmentCreationError,
     EnvironmentFileError,
-    KernelError,
     PinsConflictError,
     ReportlibError,
 )
@@ -69,7 +66,7 @@ def speak(record: EnvironmentRecord, script: str) -> None:
 
 def test_a_kernel_starts_the_environments_python_in_the_environments_way(record: EnvironmentRecord, home: Path) -> None:
     path = write_kernel(record, home, threads=3)
-    assert path == home / "jupyter" / "kernels" / "torch9" / "kernel.json" == find_kernel("torch9", home)
+    assert path == home / "jupyter" / "kernels" / "torch9" / "kernel.json"
     content = json.loads(path.read_text())
     assert content["argv"] == [
         f"{record.prefix}/bin/python",
@@ -142,15 +139,6 @@ def test_an_environments_own_cuda_compiler_goes_before_the_users(
     assert process_environment(record, home)["CUDA_HOME"] == "/usr/local/cuda-13.0"
     Path(record.prefix, "bin", "nvcc").touch()
     assert process_environment(record, home)["CUDA_HOME"] == record.prefix
-
-
-def test_an_unknown_kernel_is_answered_with_those_that_exist(record: EnvironmentRecord, home: Path) -> None:
-    with pytest.raises(KernelError, match=r"(?s)no kernel 'torch8' \(there are: none\).*env create torch8"):
-        find_kernel("torch8", home)
-    write_kernel(record, home)
-    assert kernel_names(home) == ["torch9"]
-    with pytest.raises(KernelError, match="there are: torch9"):
-        find_kernel("torch8", home)
 
 
 # -- descriptions ---------------------------------------------------------------------------------
