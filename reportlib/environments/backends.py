@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -345,7 +347,7 @@ class UvBackend:
                     "venv",
                     "--no-project",
                     "--python",
-                    version,
+                    provide_python(version),
                     "--prompt",
                     order.spec.name,
                     order.prefix,
@@ -361,12 +363,13 @@ class UvBackend:
 
 
 def installed_python(version: str) -> Path | None:
-    """Return a Python of a minor version that uv can use and the machine, or uv itself, has already."""
+    """Return a Python of a minor version that is there already: on PATH, uv's own, or the one that the host runs on."""
     try:
-        # Not the host's own virtual environment, whose Python may be another.
+        # No virtual environment's: that one may go.
         return Path(run_uv(["python", "find", "--no-project", "--system", version]).strip())
     except UvFailedError:
-        return None
+        own = Path(os.path.realpath(sys.executable))
+        return own if platform.python_version().startswith(f"{version}.") else None
 
 
 def provide_python(version: str) -> Path:

@@ -95,6 +95,18 @@ def test_the_real_uv_knows_the_python_that_runs_this_and_no_python_2_0() -> None
     assert installed_python("2.0") is None
 
 
+def test_the_hosts_own_python_counts_wherever_it_lies(
+    tmp_path: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del asked
+    (tmp_path / "environment").mkdir()
+    (tmp_path / "environment" / "python").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "environment" / "python"))
+    monkeypatch.setattr("platform.python_version", lambda: "3.8.20")
+    assert installed_python("3.8") == tmp_path / "real"
+    assert installed_python("3.80") is None
+
+
 def pretend_python(folder: Path) -> Path:
     """Return a Python that says its headers are in ``<folder>/include``."""
     program = folder / "python3.8"
