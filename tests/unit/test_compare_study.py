@@ -280,7 +280,8 @@ def test_the_case_of_a_machine_where_float32_bert_differs(tmp_path: Path) -> Non
 def test_another_shape_of_the_ivf(tmp_path: Path) -> None:
     def plant(arm: Arm, values: dict[str, Any]) -> None:
         if arm.environment == "torch210":
-            values["index/ivf"] = values["index/ivf"][:-1]
+            # More than the padding after the last list: that alone leaves the same set.
+            values["index/ivf"] = values["index/ivf"][: values["index/ivf_lengths"].sum() - 1]
 
     report = report_of(tmp_path, plant)
     assert_valid(report)

@@ -445,9 +445,13 @@ def test_long_lists_of_packages_fold_and_settings_do_not(simple: dict[str, Any])
     assert drawn.table.find_parent("details") is None
 
 
-def test_environments_of_one_version_keep_their_own_names(simple: dict[str, Any]) -> None:
+def test_environments_of_one_version_go_by_its_build_or_by_their_own_names(
+    simple: dict[str, Any],
+) -> None:
     report = copy.deepcopy(simple)
     report["environments"][1]["torch"]["version"] = "2.0.1+cpu"
+    assert torch(report, "torch201") == "PyTorch 2.0.1+cu117"
+    report["environments"][1]["torch"]["version"] = "2.0.1+cu117"
     assert torch(report, "torch201") == "torch201"
     assert torch(simple, "torch201") == "PyTorch 2.0.1"
 
