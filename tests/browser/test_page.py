@@ -197,7 +197,7 @@ def test_no_text_of_a_strangers_widens_the_page(visit: Any, number: int) -> None
 
 def test_the_page_of_two_indexes_is_never_wider_than_the_screen(browser: Any, tmp_path: Path) -> None:
     warnings = [*WIDE, "a/" * 300]
-    found: dict[str, Any] = {"artifacts": [], "settings": []}
+    found: dict[str, Any] = {"artifacts": [], "settings": [], "renumbering": {"text": WIDE[1]}}
     for side in ("a", "b"):
         found[side] = dict.fromkeys(("chunks", "passages", "embeddings", "centroids", "dim", "nbits", "devices"))
         found[side] |= {"path": "/" + WIDE[0] + WIDE[2], "ivf_file": WIDE[3]}

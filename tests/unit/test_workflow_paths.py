@@ -46,10 +46,14 @@ class Project:
         shutil.copytree(ROOT / "notebooks", root / "notebooks")
         for file in ROOT.glob("environment-*"):
             shutil.copy(file, root)
+        shutil.copytree(ROOT / "environments", root / "environments")
         for name in ("collection-x", "checkpoint-x"):
             (home / "inputs" / name).mkdir(parents=True)
-        passage = json.dumps({"id": "1", "text": "Ten words of a passage, " * 3}) + "\n"
-        (home / "inputs" / "collection-x" / "collection.jsonl").write_text(passage * 100)
+        collection = home / "inputs" / "collection-x"
+        passages = [{"id": f"d{n}", "text": "Ten words of a passage, " * 3} for n in range(100)]
+        (collection / "collection.jsonl").write_text("\n".join(map(json.dumps, passages)))
+        (collection / "queries.jsonl").write_text(json.dumps({"id": "q0", "text": "what?"}))
+        (collection / "qrels.tsv").write_text("query-id\tpassage-id\tgrade\nq0\td3\t1\n")
 
     @property
     def page(self) -> Path:
@@ -81,7 +85,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     made = Project(root, slug, root / home, write_stubs(tmp_path / "stubs"))
     collection = Collection(made.home / "inputs" / "collection-x", "c" * 64, 100, 5, 5, "one hundred passages")
     checkpoint = Checkpoint(made.home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)
-    monkeypatch.setattr("reportlib.collections.prepare", lambda *_, **__: collection)
+    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: collection)
     monkeypatch.setattr("reportlib.checkpoints.prepare", lambda *_, **__: checkpoint)
     real = run.host_variables
 
