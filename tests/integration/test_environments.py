@@ -325,9 +325,13 @@ def test_a_uv_that_outlives_its_killed_creation_keeps_the_next_one_waiting(
     spec = write_spec(project)
     slow = tmp_path / "slow-uv"
     ended = tmp_path / "ended"
-    slow.write_text(f"#!/bin/sh\necho started >&2\nsleep 2\ntouch {ended}\n")
+    # Which Python there is, the real one is asked, before anything is put anywhere.
+    slow.write_text(
+        f'#!/bin/sh\nif [ "$1" = python ]; then exec {lock.find_uv()} "$@"; fi\n'
+        f"echo started >&2\nsleep 2\ntouch {ended}\n"
+    )
     slow.chmod(0o755)
-    script = f"from reportlib.environments import installer\ninstaller.find_uv = lambda: {str(slow)!r}\n"
+    script = f"from reportlib.environments import lock\nlock.find_uv = lambda: {str(slow)!r}\n"
     # The lock is read first, so that the slow program is met while a prefix is filled.
     environments.write_lock(spec)
     script += _CREATE.replace("locked=False", "locked=True").replace("time.sleep(60)", "pass")
