@@ -28,7 +28,6 @@ from reportlib.gate.studies import REPORT, StudyJudgement, judge_study
 from reportlib.render.html import Column, Html, Row, fragment, let_break, table
 from reportlib.render.labels import badge
 from reportlib.words import formats
-from reportlib.words.phrases import count
 
 # `reportlib compare --html`: the comparison of two index folders as one small page that asks no host for anything.
 
@@ -138,7 +137,7 @@ def _text(value: Any) -> str:
 def _settings_table(found: _Record) -> Html:
     rows = [Row((s["name"], json.dumps(s["a"]), json.dumps(s["b"]))) for s in found["settings"] if not s["place"]]
     columns = [Column("setting"), Column("A"), Column("B")]
-    return table("Settings that differ", columns, rows, empty="No setting differs that says how an index is made.")
+    return table("Settings that differ", columns, rows)
 
 
 # `reportlib compare`: two index folders that already exist, side by side, and a gate on what differs.
@@ -235,7 +234,7 @@ def answer(found: _Record) -> str:
         only = "; only the numbering of the centroids differs" if numbering and numbering["only"] else ""
         return f"The indexes differ: {same} of {total} artifacts are identical{only}."
     unread = f"{summary['unread']} of {total} artifacts could not be compared" if summary["unread"] else ""
-    broken = f"{count(len(found['problems']), 'contradiction')} between files" if found["problems"] else ""
+    broken = f"{formats.plural(len(found['problems']), 'contradiction')} between files" if found["problems"] else ""
     rest = total - same - summary["unread"]
     others = f"; of the others {same} are identical and {rest} are not" if unread else ""
     if not unread:

@@ -16,7 +16,7 @@ from reportlib.compare import chunks
 from reportlib.compare.chunks import Chunked
 from reportlib.compare.verdicts import Integers, runs, zeros_from
 from reportlib.floats import is_float, not_finite, widen
-from reportlib.words.phrases import count, listing
+from reportlib.words.formats import listing, plural
 
 #: How many axes an artifact has; the average residual has none or one.
 _AXES = {
@@ -90,7 +90,7 @@ def _is_plain(name: str, artifact: Chunked, seen: Examination) -> bool:
     axes = _AXES.get(name, len(artifact.shape))
     if kind == wanted and len(artifact.shape) == axes and artifact.dtype != "bool":
         return True
-    must = f"they must be {wanted}s of {count(axes, 'dimension')}"
+    must = f"they must be {wanted}s of {plural(axes, 'dimension')}"
     seen.contradictions.append(f"{name} are {artifact.dtype} of shape {list(artifact.shape)}; {must}")
     return False
 
@@ -99,7 +99,7 @@ def _check_floats(name: str, artifact: Chunked, seen: Examination) -> None:
     number = sum(int(not_finite(block, artifact.dtype).sum()) for _, block in artifact.blocks())
     if number:
         verb = "is" if number == 1 else "are"
-        seen.contradictions.append(f"{count(number, 'value')} of {name} {verb} NaN or infinite")
+        seen.contradictions.append(f"{plural(number, 'value')} of {name} {verb} NaN or infinite")
     elif name == "bucket_cutoffs" and (np.diff(widen(artifact.flat(0, artifact.size), artifact.dtype)) < 0).any():
         seen.contradictions.append("bucket_cutoffs do not ascend")
 
@@ -116,7 +116,7 @@ def _check_range(values: Chunked, stop: int, limit: int, nouns: tuple[str, str],
     if wrong:
         noun, thing = nouns
         known = f"there are {limit:,}, from 0 up, and the first such {noun} is {first:,}"
-        seen.contradictions.append(f"{count(wrong, noun)} of no {thing}: {known}")
+        seen.contradictions.append(f"{plural(wrong, noun)} of no {thing}: {known}")
     return not wrong
 
 

@@ -21,11 +21,10 @@ from reportlib.compare.chunks import Chunked, SideError, StoredChunks
 from reportlib.compare.contradictions import Examination, examine
 from reportlib.compare.pipeline import tensor_record
 from reportlib.compare.renumbering import renumbering
-from reportlib.compare.verdicts import Groups, Side, TensorComparison
+from reportlib.compare.verdicts import VERDICTS, Groups, Side, TensorComparison
 from reportlib.errors import IndexFileError
 from reportlib.indexes import IndexFolder, open_index
 from reportlib.store import Tensor
-from reportlib.words.phrases import VERDICTS
 
 # One side of a comparison of index folders: its artifacts, what is wrong with it, and what it is.
 

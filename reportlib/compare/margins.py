@@ -16,7 +16,7 @@ from reportlib.compare.chunks import Chunked
 from reportlib.compare.rankings import Ranked, ranked, themselves
 from reportlib.floats import Array
 from reportlib.store import Capture
-from reportlib.words.phrases import unseen_share
+from reportlib.words.formats import unseen_share
 
 # Items with a margin each, and what they say together about whether flips go with small margins.
 

@@ -13,10 +13,18 @@ from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
 from reportlib.compare import tensors
 from reportlib.compare.chunks import Chunked
 from reportlib.compare.tensors import compare_values, type_name
-from reportlib.compare.verdicts import Groups, Integers, Side, TensorComparison, ValueDifference, counts, describe
+from reportlib.compare.verdicts import (
+    VERDICTS,
+    Groups,
+    Integers,
+    Side,
+    TensorComparison,
+    ValueDifference,
+    counts,
+    describe,
+)
 from reportlib.errors import ComparisonError
 from reportlib.store import Artifact, Capture
-from reportlib.words.phrases import VERDICTS
 
 # What the reference post's four tables say, to stand beside this study's own results.
 #

@@ -14,8 +14,8 @@ from reportlib.environments.spec import EnvironmentSpec, load_spec, spec_names
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
 from reportlib.study import Arm, CheckpointSpec, CollectionSpec, Study
-from reportlib.words import phrases
 from reportlib.words.environments import beyond_torch
+from reportlib.words.formats import listing
 
 # Where captures come from: platform, environments, and what differs between two of them.
 #
@@ -384,11 +384,11 @@ def _title(study: Study, environments: Sequence[Record]) -> str:
     """Return the study's title, and what differs between its environments beside torch if it does not say so."""
     unlike = beyond_torch(environments)
     untold = [
-        f"{name} {phrases.listing(dict.fromkeys(version or 'none' for version in versions))}"
+        f"{name} {listing(dict.fromkeys(version or 'none' for version in versions))}"
         for name, versions in unlike.items()
         if name.lower() not in study.title.lower()
     ]
-    return f"{study.title}, with {phrases.listing(untold, _MOST)}" if untold else study.title
+    return f"{study.title}, with {listing(untold, most=_MOST)}" if untold else study.title
 
 
 def _indexed(study: Study, captures: Mapping[str, Capture], precision: str) -> int | None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from reportlib.compare.chunks import Chunked
 from reportlib.compare.verdicts import Groups, Integers, equal_groups, runs, sorted_within
 from reportlib.floats import Array, bits, not_finite, widen
-from reportlib.words.phrases import count
+from reportlib.words.formats import plural
 
 #: Centroids left after matching by bytes, of which the nearest are still looked for: their distances take the square.
 MOST_NEAREST = 1 << 14
@@ -63,7 +63,7 @@ class Renumbering:
     @property
     def text(self) -> str:
         """The same in words."""
-        matched = f"{self.by_bytes:,} of {count(self.centroids, 'centroid')} match by their bytes"
+        matched = f"{self.by_bytes:,} of {plural(self.centroids, 'centroid')} match by their bytes"
         if self.by_nearest is None:
             matched += f", the {self.centroids - self.by_bytes:,} left are too many to look for the nearest"
         elif self.by_bytes < self.centroids:
@@ -71,7 +71,7 @@ class Renumbering:
         lists = f", and {self.lists_equal:,} of {self.lists:,} lists of the ivf hold the same set"
         return (
             f"Whatever their number, {matched}; {self.moved:,} of them have another number in B. "
-            f"Under B's numbers {self.codes_different:,} of {count(self.codes, 'code')} differ"
+            f"Under B's numbers {self.codes_different:,} of {plural(self.codes, 'code')} differ"
             f"{lists if self.lists is not None else ''}."
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from reportlib.words.phrases import unseen_share
+from reportlib.words.formats import unseen_share
 
 # How far numbers of a report's search part are given: enough to read, and the same on every machine.
 

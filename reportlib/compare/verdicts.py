@@ -20,6 +20,8 @@ WINDOW = 1 << 23
 MOST_PASSES = 32
 
 Integers = npt.NDArray[np.int64]
+#: From best to worst.
+VERDICTS = ("identical", "close", "same set", "different", "shape mismatch", "missing")
 
 
 def is_permutation(a: Chunked, b: Chunked) -> bool:

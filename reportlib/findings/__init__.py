@@ -1,8 +1,7 @@
-"""The sentences of a report's first screen, each drawn from the measurements that it points to.
+"""What a report says: each finding is data (a question, numbers, how sure, evidence), and its sentence a template.
 
-A sentence claims what was measured and no more: a cause only where a swap or a replay shows it and
-the controls hold, an effect only where a search does. Nothing here reads a capture; the rest of the report is
-all there is to go by.
+A finding claims what was measured and no more: a cause only where a replay shows it and the controls hold, an effect
+only where a search does. Nothing here reads a capture; the rest of the report is all there is to go by.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reportlib.findings import causes, index, search
-from reportlib.findings.facts import Facts, Finding, facts
-from reportlib.findings.search import effect, searched
-from reportlib.words.phrases import count, listing
+from reportlib.findings import index, search, why
+from reportlib.findings.finding import Finding
+from reportlib.findings.parts import Part, parts
+from reportlib.words.environments import labels
 
 Record = dict[str, Any]
 
@@ -31,53 +30,39 @@ def findings(report: Mapping[str, Any]) -> list[Record]:
     list of dict
         In page order: what, why, matter; within these by pair and precision.
     """
-    found = [*_missing(report), *_all(report)]
+    found = list(_all(report))
     questions = ("what", "why", "matter")
     return [f.record() for question in questions for f in found if f.question == question]
 
 
 def _all(report: Mapping[str, Any]) -> Iterator[Finding]:
+    if report["missing_arms"]:
+        yield Finding("missing", "what", "", "", "", {"arms": report["missing_arms"]}, ("/missing_arms",))
+    called = labels(report["environments"])
     for number, pair in enumerate(report["pairs"]):
-        parts = facts(report, number)
-        yield from index.environments(report, number)
-        for part in parts:
+        a, b = (called.get(pair[side], pair[side]) for side in ("a", "b"))
+        yield from index.environments(report, number, a, b)
+        mine = [part for part in parts(report) if part.pair is pair]
+        if not mine:
+            yield Finding("nothing", "what", pair["b"], a, b, {}, ("/missing_arms",))
+        for part in mine:
             yield from _precision(part)
-        yield from index.capability(report, number)
-        yield from index.probes(report, number)
-        if parts:
-            yield from search.quality(report, number, parts)
-        else:
-            yield Finding(
-                f"{pair['b']}/nothing",
-                "what",
-                f"Nothing was compared of {pair['a']} and {pair['b']}: their captures are missing.",
-                ("/missing_arms",),
-            )
+        yield from why.kernels(report, number, mine)
+        yield from why.probes(pair, number, a, b)
 
 
-def _precision(part: Facts) -> Iterator[Finding]:
-    yield index.final(part)
-    if part.inconclusive:
-        yield from causes.inconclusive(part)
+def _precision(part: Part) -> Iterator[Finding]:
+    yield index.files(part)
+    yield from why.controls(part)
+    # Of a precision whose controls failed nothing else is claimed.
+    if part.failed:
         return
-    yield from causes.controls(part)
-    yield from causes.causes(part)
-    yield from index.post_agreement(part)
-    yield from index.bert(part)
-    yield from index.first(part)
-    yield from index.sort(part)
-    yield from index.swaps(part)
-    yield from index.reaches_index(part)
-    yield from effect(part) if searched(part) else search.rankings(part)
+    yield from index.post(part)
+    yield from why.bert(part)
+    yield from why.operations(part)
+    yield from why.swaps(part)
+    yield from why.sort(part)
+    yield from search.findings(part)
 
 
-def _missing(report: Mapping[str, Any]) -> Iterator[Finding]:
-    arms = report["missing_arms"]
-    if arms:
-        have = "has" if len(arms) == 1 else "have"
-        yield Finding(
-            "missing-arms",
-            "what",
-            f"{count(len(arms), 'arm')} of this study {have} no capture ({listing(arms)}), so nothing is said of them.",
-            ("/missing_arms",),
-        )
+__all__ = ["Finding", "findings", "parts"]

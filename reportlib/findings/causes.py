@@ -1,176 +1,185 @@
-"""Findings on why: the controls, the operations that differ by themselves, and what would undo them.
-
-Nothing is claimed of a precision whose controls failed: all its other findings on why and on whether it matters
-give way to the two that say so.
-"""
+"""The operations that differ by themselves, by size: how far, what they reach, and how sure an explanation is."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any
 
-from reportlib.findings.facts import Facts, Finding
-from reportlib.words.operations import in_words, names
-from reportlib.words.phrases import code, count, factor, listing, times
+from reportlib.findings.parts import Part
+from reportlib.words import formats
+from reportlib.words.operations import names, words
 
-#: How many causes a sentence names before it counts the rest.
-_MOST = 3
-#: Errors whose ratio is below this are about equal.
-_TELLING = 1.05
-_CONTROL_WORDS = {"repeat": "captured again", "observer": "captured without instruments"}
+Record = Mapping[str, Any]
+#: Errors whose ratio is below this are about equal: one rule for operations and for embeddings.
+TELLING = 1.05
+#: An explanation that was tried on fewer elements than this proves nothing.
+ENOUGH = 64
 
 
-def inconclusive(part: Facts) -> Iterator[Finding]:
-    """Say that a control failed, in place of everything that would rest on it."""
-    failed = [(n, c) for n, c in enumerate(part.data["controls"]) if not c["passed"]]
-    evidence = (f"{part.at}/conclusive", *(f"{part.at}/controls/{n}" for n, _ in failed))
-    said = listing([f"{part.name(c['environment'])} {_CONTROL_WORDS[c['kind']]}" for _, c in failed])
-    unlike = sorted({name for _, c in failed for name in c["not_identical"]})
-    which = f": {code(unlike)}" if unlike else ""
-    sentence = (
-        f"{part.title}, inconclusive: {said} did not give the same bytes, so what differs between the versions may "
-        f"be noise{which}."
+@dataclass(frozen=True)
+class Cause:
+    """An operation that returns other bytes for the same input.
+
+    Attributes
+    ----------
+    record : mapping
+        Its entry of ``operations.causes``.
+    at : str
+        JSON pointer to it.
+    name, meaning : str
+        What to call it, and what it does: ``GELU``.
+    reaches : str
+        ``embeddings``, ``index``, ``order`` (of a list that the index does not keep) or ``nothing``: what the
+        difference was seen to reach.
+    sure : str
+        Of its explanation: ``proven`` (both versions' bytes are reproduced, or a switch makes one compute as the
+        other), ``candidate`` (one side's are, or a known change fits) or ``unknown``.
+    how_a, how_b : str or None
+        How each version computes it, where that reproduces every element that was tried anywhere in this pair.
+    elements : int
+        On how many elements that rests.
+    """
+
+    record: Record
+    at: str
+    name: str
+    meaning: str
+    reaches: str
+    sure: str
+    how_a: str | None
+    how_b: str | None
+    elements: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of the operation's values that differ, if it was measured."""
+        difference = self.record["difference"]
+        return difference["different"] / difference["elements"] if difference and difference["elements"] else None
+
+    @property
+    def size(self) -> float:
+        """The root mean square of its own difference; of integers nothing, since their distance means nothing."""
+        if not any("float" in kind for kind in self.record["dtypes"]):
+            return 0.0
+        return float((self.record["difference"] or {}).get("rms") or 0.0)
+
+    @property
+    def closer(self) -> str | None:
+        """The side closer to float64, or ``equal``; None where there is no truth."""
+        return closer(self.record["truth"]["ratio_rms"]) if self.record["truth"] else None
+
+    @property
+    def reason(self) -> str | None:
+        """What changed, in a few words: ``a new formula in oneDNN 3``; None where no change upstream is known."""
+        upstream = self.record.get("upstream")
+        return reasons().get(upstream["url"]) if upstream else None
+
+    @property
+    def switches(self) -> list[str]:
+        """Names of the switches with which B alone returns A's bytes."""
+        tried = self.record.get("switches") or []
+        return [t["switch"] for t in tried if t["environment"] == "b" and t["gives"] in {"a", "both"}]
+
+
+def closer(ratio: float | None) -> str:
+    """Return which side's error is smaller, from B's error divided by A's: ``a``, ``b`` or ``equal``."""
+    by = formats.factor(ratio)
+    if by is None or by < TELLING:
+        return "equal"
+    return "a" if ratio is not None and ratio > 1 else "b"
+
+
+@cache
+def reasons() -> dict[str, str]:
+    """Return what changed in a few words, by the address of the change upstream."""
+    text = resources.files("reportlib.findings").joinpath("reasons.toml").read_text(encoding="utf-8")
+    return {entry["url"]: entry["short"] for entry in tomllib.loads(text)["reason"]}
+
+
+def causes(part: Part) -> list[Cause]:
+    """Return a precision's causes: what reaches the index before what does not, the largest first."""
+    operations = part.operations
+    if operations is None:
+        return []
+    found = [
+        _cause(part, number, name, record)
+        for number, (name, record) in enumerate(
+            zip(names(operations["causes"]), operations["causes"], strict=True),
+        )
+    ]
+    order = ("embeddings", "index", "order", "nothing")
+    return sorted(found, key=lambda cause: (order.index(cause.reaches), -cause.size))
+
+
+def _cause(part: Part, number: int, name: str, record: Record) -> Cause:
+    sure, how_a, how_b, elements = _explained(part, record)
+    return Cause(
+        record,
+        f"{part.at}/operations/causes/{number}",
+        name,
+        words(record).meaning,
+        _reaches(part, record),
+        sure,
+        how_a,
+        how_b,
+        elements,
     )
-    yield Finding(f"{part.key}/inconclusive", "why", sentence, evidence)
-    sentence = (
-        f"{part.title}, inconclusive: what differs may be noise, so what search makes of it says nothing of the "
-        "versions."
-    )
-    yield Finding(f"{part.key}/inconclusive-search", "matter", sentence, evidence[:1])
 
 
-def controls(part: Facts) -> Iterator[Finding]:
-    """Say that the controls hold, and which were run."""
-    made = part.data.get("controls") or []
-    if not made or not all(c["passed"] for c in made):
-        return
-    kinds = [_CONTROL_WORDS[kind] for kind in _CONTROL_WORDS if any(c["kind"] == kind for c in made)]
-    said = listing(kinds).replace("and captured", "and").capitalize()
-    hold = (
-        "the controls hold" if part.data.get("conclusive") else "the controls that were run hold, though not all were"
-    )
-    sentence = f"{part.title}, {hold}. {said}, each side gave the same bytes."
-    evidence = tuple(f"{part.at}/controls/{n}" for n in range(len(made)))
-    yield Finding(f"{part.key}/controls", "why", sentence, evidence)
+def _reaches(part: Part, record: Record) -> str:
+    if record["reaches_output"]:
+        return "embeddings"
+    if "index" not in record["differs_in"]:
+        return "nothing"
+    order = part.data["order"]
+    if record["name"].rpartition("::")[2] == "sort" and order is not None:
+        steps = {step["id"]: step["holds"] for step in order["steps"]}
+        return "order" if steps["ivf-equal"] or not steps["presort-equal"] else "index"
+    return "index" if any(r["verdict"] != "identical" for r in part.final) else "nothing"
 
 
-def causes(part: Facts) -> Iterator[Finding]:
-    """Say which operations differ by themselves, how sure that is, and which version is closer to float64."""
-    data = part.data.get("operations")
-    if data is None:
-        return
-    at = f"{part.at}/operations"
-    if data["verdict"] in {"inconclusive", "inputs differ"}:
-        why = "recording changed a result" if data["verdict"] == "inconclusive" else "the two sides read other inputs"
-        sentence = f"{part.title}, no operation can be named as a cause: {why}."
-        yield Finding(f"{part.key}/cause", "why", sentence, (f"{at}/verdict",))
-        return
-    found = data["causes"]
-    if not found:
-        yield Finding(f"{part.key}/cause", "why", _none(part, data), (f"{at}/causes", f"{at}/passes"))
-        return
-    evidence = tuple(f"{at}/causes/{n}" for n in range(len(found)))
-    yield Finding(f"{part.key}/cause", "why", f"{part.title}, {_caused(part, found)}", evidence)
-    if reach := _reach(part, found):
-        yield Finding(f"{part.key}/cause-reach", "why", reach, evidence)
-    yield from _undo(part, data, f"{at}/undo" if data.get("undo") else f"{at}/causes")
+def _explained(part: Part, record: Record) -> tuple[str, str | None, str | None, int]:
+    """Return how sure the explanation is, with those of A and B that no case of this pair refutes."""
+    found = record.get("mechanism") or {}
+    cases = list(_same_operation(part, record))
+    sides = {side: _surviving(cases, side) for side in ("a", "b")}
+    elements = min((each[1] for each in sides.values() if each), default=0)
+    enough = elements >= ENOUGH
+    told = {side: each[0] if each else None for side, each in sides.items()}
+    label = str(found.get("label") or "unknown")
+    if (enough and all(sides.values())) or (label == "proven" and found.get("switch") and any(sides.values())):
+        label = "proven"
+    elif label == "proven" and not all(sides.values()):
+        label = "candidate" if any(sides.values()) or record.get("upstream") else "unknown"
+    return label, told["a"], told["b"], elements
 
 
-def _none(part: Facts, data: Mapping[str, Any]) -> str:
-    replayed = sum(each["replay"]["replayed"] for each in data["passes"] if each.get("replay"))
-    if data["verdict"] == "replaced":
-        return f"{part.title}, the two versions run other operations, and the difference enters through those."
-    if replayed:
-        counted = count(replayed, "replayed operation")
-        return f"{part.title}, none of {counted} differs by itself: given the same bytes, both return the same."
-    return f"{part.title}, no recorded operation that read the same bytes returned others."
+def _same_operation(part: Part, record: Record) -> Iterator[Sequence[Record]]:
+    """Yield what was tried on every case of this operation, with these dtypes, in either precision of the pair."""
+    key = (record["name"], record["overload"], tuple(record["dtypes"]))
+    for data in part.pair["precisions"]:
+        for other in (data.get("operations") or {}).get("causes") or []:
+            if (other["name"], other["overload"], tuple(other["dtypes"])) == key and other.get("mechanism"):
+                yield other["mechanism"]["tried"]
 
 
-def _caused(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
-    labels = [_label(cause) for cause in found]
-    shown = names(list(found))
-    same = len(set(labels)) == 1
-    named = shown if same else [f"{name} ({label})" for name, label in zip(shown, labels, strict=True)]
-    verb = "returns" if len(found) == 1 else "return"
-    sure = f" ({labels[0]})" if same else ""
-    return f"{listing(named, _MOST + 1)} {verb} other bytes for the same input{sure}. {_closer(part, found)}".strip()
-
-
-def _label(cause: Mapping[str, Any]) -> str:
-    """Return how sure the mechanism is; *cause unknown* is not the same as an unknown operation."""
-    label = (cause.get("mechanism") or {}).get("label") or "unknown"
-    return {"proven": "mechanism proven", "candidate": "mechanism a candidate", "unknown": "mechanism unknown"}[label]
-
-
-def _closer(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
-    """Return a clause on the version that is closer to float64, where the causes agree; else one clause each."""
-    known = [(name, c["truth"]) for name, c in zip(names(list(found)), found, strict=True) if c["truth"]]
-    if not known:
-        return ""
-    sides = {_nearer(truth) for _, truth in known}
-    if sides == {"equal"}:
-        return "Both versions are about equally close to float64."
-    if len(sides) == 1 and len(known) == len(found) <= _MOST:
-        by = [times(factor(truth["ratio_rms"])) for _, truth in known]
-        return f"{part.a if sides == {'a'} else part.b} is {_by(by)}closer to float64."
-    shown = known[:_MOST]
-    clauses = [_one(part, name, truth) for name, truth in shown if _nearer(truth) != "equal"]
-    alike = [name for name, truth in shown if _nearer(truth) == "equal"]
-    neither = [f"neither in {listing(alike)}"] if alike else []
-    return f"Closer to float64: {', '.join([*clauses, *neither])}."
-
-
-def _nearer(truth: Mapping[str, Any]) -> str:
-    """Return the closer side; equal where the errors differ by less than a twentieth."""
-    by = factor(truth["ratio_rms"])
-    return "equal" if by is not None and by < _TELLING else str(truth["closer"])
-
-
-def _by(factors: Sequence[str]) -> str:
-    return f"{listing(factors)} times " if all(factors) else ""
-
-
-def _one(part: Facts, name: str, truth: Mapping[str, Any]) -> str:
-    by = times(factor(truth["ratio_rms"]))
-    return f"{part.a if _nearer(truth) == 'a' else part.b} in {name}{f' ({by} times)' if by else ''}"
-
-
-def _reach(part: Facts, found: Sequence[Mapping[str, Any]]) -> str:
-    """Return a sentence on how often each cause differs by itself, and what it reaches."""
-    clauses = []
-    for name, cause in zip(names(list(found)), found, strict=True):
-        reach = " and the output" if cause["reaches_output"] else ""
-        tainted = f", and reaches {count(cause['tainted'], 'later operation')}{reach}" if cause["tainted"] else ""
-        clauses.append(f"{name} differs in {_share(cause)}{tainted}")
-    return f"{part.title}, replayed one by one on {part.a}'s inputs: {'; '.join(clauses)}."
-
-
-def _share(cause: Mapping[str, Any]) -> str:
-    if cause["instances"] == cause["replayed"] == 1:
-        return "the one replayed"
-    some = "all" if cause["instances"] == cause["replayed"] else f"{cause['instances']:,} of"
-    return f"{some} {cause['replayed']:,} replayed"
-
-
-def _undo(part: Facts, data: Mapping[str, Any], pointer: str) -> Iterator[Finding]:
-    undo = data.get("undo")
-    if undo is None:
-        if data.get("why_no_undo"):
-            why = in_words(str(data["why_no_undo"]), data, part.a, part.b).rstrip(".")
-            sentence = f"{part.title}, what would undo it is not known: {why}."
-            yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
-        return
-    lines = [f"`{line.removeprefix('export ')}`" for each in undo["lines"] for line in each.splitlines()]
-    told = undo.get("rounds_with") and undo.get("rounds_without")
-    cost = ", at no cost that could be told from noise" if told else ""
-    cost = f", taking {times(undo['ratio'])} times as long" if undo.get("ratio") else cost
-    whole = "" if undo["passes"] is None or undo["passes_equal"] == undo["passes"] else _but(undo)
-    sentence = f"{part.title}, with {listing(lines)} {part.b} gives {part.a}'s bytes in BERT again{cost}{whole}."
-    yield Finding(f"{part.key}/undo", "why", sentence, (pointer,))
-
-
-def _but(undo: Mapping[str, Any]) -> str:
-    return (
-        f" for every operation that differs, though the output of only {undo['passes_equal'] or 0} of "
-        f"{count(undo['passes'], 'pass')} becomes the same"
-    )
+def _surviving(cases: Sequence[Sequence[Record]], side: str) -> tuple[str, int] | None:
+    """Return the explanation that gives a side's bytes wherever it was tried, and on how many elements."""
+    equal: dict[str, int] = {}
+    told: dict[str, str] = {}
+    refuted: set[str] = set()
+    for tried in cases:
+        for each in tried:
+            if each[f"equal_{side}"] < each["elements"]:
+                refuted.add(each["name"])
+            equal[each["name"]] = equal.get(each["name"], 0) + int(each["elements"])
+            told[each["name"]] = str(each["description"])
+    holds = {name: number for name, number in equal.items() if name not in refuted}
+    if not holds:
+        return None
+    best = max(holds, key=lambda name: holds[name])
+    return told[best], holds[best]

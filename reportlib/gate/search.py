@@ -9,7 +9,7 @@ from typing import Any
 
 from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
 from reportlib.gate.requirements import AGREEMENTS, RESEEDING, SEARCH, Requirement
-from reportlib.words.phrases import count, interval, unseen, unseen_share
+from reportlib.words.formats import interval, plural, unseen, unseen_share
 from reportlib.words.searches import least_changed
 
 # The rule that says whether queries bear out a limit: one function, for every requirement on search.
@@ -258,12 +258,12 @@ class _Claim:
 
     def empty(self, passages: int | None) -> str:
         """Return why this figure judges nothing, whatever was returned; empty where it does."""
-        queries = count(self.upgrade["queries"], "query")
+        queries = plural(self.upgrade["queries"], "query")
         if self.requirement.measure:
             if self.measure is None:
                 return self._unmeasured()
             if not (self.measure["left"] or self.measure["right"] or self.changed):
-                judged = count(self.measure["equal"], "query")
+                judged = plural(self.measure["equal"], "query")
                 return (
                     f"{self.measure['measure']} is 0 on both sides for all of {judged}, which judges nothing; look "
                     "whether the judgements name passages that were indexed"
@@ -272,7 +272,7 @@ class _Claim:
             return f"no list of {queries} has a passage, which judges nothing"
         subject = self.requirement.measure or self.requirement.claim
         if passages is not None and passages <= self.search["k"] and subject in SETS:
-            return f"a list of {self.search['k']} can hold all {count(passages, 'passage')}, so it can show no change"
+            return f"a list of {self.search['k']} can hold all {plural(passages, 'passage')}, so it can show no change"
         return ""
 
     def _unmeasured(self) -> str:
@@ -304,7 +304,7 @@ class _Claim:
 
     def measured(self, figure: Figure) -> str:
         """Return what was measured, with its interval, and what could have gone unseen."""
-        over, name = count(figure.queries, "query"), self.requirement.claim
+        over, name = plural(figure.queries, "query"), self.requirement.claim
         if not self.changed:
             if self.measure:
                 same = f"{self.measure['measure']} is {self.measure['left']:.4g} on both sides"
@@ -324,7 +324,7 @@ class _Claim:
         """Return a warning where few queries changed: their interval rests on these alone."""
         if not 0 < self.changed < least_changed(self.search):
             return ""
-        return f"only {self.changed:,} of {count(figure.queries, 'query')} {self.verb}"
+        return f"only {self.changed:,} of {plural(figure.queries, 'query')} {self.verb}"
 
     @property
     def verb(self) -> str:

@@ -3,45 +3,43 @@
 Every function that takes the report returns an `Html`, which JupyterLab shows too. Nothing here imports torch.
 """
 
-from reportlib.render.artifacts import bert_layers, final_artifacts, intermediate_artifacts, pipeline
-from reportlib.render.controls import controls, rivals
-from reportlib.render.growth import costs, differences, layers_truth
+from reportlib.render.artifacts import every_artifact, what_changed
+from reportlib.render.causes import every_operation, why
 from reportlib.render.html import Html
-from reportlib.render.margins import margins
-from reportlib.render.measures import search_lists, search_quality
-from reportlib.render.opening import findings, first_screen
-from reportlib.render.operations import root_operations
-from reportlib.render.order import sort_order, sort_probes
-from reportlib.render.origins import environment_differences, provenance, reproduce
+from reportlib.render.opening import first_screen
+from reportlib.render.order import every_step, the_sort
+from reportlib.render.pipeline import every_layer, every_swap, where_it_starts
 from reportlib.render.publish import publish
-from reportlib.render.search import changed_queries, rankings, search
-from reportlib.render.swaps import swaps
+from reportlib.render.search import does_it_matter, every_search, one_query
+from reportlib.render.trust import (
+    environment_differences,
+    every_finding,
+    measured_on,
+    provenance,
+    reproduce,
+    trust,
+)
 
 __all__ = [
     "Html",
-    "bert_layers",
-    "changed_queries",
-    "controls",
-    "costs",
-    "differences",
+    "does_it_matter",
     "environment_differences",
-    "final_artifacts",
-    "findings",
+    "every_artifact",
+    "every_finding",
+    "every_layer",
+    "every_operation",
+    "every_search",
+    "every_step",
+    "every_swap",
     "first_screen",
-    "intermediate_artifacts",
-    "layers_truth",
-    "margins",
-    "pipeline",
+    "measured_on",
+    "one_query",
     "provenance",
     "publish",
-    "rankings",
     "reproduce",
-    "rivals",
-    "root_operations",
-    "search",
-    "search_lists",
-    "search_quality",
-    "sort_order",
-    "sort_probes",
-    "swaps",
+    "the_sort",
+    "trust",
+    "what_changed",
+    "where_it_starts",
+    "why",
 ]

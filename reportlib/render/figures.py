@@ -1,246 +1,355 @@
-"""What each figure draws, for a wide page and for a phone. Colours are `reportlib.render.svg`'s placeholders."""
+"""What each figure draws, for a wide page and for a phone. Colours are `reportlib.render.svg`'s placeholders.
+
+A colour has one meaning on the whole page: vermillion is a difference, grey is what is the same, green is A, blue is B.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from reportlib.render.labels import SIGNS, Part, layer
-from reportlib.render.svg import BLUE, INK, MUTED, PAGE, PURPLE, RULE, SERIES, VERMILLION, Layout
+from reportlib.findings.parts import Part
+from reportlib.render.labels import layer, recorded_pass
+from reportlib.render.svg import BLUE, GREEN, INK, MUTED, PAGE, RULE, VERMILLION, Layout
 from reportlib.words import formats
+from reportlib.words.operations import words
 
-#: (tile, sign) per verdict: what is identical stays quiet.
-TILES: dict[str, tuple[str, str]] = {
-    "identical": (RULE, INK),
-    "close": (BLUE, PAGE),
-    "same set": (PURPLE, INK),
-    "different": (VERMILLION, PAGE),
-    "shape mismatch": (INK, PAGE),
-    "missing": (PAGE, INK),
-}
+Record = Mapping[str, Any]
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_INPUTS = (MUTED, INK, VERMILLION)
 
 
-def tiles(
-    layout: Layout,
-    columns: Sequence[str],
-    rows: Sequence[str],
-    verdicts: Sequence[Sequence[str | None]],
-) -> Figure:
-    """Draw verdicts as a grid of tiles with signs; on a phone the grid is turned on its side.
+def _empty(layout: Layout, wide: float, narrow: float) -> tuple[Figure, Axes]:
+    drawn = Figure(figsize=(layout.width, narrow if layout.narrow else wide))
+    return drawn, drawn.add_subplot()
 
-    Parameters
-    ----------
-    layout : Layout
-        The room there is.
-    columns, rows : sequence of str
-        Names along the wide figure's two axes.
-    verdicts : sequence of sequence
-        ``verdicts[row][column]``; ``None`` leaves the place empty.
 
-    Returns
-    -------
-    Figure
-    """
-    across, down = (rows, columns) if layout.narrow else (columns, rows)
-    cell = 0.22 if layout.narrow else 0.3
-    labels = 0.055 * max((len(name) for name in across), default=0)
-    drawn = Figure(figsize=(layout.width, 0.6 + labels + cell * len(down)))
-    axes = drawn.add_subplot()
-    for x in range(len(across)):
-        for y in range(len(down)):
-            verdict = verdicts[x][y] if layout.narrow else verdicts[y][x]
-            if verdict is not None:
-                _tile(axes, x, y, verdict)
-    axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(len(down) - 0.5, -0.5))
-    steep = not (layout.narrow and max((len(name) for name in across), default=0) < 12)
-    axes.set_xticks(range(len(across)), across, rotation=90 if steep else 0)
-    axes.set_yticks(range(len(down)), down)
-    axes.xaxis.tick_top()
-    axes.grid(visible=False)
-    axes.tick_params(length=0, labelsize=8)
-    axes.spines[:].set_visible(False)
-    present = [v for v in SIGNS if any(v in row for row in verdicts)]
-    handles = [Patch(facecolor=TILES[v][0], edgecolor=MUTED, linewidth=0.5, label=f"{SIGNS[v]} {v}") for v in present]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=2 if layout.narrow else len(handles) or 1)
+def _legend(drawn: Figure, handles: Sequence[Any], columns: int) -> None:
+    drawn.legend(handles=list(handles), loc="outside lower center", ncols=min(columns, len(handles)) or 1)
+
+
+def paint_layers(layout: Layout, part: Part) -> Figure:
+    """Draw the largest and mean difference of every layer on a log scale; what is identical stands on its own line."""
+    drawn, axes = _empty(layout, 2.9, 3.1)
+    entries = part.data["layers"]
+    numbers = [r[key] for e in entries for r in e["layers"] for key in ("mean_abs", "max_abs") if r[key]]
+    floor, top = _limits(numbers)
+    handles = []
+    for n, entry in enumerate(entries):
+        colour, marker = _INPUTS[n % 3], _MARKERS[n % 6]
+        rows = entry["layers"]
+        names = ["e" if row["layer"] == "embeddings" else layer(row["layer"]) for row in rows]
+        for key, style in (("max_abs", "-"), ("mean_abs", ":")):
+            frame = pd.DataFrame({"layer": names, "difference": [row[key] or floor for row in rows]})
+            sns.lineplot(
+                frame, x="layer", y="difference", ax=axes, color=colour, marker=marker, markersize=4.5, linestyle=style,
+                linewidth=1.4, markeredgecolor=PAGE, markeredgewidth=0.4, legend=False, errorbar=None, sort=False,
+            )  # fmt: skip
+        handles.append(
+            Line2D([], [], color=colour, marker=marker, markersize=5, label=formats.excerpt(entry["label"], 36))
+        )
+    _log(axes, floor, top, bottom="identical")
+    axes.set(xlabel="BERT layer (e: embeddings)", ylabel="|A − B|")
+    _legend(drawn, handles, 1 if layout.narrow else 3)
     return drawn
 
 
-def _tile(axes: Axes, x: int, y: int, verdict: str) -> None:
-    face, sign = TILES[verdict]
-    axes.add_patch(Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, facecolor=face, edgecolor=MUTED, linewidth=0.4))
-    axes.text(x, y, SIGNS[verdict], color=sign, ha="center", va="center_baseline", fontsize=8)
+def _limits(numbers: Sequence[float]) -> tuple[float, float]:
+    """Return where nought stands on a log scale, a decade below the smallest number, and the top."""
+    positive = [n for n in numbers if n > 0 and math.isfinite(n)]
+    if not positive:
+        return 1e-8, 1e-4
+    return 10.0 ** (math.floor(math.log10(min(positive))) - 1), max(positive) * 4
 
 
-def paint_pipeline(layout: Layout, chosen: Sequence[Part]) -> Figure:
-    """Draw the verdict of every capture point in pipeline order, one line per precision."""
-    names: list[str] = []
-    lines = []
-    for part in chosen:
-        points = pipeline_verdicts(part.precision)
-        names = names or [name for name, _ in points]
-        found = dict(points)
-        lines.append([found.get(name) for name in names])
-    return tiles(layout, names, [part.precision["precision"] for part in chosen], lines)
+def _log(axes: Axes, floor: float, top: float, *, bottom: str) -> None:
+    """Set a log scale whose lowest tick is called `bottom`; nothing stands below it."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(floor / 2.2, top)
+    axes.set_yticks([floor, *(tick for tick in axes.get_yticks() if floor * 3 < tick < top)])
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: bottom if value <= floor * 1.01 else formats.amount(value, 1))
+    )
+    axes.set_ylim(floor / 2.2, top)
 
 
-def pipeline_verdicts(precision: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (name, verdict) of every capture point in pipeline order, BERT's layers as one."""
-    points = [(("index: " if c["final"] else "") + c["name"], c["verdict"], c["stage"]) for c in precision["artifacts"]]
-    found = [(name, verdict) for name, verdict, _ in points]
-    if precision["layers"]:
-        place = sum(stage == "tokenize" for *_, stage in points)
-        same = all(entry["first_difference"] is None for entry in precision["layers"])
-        found.insert(place, ("BERT layers", "identical" if same else "different"))
+def paint_swaps(layout: Layout, part: Part, rows: Sequence[Record | None]) -> Figure:
+    """Draw, for each set of values put in, which tensors of the index become identical."""
+    finals = [c["artifact"] for c in part.final]
+    plain = {c["artifact"]: c["verdict"] for c in part.final}
+    cells = [plain if swap is None else {a["artifact"]: a["verdict"] for a in swap["artifacts"]} for swap in rows]
+    same = pd.DataFrame(
+        [[row.get(name, plain[name]) == "identical" for name in finals] for row in cells],
+        index=["nothing" if swap is None else " + ".join(swap["points"]) for swap in rows],
+        columns=[name.removeprefix("index/") for name in finals],
+    )
+    if layout.narrow:
+        same = same.T
+    drawn, axes = _empty(layout, 1.3 + 0.3 * len(same), 2.2 + 0.26 * len(same))
+    sns.heatmap(
+        same.astype(int), ax=axes, cmap=ListedColormap([VERMILLION, RULE]), vmin=0, vmax=1, cbar=False,
+        linewidths=1.5, linecolor=PAGE, annot=same.replace({True: "=", False: "≠"}), fmt="", annot_kws={"fontsize": 9},
+    )  # fmt: skip
+    for text in axes.texts:
+        text.set_color(INK if text.get_text() == "=" else PAGE)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_xticklabels(
+        axes.get_xticklabels(), rotation=90 if layout.narrow else 35, ha="center" if layout.narrow else "left"
+    )
+    axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
+    return drawn
+
+
+def forward_passes(part: Part) -> list[Record]:
+    """Return the forward passes of a precision that were replayed and have something to draw."""
+    passes = (part.operations or {}).get("passes") or []
+    return [p for p in passes if p["kind"] == "forward" and p.get("replay") and p["replay"]["operations"]]
+
+
+def truth_passes(part: Part) -> list[tuple[str, list[Record]]]:
+    """Return the layers' errors against float64 by pass, under the pass's name for a reader."""
+    operations = part.operations or {}
+    called = {p["slug"]: recorded_pass(p) for p in operations.get("passes") or []}
+    found: dict[str, list[Record]] = {}
+    for row in operations.get("layers_truth") or []:
+        if row["a"]["rms"] is not None and row["b"]["rms"] is not None:
+            found.setdefault(called.get(row["pass"], row["pass"]), []).append(row)
+    return list(found.items())
+
+
+def paint_growth(layout: Layout, passes: Sequence[Record]) -> Figure:
+    """Draw, for each forward pass, the accumulated difference as a line and the local ones as marks."""
+    drawn = Figure(figsize=(layout.width, (2.9 if layout.narrow else 2.5) * len(passes)))
+    grid = drawn.subplots(len(passes), 1, sharey=True, squeeze=False)
+    replayed = [o for p in passes for o in p["replay"]["operations"]]
+    floor, top = _limits([n for o in replayed for n in (_local(o), _rms(o["accumulated"])) if n])
+    kinds = list(dict.fromkeys(words(o).short for o in replayed if _differs(o)))
+    for axes, entry in zip(grid.flat, passes, strict=True):
+        _growth(axes, entry["replay"]["operations"], kinds, floor)
+        _log(axes, floor, top, bottom="0")
+        axes.set(ylabel="difference (rms)", xlabel="BERT layer (e: embeddings, o: output)")
+    handles = [Line2D([], [], color=INK, label="the two runs")]
+    handles += [
+        Line2D([], [], linestyle="", color=VERMILLION, marker=_MARKERS[n % 6], markersize=5, label=f"{kind} by itself")
+        for n, kind in enumerate(kinds)
+    ]
+    _legend(drawn, handles, 2 if layout.narrow else 4)
+    return drawn
+
+
+def _growth(axes: Axes, operations: Sequence[Record], kinds: Sequence[str], floor: float) -> None:
+    known = [(x, rms) for x, o in enumerate(operations) if (rms := _rms(o["accumulated"])) is not None]
+    begun = next((x for x, rms in known if rms), len(operations))
+    # An operation that reads only weights has no difference, whatever came before it: no dip of the line.
+    line = [(x, rms or floor) for x, rms in known if rms or x < begun]
+    axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=1.3, zorder=2, drawstyle="steps-mid")
+    own = pd.DataFrame(
+        [(x, _local(o) or floor, words(o).short) for x, o in enumerate(operations) if _differs(o)],
+        columns=["place", "difference", "kind"],
+    )
+    sns.scatterplot(
+        own, x="place", y="difference", style="kind", style_order=kinds, color=VERMILLION,
+        markers=dict(zip(kinds, _MARKERS, strict=False)), s=26, edgecolor=PAGE, linewidth=0.4, legend=False, ax=axes,
+        zorder=3,
+    )  # fmt: skip
+    starts = group_starts([str(o["module"]) for o in operations])
+    for x, _ in starts[1:]:
+        axes.axvline(x - 0.5, color=RULE, linewidth=0.7, zorder=1)
+    ends = [x for x, _ in starts[1:]] + [len(operations)]
+    # Of many layers every second, or third, is named: as many as fit side by side.
+    every = -(-len(starts) // 14)
+    middles = [((x + end - 1) / 2, name) for (x, name), end in zip(starts, ends, strict=True)][::every]
+    axes.set_xticks([x for x, _ in middles], [name for _, name in middles])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-1, len(operations))
+
+
+def group_starts(modules: Sequence[str]) -> list[tuple[int, str]]:
+    """Return where each encoder layer begins along the operations, with its number; e before them, o after."""
+    found: list[tuple[int, str]] = []
+    for place, module in enumerate(modules):
+        number = re.search(r"\.(\d+)(?:\.|$)", module)
+        inside = any(name.isdigit() for _, name in found)
+        name = number[1] if number else "o" if inside else "e"
+        # An operation outside any module may stand between two of one layer: it stays with that layer.
+        again = not number and module == "" and place + 1 < len(modules) and re.search(r"\.\d+\.", modules[place + 1])
+        if not found or (name != found[-1][1] and not again):
+            found.append((place, name))
     return found
 
 
-def paint_layers(layout: Layout, chosen: Sequence[Part]) -> Figure:
-    """Draw the largest and mean difference of every layer on a log scale; what is identical stands on its own line."""
-    shown = [part for part in chosen if part.precision["layers"]]
-    size = (layout.width, 2.6 * len(shown) + 0.7) if layout.narrow else (layout.width, 3.5)
-    drawn = Figure(figsize=size)
-    grid = drawn.subplots(*((len(shown), 1) if layout.narrow else (1, len(shown))), sharey=True, squeeze=False)
-    numbers = [
-        row[key]
-        for part in shown
-        for entry in part.precision["layers"]
-        for row in entry["layers"]
-        for key in ("mean_abs", "max_abs")
-        if row[key]
-    ]
-    floor = 10.0 ** (math.floor(math.log10(min(numbers))) - 1) if numbers else 1e-8
-    top = max(numbers) * 3 if numbers else 1e-4
-    for axes, part in zip(grid.flat, shown, strict=True):
-        _layer_panel(axes, part, floor)
-        axes.set_yscale("log")
-        axes.set_ylim(floor / 2.2, top)
-        axes.set_title(part.label, fontsize=9)
-        axes.set_xlabel("BERT layer (e: embeddings)")
-        _powers(axes, floor)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("absolute difference |A − B|")
-    labels = [entry["label"] for entry in shown[0].precision["layers"]] if shown else []
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=SERIES[i % 6],
-            marker=_MARKERS[i % 6],
-            markersize=5,
-            label=formats.excerpt(label, 36),
+def _differs(operation: Record) -> bool:
+    return bool(operation["local"] and operation["local"]["different"])
+
+
+def _rms(difference: Record | None) -> float | None:
+    return None if difference is None else difference["rms"]
+
+
+def _local(operation: Record) -> float | None:
+    return _rms(operation["local"]) if _differs(operation) else None
+
+
+def paint_truth(layout: Layout, part: Part) -> Figure:
+    """Draw the error of every layer's output against float64, A's and B's, one panel for each pass."""
+    passes = truth_passes(part)
+    drawn = Figure(figsize=(layout.width, 2.2 * len(passes) + 0.6 if layout.narrow else 3.0))
+    grid = drawn.subplots(*((len(passes), 1) if layout.narrow else (1, len(passes))), sharey=True, squeeze=False)
+    floor, top = _limits([row[side]["rms"] for _, rows in passes for row in rows for side in ("a", "b")])
+    for axes, (name, rows) in zip(grid.flat, passes, strict=True):
+        frame = pd.DataFrame(
+            [
+                ("e" if r["layer"] == "embeddings" else layer(r["layer"]), r[side]["rms"] or floor, side)
+                for r in rows
+                for side in ("a", "b")
+            ],
+            columns=["layer", "error", "side"],
         )
-        for i, label in enumerate(labels)
-    ]
-    handles += [
-        Line2D([], [], color=MUTED, label="largest"),
-        Line2D([], [], color=MUTED, linestyle=":", label="mean"),
-    ]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=2 if layout.narrow else len(handles))
+        sns.lineplot(
+            frame, x="layer", y="error", hue="side", style="side", palette={"a": GREEN, "b": BLUE},
+            markers={"a": "o", "b": "s"}, dashes={"a": "", "b": (3, 2)}, markersize=5, legend=False, errorbar=None,
+            sort=False, ax=axes,
+        )  # fmt: skip
+        _log(axes, floor, top, bottom="0")
+        axes.set(title=formats.excerpt(name, 26), xlabel="BERT layer", ylabel="error (rms)")
+    _legend(drawn, _versions(part), 1 if layout.narrow else 2)
     return drawn
 
 
-def _layer_panel(axes: Axes, part: Part, floor: float) -> None:
-    for i, entry in enumerate(part.precision["layers"]):
-        frame = pd.DataFrame(
-            {
-                "layer": ["e" if row["layer"] == "embeddings" else layer(row["layer"]) for row in entry["layers"]],
-                "largest": [row["max_abs"] or floor for row in entry["layers"]],
-                "mean": [row["mean_abs"] or floor for row in entry["layers"]],
-            }
-        )
-        colour, marker = SERIES[i % 6], _MARKERS[i % 6]
-        sns.lineplot(
-            frame, x="layer", y="largest", ax=axes, color=colour, marker=marker, markersize=5,
-            markeredgecolor=PAGE, markeredgewidth=0.5, legend=False, errorbar=None, sort=False,
-        )  # fmt: skip
-        sns.lineplot(
-            frame, x="layer", y="mean", ax=axes, color=colour, linestyle=":", linewidth=1.2, legend=False,
-            errorbar=None, sort=False,
-        )  # fmt: skip
-    axes.set_ylabel("")
+def _versions(part: Part) -> list[Line2D]:
+    return [
+        Line2D([], [], color=GREEN, marker="o", markersize=4.5, label=part.a),
+        Line2D([], [], color=BLUE, marker="s", markersize=4.5, linestyle="--", label=part.b),
+    ]
 
 
-def _powers(axes: Axes, floor: float) -> None:
-    axes.yaxis.set_major_locator(LogLocator(base=10, numticks=12))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: "identical" if value <= floor * 1.01 else f"{value:.0e}".replace("-", "−"))
-    )
+#: What a panel of search draws: its title, and where a comparison has the number.
+_PANELS: tuple[tuple[str, Callable[[Record], Record | None]], ...] = (
+    ("lists that move", lambda c: {**c["changed_queries"], "value": c["changed_queries"]["share"]}),
+    ("passages a list swaps", lambda c: c["different_passages"]),
+    ("change of mean nDCG", lambda c: next((m["difference"] for m in c["measures"] if "nDCG" in m["measure"]), None)),
+)
+
+
+def paint_search(layout: Layout, made: Sequence[Record]) -> Figure:
+    """Draw what each comparison changes, with intervals: the upgrade, its halves, and other seeds in grey."""
+    panels = [(title, read) for title, read in _PANELS if any(read(c) for c in made)]
+    height = 0.75 + 0.24 * len(made)
+    drawn = Figure(figsize=(layout.width, height * len(panels) if layout.narrow else height))
+    grid = drawn.subplots(*((len(panels), 1) if layout.narrow else (1, len(panels))), sharey=True, squeeze=False)
+    names = [_comparison(c) for c in made]
+    for axes, (title, read) in zip(grid.flat, panels, strict=True):
+        for row, c in enumerate(made):
+            found = read(c)
+            if found is not None:
+                colour = MUTED if c["kind"] == "seed" else VERMILLION
+                value = found["value"]
+                ends = [[max(0.0, value - found["low"])], [max(0.0, found["high"] - value)]]
+                axes.errorbar(
+                    value, row, xerr=ends, color=colour, marker="D" if c["kind"] == "upgrade" else "o", markersize=4.5,
+                    elinewidth=1.4, capsize=2, clip_on=False,
+                )  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=0.8, linestyle=":", zorder=1)
+        axes.set_yticks(range(len(made)), names)
+        axes.set_ylim(len(made) - 0.5, -0.5)
+        axes.set_title(title)
+        axes.grid(visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
+        axes.xaxis.set_major_formatter(FuncFormatter(_share if title == panels[0][0] else _tick))
+    return drawn
+
+
+def _comparison(c: Record) -> str:
+    if c["kind"] == "index":
+        return "index alone"
+    if c["kind"] == "torch":
+        return "search alone"
+    return str(c["id"]).replace("-", " ")
+
+
+def _share(value: float, _: int | None = None) -> str:
+    return f"{100 * value:.3g} %"
+
+
+def _tick(value: float, _: int | None = None) -> str:
+    # What stands for nought may be 1e-17.
+    return "0" if abs(value) < 1e-9 else f"{value:.3g}".replace("-", "−")
 
 
 def paint_permutation(layout: Layout, part: Part) -> Figure:
-    """Draw the token ids of one centroid in the order that each side lists them."""
-    figure = part.precision["order"]["figure"]
-    size = (layout.width, 4.6) if layout.narrow else (layout.width, 3.0)
-    drawn = Figure(figsize=size)
+    """Draw the token ids of one centroid in the order in which each version lists them."""
+    shown = part.data["order"]["figure"]
+    drawn = Figure(figsize=(layout.width, 4.2 if layout.narrow else 2.6))
     panels = drawn.subplots(*((2, 1) if layout.narrow else (1, 2)), sharex=True, sharey=True)
-    for axes, side, name, colour in zip(panels, ("a", "b"), (part.a, part.b), (VERMILLION, BLUE), strict=True):
-        ids = figure[side]
-        axes.plot(range(1, len(ids) + 1), ids, color=colour, linewidth=0.9, alpha=0.55)
-        sns.scatterplot(
-            x=range(1, len(ids) + 1),
-            y=ids,
-            ax=axes,
-            color=colour,
-            s=22,
-            edgecolor=PAGE,
-            linewidth=0.4,
-            legend=False,
-        )
-        axes.set_title(f"{'A' if side == 'a' else 'B'}: {name}")
-        axes.set_ylabel("token id")
+    for axes, side, name, colour in zip(panels, ("a", "b"), (part.a, part.b), (GREEN, BLUE), strict=True):
+        frame = pd.DataFrame({"place": range(1, len(shown[side]) + 1), "token id": shown[side]})
+        sns.lineplot(frame, x="place", y="token id", ax=axes, color=colour, linewidth=0.8, alpha=0.5, errorbar=None)
+        sns.scatterplot(frame, x="place", y="token id", ax=axes, color=colour, s=22, edgecolor=PAGE, linewidth=0.4)
+        axes.set(title=name, xlabel="place in the list")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        if axes is panels[-1] or not layout.narrow:
-            axes.set_xlabel(f"place in the list of centroid {formats.count(figure['centroid'])}")
     return drawn
 
 
-def paint_probes(layout: Layout, probes: Mapping[str, Any]) -> Figure:
-    """Draw, for every dtype and size, whether the two sides sort ties in the same order."""
-    rows = [p for p in probes["probes"] if p["source"] == "ties"] or probes["probes"]
-    kinds = list(dict.fromkeys(p["dtype"] for p in rows))
-    drawn = Figure(figsize=(layout.width, 1.2 + 0.5 * len(kinds)))
-    axes = drawn.add_subplot()
-    for same, marker, colour, label in (
-        (True, "o", BLUE, "same order"),
-        (False, "X", VERMILLION, "another order"),
-    ):
-        chosen = [p for p in rows if p["same_order"] is same]
-        axes.scatter(
-            [p["size"] for p in chosen], [kinds.index(p["dtype"]) for p in chosen], marker=marker, s=42,
-            color=colour, edgecolor=PAGE, linewidth=0.5, label=label, zorder=3,
-        )  # fmt: skip
-    for threshold in probes["thresholds"]:
-        if threshold["smallest_different"] and threshold["dtype"] in kinds:
-            at, y = threshold["smallest_different"], kinds.index(threshold["dtype"])
-            axes.plot([at, at], [y - 0.36, y + 0.36], color=MUTED, linewidth=1.0, zorder=2)
-            axes.annotate(
-                f"{at:,}",
-                (at, y - 0.36),
-                xytext=(0, 1),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=INK,
-            )
-    axes.set_xscale("log", base=2)
-    axes.set_yticks(range(len(kinds)), kinds)
-    axes.set(ylim=(len(kinds) - 0.5, -0.65), xlabel="elements sorted (log scale)")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    if layout.narrow:
-        axes.xaxis.set_major_locator(LogLocator(base=2, numticks=4))
-    axes.grid(visible=True, axis="both")
-    drawn.legend(loc="outside lower center", ncols=2)
+_DECISIONS = {"centroid": "a token's centroid", "bucket": "a residual's bucket", "rank": "a query's last passage"}
+
+
+def paint_margins(layout: Layout, records: Sequence[Record]) -> Figure:
+    """Draw the share of flips in every bin of margins, with its interval, and how far margins moved."""
+    many = len(records)
+    drawn = Figure(figsize=(layout.width, 2.4 * many + 0.8 if layout.narrow or many == 1 else 3.1))
+    grid = drawn.subplots(*((many, 1) if layout.narrow else (1, many)), squeeze=False)
+    for axes, record in zip(grid.flat, records, strict=True):
+        bins = record["bins"]
+        edges = bin_edges(bins)
+        lows, highs = ([each[key] for each in bins] for key in ("rate_low", "rate_high"))
+        axes.stairs(highs, edges, baseline=lows, fill=True, color=VERMILLION, alpha=0.25, linewidth=0)
+        axes.stairs([each["rate"] for each in bins], edges, baseline=None, color=VERMILLION, linewidth=1.8)
+        change = (record["change"] or {"max": 0})["max"]
+        if change > 0:
+            axes.axvline(change, color=INK, linestyle=":", linewidth=1.4)
+        axes.set_xscale("log")
+        axes.set_ylim(0, min(1.04, 1.08 * max(highs)))
+        axes.set(title=_DECISIONS[record["id"]], xlabel="margin")
+        axes.set_ylabel("share that flipped" if axes in grid[:, 0] else "")
+        axes.xaxis.set_major_locator(LogLocator(base=10, numticks=6))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formats.amount(value, 1)))
+        axes.yaxis.set_major_formatter(FuncFormatter(_share))
+    handles = [
+        Line2D([], [], color=VERMILLION, label="share that flipped"),
+        Patch(facecolor=VERMILLION, alpha=0.25, label="95 % interval"),
+        Line2D([], [], color=INK, linestyle=":", linewidth=1.4, label="largest change of a margin"),
+    ]
+    _legend(drawn, handles, 1 if layout.narrow else 3)
     return drawn
+
+
+def bin_edges(bins: Sequence[Record]) -> list[float]:
+    """Return where the bins start and end on a log axis, each next to the other.
+
+    What is not above zero stands at the left end, a tenth below the smallest margin that is.
+    """
+    positive = [value for each in bins for value in (each["low"], each["high"]) if value > 0]
+    floor = min(positive, default=1.0) / 10
+    inner = [math.sqrt(max(left["high"], floor) * max(right["low"], floor)) for left, right in pairwise(bins)]
+    first, last = max(bins[0]["low"], floor), max(bins[-1]["high"], floor)
+    # One bin of one margin would have no width.
+    return [first, *inner, last if last > first else first * 10]

@@ -18,9 +18,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from reportlib.words import formats
+from reportlib.words.templates import environment
 
 #: How many characters may hang on one before them. Long conjuncts of Sanskrit and families of emoji take half of it.
 _HANGING = 16
+#: What a sentence marks: names in code, and numbers that decide.
+_MARKED = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*)")
 #: The combining class of the signs that join two consonants into one.
 _VIRAMA = 9
 
@@ -50,33 +53,9 @@ class Html:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reportlib.render", "fragments"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in (
-        "count",
-        "amount",
-        "of",
-        "percent",
-        "distance",
-        "shape",
-        "dtype",
-        "plural",
-        "listing",
-        "excerpt",
-    ):
-        environment.filters[name] = getattr(formats, name)
-    environment.filters["is_nothing"] = _is_nothing
-    environment.filters["anchor"] = anchor
-    environment.filters["link"] = link
-    environment.filters["prose"] = prose
-    environment.filters["unbroken"] = unbroken
-    environment.globals["absent"] = formats.ABSENT
-    return environment
+    made = environment(jinja2.PackageLoader("reportlib.render", "fragments"), html=True)
+    made.filters |= {"is_nothing": _is_nothing, "anchor": anchor, "link": link, "prose": prose, "unbroken": unbroken}
+    return made
 
 
 def _is_nothing(cell: Any) -> bool:
@@ -145,13 +124,18 @@ def anchor(text: str) -> str:
 
 
 def prose(text: str | Markup) -> Markup:
-    """Return a sentence as markup: escaped, with `names` between backticks set as code."""
+    """Return a sentence as markup: escaped, `names` between backticks as code, **numbers** between asterisks strong."""
     if isinstance(text, Markup):
         return text
-    parts = str(text).split("`")
-    if len(parts) % 2 == 0:
-        return escape(text)
-    marked = [Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts)]
+    marked = [
+        Markup("<code>{}</code>").format(piece[1:-1])
+        if piece[:1] == "`"
+        else Markup("<strong>{}</strong>").format(piece[2:-2])
+        if piece[:2] == "**"
+        else escape(piece)
+        for piece in _MARKED.split(str(text))
+        if piece
+    ]
     return Markup("").join(marked)
 
 
@@ -213,15 +197,8 @@ class Row:
     passing: bool = field(default=False, kw_only=True)
 
 
-def table(
-    caption: str,
-    columns: Sequence[Column],
-    rows: Sequence[Row],
-    *,
-    fold_passing: str = "",
-    empty: str = "",
-) -> Html:
-    """Draw a table that becomes a list of cards on a phone.
+def table(caption: str, columns: Sequence[Column], rows: Sequence[Row], *, fold_passing: str = "") -> Html:
+    """Draw a table that becomes a list of cards on a phone; nothing where it has no rows.
 
     Parameters
     ----------
@@ -233,31 +210,33 @@ def table(
         Each with as many cells as there are columns.
     fold_passing : str, optional
         When given, passing rows go into a closed fold whose summary is this text with their number before it.
-    empty : str, optional
-        The sentence that takes the table's place when it has no rows.
 
     Returns
     -------
     Html
     """
-    for row in rows:
-        if len(row.cells) != len(columns):
-            raise ValueError(f"table {caption!r}: a row of {len(row.cells)} cells under {len(columns)} columns")
-    if not rows:
-        return fragment("note", text=empty) if empty else Html(Markup(""))
-    if not fold_passing:
-        return fragment("table", caption=caption, columns=columns, rows=rows)
-    failing = [row for row in rows if not row.passing]
-    passing = [row for row in rows if row.passing]
-    pieces = []
-    if failing:
-        pieces.append(fragment("table", caption=caption, columns=columns, rows=failing))
+    _checked(caption, columns, rows)
+    failing = [row for row in rows if not (fold_passing and row.passing)]
+    passing = [row for row in rows if fold_passing and row.passing]
+    pieces = [fragment("table", caption=caption, columns=columns, rows=failing)] if failing else []
     if passing:
-        inner = fragment("table", caption=caption, columns=columns, rows=passing)
-        pieces.append(fold(f"{formats.count(len(passing))} {fold_passing}", inner))
+        title = f"{caption}: {formats.count(len(passing))} {fold_passing}"
+        pieces.append(fold(title, fragment("table", caption=title, columns=columns, rows=passing)))
     return join(pieces)
 
 
+def dense(caption: str, columns: Sequence[Column], rows: Sequence[Row]) -> Html:
+    """Draw a table of many rows and columns in small type, in a box that scrolls; nothing where it has no rows."""
+    _checked(caption, columns, rows)
+    return fragment("dense", caption=caption, columns=columns, rows=rows) if rows else Html(Markup(""))
+
+
+def _checked(caption: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    for row in rows:
+        if len(row.cells) != len(columns):
+            raise ValueError(f"table {caption!r}: a row of {len(row.cells)} cells under {len(columns)} columns")
+
+
 def fold(summary: str, inner: Html) -> Html:
-    """Put `inner` into a closed fold that says `summary`."""
-    return fragment("fold", summary=summary, inner=inner)
+    """Put `inner` into a closed fold that says `summary`; nothing where there is nothing to fold."""
+    return fragment("fold", summary=summary, inner=inner) if inner.markup else inner

@@ -87,6 +87,7 @@ def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
         )
     _head(soup, title)
     _plain_ids(soup)
+    _fold_methods(soup)
     _contents(soup)
     for link in soup.select("a.anchor-link"):
         link["aria-label"] = "Link to this part"
@@ -112,17 +113,28 @@ def _prepare(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNod
         if "outputs" in cell:
             cell.outputs = [o for o in cell.outputs if o.output_type in {"display_data", "execute_result"}]
             cell.execution_count = None
-        cell.metadata = {}
+        # Only what makes the page has its code on it: every other cell is one call.
+        cell.metadata = {"shown": True} if tags & _LAST else {}
+        if not tags & _LAST and _draws_nothing(cell):
+            # Its heading goes with it.
+            shown.pop()
+            continue
         (last if tags & _LAST else shown).append(cell)
     prepared.cells = shown + last
     prepared.metadata = {}
     return prepared
 
 
+def _draws_nothing(cell: nbformat.NotebookNode) -> bool:
+    """Whether a cell was run and what it shows is empty: a section that this study has nothing for."""
+    pages = [o["data"].get("text/html") for o in cell.get("outputs", []) if "data" in o]
+    return bool(pages) and all(page is not None and not str(page).strip() for page in pages)
+
+
 def _head(soup: bs4.BeautifulSoup, title: bs4.Tag) -> None:
     if soup.title is not None:
         soup.title.string = title.get_text(" ", strip=True)
-    said = " ".join(p.get_text(" ", strip=True) for p in soup.select(".opening .answer p"))
+    said = " ".join(p.get_text(" ", strip=True) for p in soup.select(".opening .lede p"))
     if len(said) > _DESCRIPTION_LENGTH:
         said = said[:_DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
     description = soup.find("meta", attrs={"name": "description"})
@@ -138,6 +150,33 @@ def _plain_ids(soup: bs4.BeautifulSoup) -> None:
     for link in soup.select("a[href^='#']"):
         target = str(link["href"])[1:]
         link["href"] = f"#{plain.get(target, target)}"
+
+
+def _fold_methods(soup: bs4.BeautifulSoup) -> None:
+    """Put each part below the last section into a closed fold: what proves the page is there for those who look."""
+    sections = soup.select("main > .text > h2")
+    if not sections:
+        return
+    fold: bs4.Tag | None = None
+    for block in list(sections[-1].parent.find_next_siblings()):  # type: ignore[union-attr]
+        for piece in list(block.find_all(recursive=False)) if "text" in (block.get("class") or []) else [block]:
+            if piece.name == "h3":
+                fold = _opened(soup, piece)
+                block.insert_before(fold)
+            elif fold is not None:
+                fold.append(piece.extract())
+        if not block.find_all(recursive=False):
+            block.decompose()
+
+
+def _opened(soup: bs4.BeautifulSoup, heading: bs4.Tag) -> bs4.Tag:
+    """Return a closed fold with a heading's words and id, and take the heading away."""
+    fold = soup.new_tag("details", attrs={"class": "fold method", "id": str(heading["id"])})
+    summary = soup.new_tag("summary")
+    summary.string = "".join(heading.find_all(string=True, recursive=False)).strip()
+    fold.append(summary)
+    heading.extract()
+    return fold
 
 
 def _contents(soup: bs4.BeautifulSoup) -> None:

@@ -1,4 +1,4 @@
-"""Does it matter for search: what was searched with what, the answer in sentences, and the yardstick."""
+"""Does it matter: one query that moved, the upgrade beside other seeds of k-means, and every comparison in full."""
 
 from __future__ import annotations
 
@@ -7,480 +7,325 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.render.controls import inconclusive
-from reportlib.render.html import Column, Html, Row, fold, fragment, join, table
-from reportlib.render.labels import Part, heading, parts
-from reportlib.render.measures import comparison, ends, place, places, quality_sentences, searched, shares, spread
+from reportlib.findings.parts import Part
+from reportlib.findings.search import LISTS, Search, search
+from reportlib.render.figures import paint_margins, paint_search
+from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
+from reportlib.render.sections import Piece, by_part, said, told
+from reportlib.render.svg import figure
 from reportlib.words import formats
-from reportlib.words.searches import least_changed, too_few
+from reportlib.words.searches import judging_sentence
 
-# The rankings of each version on its own index: what there is to show where nothing was searched crosswise.
-
-#: A longer list of changed queries is folded.
-_OPEN_ROWS = 6
-
-
-def rankings(report: Mapping[str, Any]) -> Html:
-    """Show how many queries rank as before, how far scores moved, and the queries that changed most.
-
-    Parameters
-    ----------
-    report : mapping
-        As `reportlib.compare.compare_study` makes it.
-
-    Returns
-    -------
-    Html
-    """
-    every = list(parts(report))
-    return join([ranked(every), *(changed_rankings(part) for part in every)])
+Record = Mapping[str, Any]
+#: Characters of a query or a passage that stand open: a question of a line or two is whole, a long one is cut.
+_OPEN = 240
+_BADGES = {"better": ("plain", "▲"), "worse": ("different", "▼"), "equal": ("plain", "=")}
 
 
-def ranked(shown: Sequence[Part]) -> Html:
-    """Draw one row for each precision with rankings: how many queries rank as before, and how far scores moved."""
-    shown = [part for part in shown if part.precision["rankings"]]
-    if not shown:
-        return fragment("note", text="This study has no search, so it cannot say whether rankings changed.")
-    columns = (
-        Column("Part"), Column("Queries", numeric=True), Column("Same passages, same order", numeric=True),
-        Column("Same passages", numeric=True), Column("Passages that differ per query", numeric=True),
-        Column("Largest difference of a score", numeric=True),
-    )  # fmt: skip
-    k = formats.listing(sorted({formats.count(part.precision["rankings"]["k"]) for part in shown}), "or")
-    return table(f"The best {k} passages of each query on A's index and on B's", columns, [_row(p) for p in shown])
-
-
-def _row(part: Part) -> Row:
-    found = part.precision["rankings"]
-    note = ""
-    if found["queries_missing"]:
-        note = f"{formats.plural(found['queries_missing'], 'query', 'queries')} ranked on one side only."
-    return Row(
-        (
-            part.label,
-            formats.count(found["queries"]),
-            formats.of(found["same_order"], found["queries"]),
-            formats.of(found["same_set"], found["queries"]),
-            f"{formats.amount(found['symmetric_difference'])} of {formats.count(2 * found['k'])}",
-            formats.amount(found["max_score_difference"]),
-        ),
-        note,
-    )
-
-
-def changed_rankings(part: Part) -> Html:
-    """List the queries whose rankings changed most, by the numbers of their passages; nothing where none did."""
-    changed = (part.precision["rankings"] or {}).get("changed")
-    if not changed:
-        return Html(Markup(""))
-    columns = (
-        Column("Query"), Column("First rank that differs", numeric=True),
-        Column(f"Only with {part.a}"), Column(f"Only with {part.b}"),
-    )  # fmt: skip
-    rows = [Row((str(c["qid"]), formats.count(c["first_rank"]), _ids(c["only_a"]), _ids(c["only_b"]))) for c in changed]
-    inner = table(f"Queries whose rankings changed most, {part.label}", columns, rows)
-    if len(rows) <= _OPEN_ROWS:
-        return inner
-    return fold(f"The {formats.count(len(rows))} queries that changed most in {part.label}", inner)
-
-
-def _ids(ids: list[Any]) -> str:
-    return ", ".join(str(i) for i in ids) or "none"
-
-
-# The yardstick: the upgrade's change beside that of other seeds of k-means.
-
-_Figure = Mapping[str, Any]
-#: The figures of lists that the sentence names, with what they count.
-_LISTS = {"changed_queries": "queries", "different_passages": "different passages per query"}
-#: How much the lists change, by their verdict.
-_THAN = {"smaller": "less than", "within": "as much as", "larger": "more than"}
-_NAMES = {"overlap": "Share in common", "rbo": "Rank-biased overlap"}
-_VERDICTS = {"smaller": "changes less", "within": "within the range", "larger": "changes more"}
-
-
-def yardstick_sentence(yardstick: Mapping[str, Any] | None) -> str:
-    """Say whether the upgrade changes the lists less, as much or more than another seed of k-means does.
-
-    Parameters
-    ----------
-    yardstick : mapping or None
-        The record's ``yardstick``.
-
-    Returns
-    -------
-    str
-        With the figures of the upgrade and of the seeds; of lists alone, for these change at every seed.
-    """
-    figures = [] if yardstick is None else [f for f in yardstick["figures"] if f["name"] in _LISTS]
-    if yardstick is None or not yardstick["seeds"] or not figures:
-        return "There is no yardstick: no index was made again with another seed of k-means."
-    figures.sort(key=lambda f: list(_LISTS).index(f["name"]))
-    seeds = f"{formats.plural(yardstick['seeds'], 'other seed')} of k-means"
-    verdicts = {f["verdict"] for f in figures}
-    if len(verdicts) == 1:
-        return f"The lists change {_THAN[verdicts.pop()]} with {seeds}: {', '.join(map(_against, figures))}."
-    each = [f"{_THAN[f['verdict']]} with the seeds by {_against(f)}" for f in figures]
-    return f"Beside {seeds}, the lists change {formats.listing(each)}."
-
-
-def _against(figure: _Figure) -> str:
-    """Return the upgrade's number against the range of the seeds': ``3.0 % of queries against 96.2 to 98.0 %``."""
-    own, low, high = _numbers(figure)
-    between = low if low == high else f"{low} to {high}"
-    if figure["name"] == "changed_queries":
-        return f"{own} % of queries against {between} %"
-    return f"{own} {_LISTS[figure['name']]} against {between}"
-
-
-def _numbers(figure: _Figure) -> list[str]:
-    """Return the upgrade's number and the least and the most of the seeds', all with as many decimals."""
-    found = [figure["upgrade"], min(figure["seeds"]), max(figure["seeds"])]
-    if figure["name"] == "changed_queries":
-        return shares(found)
-    digits = places(found, 2 if figure["name"] == "different_passages" else 4)
-    return [formats.decimals(value, digits) for value in found]
-
-
-def yardstick_table(part: Part, found: Mapping[str, Any]) -> Html:
-    """List what the sentence leaves out: overlap and the measures' means, with what a verdict is worth.
-
-    Parameters
-    ----------
-    part : Part
-        The precision.
-    found : mapping
-        Its record ``search``.
-
-    Returns
-    -------
-    Html
-        Nothing without a yardstick.
-    """
-    yardstick, upgrade = found["yardstick"], comparison(found)
-    if yardstick is None or not yardstick["seeds"] or upgrade is None:
-        return join([])
-    figures = [f for f in yardstick["figures"] if f["name"] not in _LISTS]
-    if not figures:
-        return join([])
-    least = least_changed(found)
-    few = {m["measure"] for m in upgrade["measures"] if too_few(m, least)}
-    columns = (
-        Column("Figure"), Column("Upgrade", numeric=True), Column("Seeds", numeric=True), Column("Verdict"),
-    )  # fmt: skip
-    rows = [_seed_row(figure, few) for figure in figures]
-    return join(
-        [
-            table(f"The upgrade beside other seeds of k-means, {part.label}", columns, rows),
-            fragment("note", text=" ".join(_worth(yardstick["seeds"], figures, few, least))),
-        ]
-    )
-
-
-def _seed_row(figure: _Figure, few: set[str]) -> Row:
-    own, low, high = _numbers(figure)
-    name = str(figure["name"])
-    verdict = formats.ABSENT if name in few else _VERDICTS[figure["verdict"]]
-    title = _NAMES.get(name, f"Change of the mean {name}, either way")
-    return Row((title, own, low if low == high else f"{low} to {high}", verdict))
-
-
-def _worth(seeds: int, figures: Sequence[_Figure], few: set[str], least: int) -> Iterator[str]:
-    """Say how often chance alone gives a verdict, and which figures have none."""
-    # Of n + 1 draws from one distribution each is as likely the smallest, and each the largest.
-    chance = 2 / (seeds + 1)
-    often = {1.0: "always", 0.5: "in half of all cases"}.get(chance, f"in {100 * chance:.0f} % of all cases")
-    yield (
-        f"With {formats.plural(seeds, 'seed')}, a value falls outside their range by chance alone {often}; only a "
-        "large distance tells something."
-    )
-    if any(figure["name"] in few for figure in figures):
-        yield f"No verdict where the upgrade changed the measure of fewer than {formats.count(least)} queries."
-
-
-def search(report: Mapping[str, Any]) -> Html:
-    """Say what was searched and what came of it: lists, quality, and the upgrade beside another seed.
-
-    Parameters
-    ----------
-    report : mapping
-        As `reportlib.compare.compare_study` makes it.
-
-    Returns
-    -------
-    Html
-        Of a precision that was searched only by its own version, the table of its rankings.
-    """
-    known = {part.slug: found for part, found in searched(report)}
-    if not known:
-        return ranked(list(parts(report)))
-    pieces: list[Html] = []
-    told = ""
-    for part in parts(report):
-        pieces += [heading(part.title, f"search-{part.slug}"), inconclusive(part)]
-        found = known.get(part.slug)
-        if found is None:
-            pieces.append(ranked([part]))
-        elif not found["queries"]:
-            pieces.append(fragment("note", text="No query was searched, so nothing is known of search here."))
-        else:
-            pieces += [_failed(part, found), fragment("sentences", sentences=list(_answers(part, found)))]
-            pieces.append(yardstick_table(part, found))
-            how = _searched(part, found)
-            pieces.append(
-                fragment("paragraph", text="Searched in the same way, with the same controls." if how == told else how)
-            )
-            told = how
-    return join(pieces)
-
-
-def _answers(part: Part, found: Mapping[str, Any]) -> Iterator[str]:
-    upgrade = comparison(found)
-    if upgrade is None:
-        yield "The upgrade was not compared: one side has no rankings."
+@by_part
+def one_query(part: Part) -> Iterator[Piece]:
+    """Show one query whose list moved: the passage that went, the one that came, and how close their scores were."""
+    found = search(part)
+    if found is None or not found.data["changed"]:
         return
-    yield _lists(part, found, upgrade)
-    if upgrade["measures"]:
-        queries = upgrade["measures"][0].get("queries", found["judged"])
-        yield from quality_sentences(upgrade["measures"], queries, least_changed(found))
-    else:
-        yield (
-            "None of these queries has relevance judgements, so this says how much the lists changed, and not whether "
-            "they got better or worse."
-        )
-    yield yardstick_sentence(found["yardstick"])
+    query = next((q for q in found.data["changed"] if q["went"] and q["came"]), found.data["changed"][0])
+    yield _query(part, found, query)
+    if query["went"] and query["came"]:
+        yield said([_flip(part, query)])
 
 
-def _lists(part: Part, found: Mapping[str, Any], upgrade: Mapping[str, Any]) -> str:
-    queries, k = upgrade["queries"], formats.count(found["k"])
-    who = f"{formats.plural(queries, 'query', 'queries')}"
-    if upgrade["same_order"] == queries:
-        same = f"{part.b} finds the same {k} passages in the same order as {part.a} for all {who}"
-        if upgrade["scores_identical"] == queries:
-            return f"{same}, with identical scores."
-        return f"{same}; scores differ by {formats.amount(upgrade['max_score_difference'])} at most."
-    said = (
-        f"{formats.of(upgrade['same_order'], queries)} queries get the same {k} passages in the same order from "
-        f"{part.a} and from {part.b}, and {formats.of(upgrade['same_set'], queries)} the same {k} in any order. Of "
-        f"{formats.count(2 * found['k'])} possible, {_with_interval(upgrade['different_passages'])} "
-        "are on one side only."
-    )
-    return said[:1].upper() + said[1:]
-
-
-def _with_interval(passages: Mapping[str, float]) -> str:
-    reach = spread(passages, 2)
-    mean = formats.decimals(passages["value"], places(ends(passages), 2))
-    return f"{mean} passages per query{f' (95 % interval {reach})' if reach else ''}"
-
-
-def _searched(part: Part, found: Mapping[str, Any]) -> str:
-    """Say which version searched which index, how alike the encoded queries are, and what came of the controls."""
-    sides = [side for compared in found["comparisons"] for side in (compared["left"], compared["right"])]
-    pairs = list(dict.fromkeys((side["torch"], side["index"]) for side in sides))
-    own = [place(part, *pair) for pair in pairs if pair[1] in {"a", "b"}]
-    seeds = len(pairs) - len(own)
-    queries = formats.plural(found["queries"], "query", "queries")
-    said = [
-        f"Each of {queries} was searched for its best {formats.count(found['k'])} passages: {formats.listing(own)}."
-    ]
-    if 0 < found["judged"] < found["queries"]:
-        said.append(f"Of these queries {formats.count(found['judged'])} have relevance judgements.")
-    said += _identical_ids(found)
-    if seeds:
-        again = "an index" if seeds == 1 else f"{formats.count(seeds)} indexes"
-        other = "another seed" if seeds == 1 else "other seeds"
-        said.append(f"{part.a} also searched {again} that it made with {other} of k-means.")
-    said += [*_encoded(found["query_embeddings"]), *_repeated(part, found["controls"])]
-    return " ".join(said)
-
-
-def _identical_ids(found: Mapping[str, Any]) -> Sequence[str]:
-    """Say whether a list holds the query itself; reports from before it was looked at do not say."""
-    same = found.get("identical_ids", {"queries": 0})
-    if not same["queries"]:
-        return []
-    queries, k = formats.of(same["queries"], found["queries"]), formats.count(found["k"])
-    where = f"For {queries} queries a passage that is the query itself (same id)"
-    if same["ignored"]:
-        return [f"{where} would be among the best {k}; it is left out."]
-    first = formats.count(same["first"])
-    return [f"{where} is among the best {k}, first for {first} of them; ignore_identical_ids leaves it out."]
-
-
-def _encoded(rows: Mapping[str, Any] | None) -> Sequence[str]:
-    if rows is None or not rows["total"]:
-        return []
-    if rows["identical"] == rows["total"]:
-        return [
-            f"Both versions encode every query to the same bytes ({formats.count(rows['total'])} token embeddings)."
-        ]
-    other = formats.of(rows["total"] - rows["identical"], rows["total"])
-    said = f"{other} token embeddings of the queries differ, by {formats.amount(rows['max_abs'])} at most."
-    return [said[:1].upper() + said[1:]]
-
-
-def _repeated(part: Part, controls: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-    """Say what came of each version's searching its own index again, in another process."""
-    held = [c for c in controls if c["identical"] == c["queries"]]
-    said = []
-    if held:
-        who = formats.listing([_version(part, c["environment"]) for c in held])
-        queries = formats.plural(held[0]["queries"], "query", "queries")
-        said.append(
-            f"The same search again in another process, with {who}: the same passages and scores for all {queries}."
-        )
-    for control in controls:
-        if control not in held:
-            same = formats.of(control["identical"], control["queries"])
-            said.append(f"With {_version(part, control['environment'])} they are the same for {same} queries only.")
-    return said
-
-
-def _failed(part: Part, found: Mapping[str, Any]) -> Html:
-    failed = [_version(part, c["environment"]) for c in found["controls"] if c["identical"] != c["queries"]]
-    if not failed:
-        return Html(Markup(""))
-    text = f"{formats.listing(failed)} did not find the same twice in its own index, so what differs may be noise."
-    return fragment("warning", title="Inconclusive.", text=text)
-
-
-def _version(part: Part, environment: str) -> str:
-    return {part.pair["a"]: part.a, part.pair["b"]: part.b}.get(environment, environment)
-
-
-# The queries that changed: their text, and the passages that went and came, with text, ranks, scores and relevance.
-
-#: Queries, and passages of a side of a query, that stand open; further ones are folded.
-_OPEN_QUERIES, _OPEN_PASSAGES = 3, 3
-#: Characters of a query that stand open: a question of a line or two is whole, a long one is cut.
-_QUERY_LENGTH = 300
-_BADGES = {"better": ("identical", "▲"), "worse": ("different", "▼"), "equal": ("plain", "=")}
-
-
-def changed_queries(report: Mapping[str, Any]) -> Html:
-    """Show the queries that the upgrade changed most, the first few open and the others folded.
-
-    Parameters
-    ----------
-    report : mapping
-        As `reportlib.compare.compare_study` makes it.
-
-    Returns
-    -------
-    Html
-        Of a precision that was not searched crosswise, the changed queries of its rankings.
-    """
-    pieces: list[Html] = []
-    for part in parts(report):
-        found = part.precision.get("search")
-        inner = changed_rankings(part) if found is None else _part(part, found)
-        if inner.markup:
-            pieces += [heading(part.title, f"search-changed-{part.slug}", 4), inner]
-    return join(pieces) if pieces else fragment("note", text="No query is known to have changed.")
-
-
-def _part(part: Part, found: Mapping[str, Any]) -> Html:
-    if not found["queries"]:
-        return fragment("note", text="No query was searched.")
-    if not found["changed"]:
-        whole = formats.plural(found["queries"], "query", "queries")
-        return fragment("note", text=f"No list changed: all {whole} get the same passages in the same order.")
-    cards = [_card(part, found, number) for number in range(len(found["changed"]))]
-    shown, rest = cards[:_OPEN_QUERIES], cards[_OPEN_QUERIES:]
-    pieces = [fragment("paragraph", text=_opening(part, found)), *shown]
-    if rest:
-        pieces.append(fold(f"{formats.plural(len(rest), 'more query', 'more queries')}", join(rest)))
-    return join(pieces)
-
-
-def _opening(part: Part, found: Mapping[str, Any]) -> str:
-    listed, total = len(found["changed"]), found["changed_total"]
-    which = "All of them follow" if listed == total else f"The {formats.count(listed)} that changed most follow"
-    first = ", those first whose measures changed" if found["judged"] else ""
-    verb = "has another list" if total == 1 else "have another list"
+def _flip(part: Part, query: Record) -> str:
+    """Say why the order of two passages flipped: how close they were, beside how far their scores moved."""
+    went, came = query["went"][0], query["came"][0]
+    scores = [each[side]["score"] for each in (went, came) for side in ("left", "right") if each[side]]
+    if len(scores) < 4:
+        return "One of the two passages was not looked at by the other version."
+    before, after = scores[0] - scores[2], scores[1] - scores[3]
     return (
-        f"Of {formats.plural(found['queries'], 'query', 'queries')}, {formats.count(total)} {verb} with {part.b} on "
-        f"its index than with {part.a} on its own. {'It follows' if total == 1 else which}{first if total > 1 else ''}."
+        f"In {part.short_a} the first leads by {formats.amount(before)}; in {part.short_b} it trails by "
+        f"{formats.amount(-after)}. So small a lead flips as soon as scores move by as much."
+        if before > 0 > after
+        else f"Their scores are {formats.amount(abs(before))} apart in {part.short_a} and {formats.amount(abs(after))} "
+        f"in {part.short_b}."
     )
 
 
-def _card(part: Part, found: Mapping[str, Any], number: int) -> Html:
-    query = found["changed"][number]
+def _query(part: Part, found: Search, query: Record) -> Html:
     text = _clean(query["text"]) or "(no text)"
-    shown = formats.excerpt(text, _QUERY_LENGTH)
-    judged = bool(query["measures"])
-    return fragment(
-        "query",
-        slug=f"query-{part.slug}-{number + 1}",
-        text=shown,
-        whole=text if shown.endswith("…") and shown != text else "",
-        verdict=_verdict(query) if judged else "",
-        facts=_facts(query, found, judged=judged),
-        sides=_sides(part, query, found),
-    )
-
-
-def _verdict(query: Mapping[str, Any]) -> Html:
-    kind, sign = _BADGES.get(query["verdict"], ("missing", "?"))
-    words = {"equal": "neither better nor worse"}.get(query["verdict"], query["verdict"])
-    return fragment("badge", kind=kind, sign=sign, text=words)
-
-
-def _facts(query: Mapping[str, Any], found: Mapping[str, Any], *, judged: bool) -> list[Markup | str]:
     moved = [m for m in query["measures"] if m["left"] != m["right"]]
-    said: list[Markup | str] = [
+    facts: list[Markup | str] = [
         f"{m['measure']} {formats.decimals(m['left'])} → {formats.decimals(m['right'])}" for m in moved
     ]
-    if not judged and found["judged"]:
-        said.append("not judged")
-    said.append(f"the lists differ from rank {formats.count(query['first_rank'])} on")
-    if not query["went"] and not query["came"]:
-        said.append("the same passages in another order")
-    return [*said, Markup("query <bdi><code>{}</code></bdi>").format(_clean(query["qid"]))]
+    facts.append(f"lists differ from rank {formats.count(query['first_rank'])} on")
+    kind, sign = _BADGES.get(query["verdict"], ("missing", "?"))
+    shown = formats.excerpt(text, _OPEN)
+    return fragment(
+        "query",
+        text=shown,
+        whole=text if shown != text else "",
+        verdict=fragment("badge", kind=kind, sign=sign, text=query["verdict"]) if moved else "",
+        facts=facts,
+        sides=[
+            {"kind": key, "title": f"{verb}: in the top {found.data['k']} of {whose} only", "passages": passages}
+            for key, verb, whose in (("went", "− Went", part.short_a), ("came", "+ Came", part.short_b))
+            if (passages := [_passage(part, p) for p in query[key]])
+        ],
+    )
 
 
-def _sides(part: Part, query: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what the template shows of the passages that went, and of those that came."""
-    k = formats.count(found["k"])
-    sides = []
-    for key, sign, verb, whose in (("went", "−", "Went", part.a), ("came", "+", "Came", part.b)):
-        passages = [_passage(part, p, judged=bool(query["measures"])) for p in query[key]]
-        if passages:
-            rest = passages[_OPEN_PASSAGES:]
-            title = f"{verb}: among the best {k} of {whose} only"
-            more = f"{formats.plural(len(rest), 'more passage')}"
-            sides.append(
-                {
-                    "kind": key,
-                    "sign": sign,
-                    "title": title,
-                    "shown": passages[:_OPEN_PASSAGES],
-                    "rest": rest,
-                    "more": more,
-                }
-            )
-    return sides
-
-
-def _passage(part: Part, passage: Mapping[str, Any], *, judged: bool) -> dict[str, Any]:
-    facts: list[Markup | str] = [f"{part.a}: {_rank(passage['left'])}", f"{part.b}: {_rank(passage['right'])}"]
+def _passage(part: Part, passage: Record) -> dict[str, Any]:
+    facts: list[Markup | str] = [
+        f"{name}: {_rank(passage[side])}" for side, name in (("left", part.short_a), ("right", part.short_b))
+    ]
     if passage["grade"] is not None:
-        facts.insert(
-            0, "not relevant" if passage["grade"] == 0 else f"relevant, grade {formats.count(passage['grade'])}"
-        )
-    elif judged:
-        facts.insert(0, "no judgement")
-    facts.append(Markup("passage <bdi><code>{}</code></bdi>").format(_clean(passage["id"])))
-    return {"text": _clean(passage["text"]) or "(no text)", "facts": facts}
+        facts.append("not relevant" if passage["grade"] <= 0 else "relevant")
+    return {"text": formats.excerpt(_clean(passage["text"]) or "(no text)", _OPEN), "facts": facts}
 
 
-def _rank(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "not found"
-    return f"rank {formats.count(found['rank'])}, score {formats.decimals(found['score'], 4)}"
+def _rank(place: Record | None) -> str:
+    return f"rank {formats.count(place['rank'])}, score {place['score']:.4f}" if place else "not found"
 
 
 def _clean(text: object) -> str:
     """Return a stranger's text as one that can be written: half a surrogate pair would stop the page."""
     return str(text).encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd").strip()
+
+
+@by_part
+def does_it_matter(part: Part) -> Iterator[Piece]:
+    """Say and draw what search makes of the upgrade, beside other seeds of k-means, one row a measure."""
+    found = search(part)
+    if found is None:
+        yield said(told(part, "lists"))
+        return
+    yield said(told(part, "quality", "way"))
+    if found.failed:
+        return
+    made = [c for c in found.data["comparisons"] if (c["queries"] and c["id"] in _DRAWN) or c["kind"] == "seed"]
+    if any(c["queries"] > c["same_order"] for c in made):
+        yield figure(
+            f"search-{part.slug}",
+            lambda layout: paint_search(layout, made),
+            title="What the upgrade and other seeds of k-means change in search, with 95 % intervals",
+            description=" ".join(_described(part, c) for c in made),
+            caption="The upgrade, its two halves, and (grey) the old index made again with another seed of k-means.",
+        )
+    yield _yardstick(found)
+    yield said(told(part, "margins"))
+
+
+_DRAWN = ("upgrade", "index", "torch")
+
+
+def _described(part: Part, c: Record) -> str:
+    return f"{name(part, c)}: {formats.of(c['queries'] - c['same_order'], c['queries'])} lists move."
+
+
+def name(part: Part, c: Record) -> str:
+    """Return what a comparison changes, in words: ``The index alone, searched with 2.0.1``."""
+    short = {"a": part.short_a, "b": part.short_b}
+    if c["kind"] == "index":
+        return f"the index alone, searched with {short[c['left']['torch']]}"
+    if c["kind"] == "torch":
+        return f"the search alone, on {short[c['left']['index']]}'s index"
+    if c["kind"] == "seed":
+        return f"another seed of k-means ({c['id'].removeprefix('seed-')})"
+    return "the upgrade"
+
+
+#: How the figures of lists are called, and the value that means no change.
+_FIGURES = {
+    "changed_queries": "Lists that move",
+    "different_passages": "Passages a list swaps",
+    "rbo": "Rank-biased overlap",
+    "overlap": "Share in common",
+}
+
+
+def _yardstick(found: Search) -> Html:
+    """List each figure of the upgrade beside the range of other seeds, with what it says."""
+    upgrade = found.upgrade
+    seeds = {f["name"]: f["seeds"] for f in (found.data["yardstick"] or {"figures": []})["figures"]}
+    columns = (
+        Column("Measure"), Column("Upgrade", numeric=True), Column("Other seeds", numeric=True), Column("Result"),
+    )  # fmt: skip
+    rows = [_list_row(figure, upgrade, seeds.get(figure)) for figure in LISTS]
+    chances = dict(zip((m["measure"] for m in found.measures), found.adjusted, strict=True))
+    rows += [_measure_row(found, m, chances[m["measure"]], seeds.get(m["measure"])) for m in found.measures]
+    return table("The upgrade beside other seeds of k-means, with 95 % intervals", columns, rows)
+
+
+def _list_row(figure: str, upgrade: Record, seeds: Sequence[float] | None) -> Row:
+    estimate, write = upgrade[figure], formats.share if figure == "changed_queries" else _decimal
+    value = estimate.get("share", estimate.get("value"))
+    own = fragment("estimate", value=write(value), beside=formats.between(estimate["low"], estimate["high"], write))
+    if not seeds:
+        return Row((_FIGURES[figure], own, formats.ABSENT, formats.ABSENT))
+    beyond = "less" if _nearer(figure, value, seeds) else "more" if _further(figure, value, seeds) else "as much"
+    return Row((_FIGURES[figure], own, formats.between(min(seeds), max(seeds), write), beyond))
+
+
+def _nearer(figure: str, value: float, seeds: Sequence[float]) -> bool:
+    return value > max(seeds) if figure == "rbo" else value < min(seeds)
+
+
+def _further(figure: str, value: float, seeds: Sequence[float]) -> bool:
+    return value < min(seeds) if figure == "rbo" else value > max(seeds)
+
+
+def _decimal(value: float) -> str:
+    return formats.decimals(value, 3)
+
+
+def _measure_row(found: Search, m: Record, chance: float | None, seeds: Sequence[float] | None) -> Row:
+    difference = m["difference"]
+    own = fragment(
+        "estimate",
+        value=formats.signed(difference["value"]),
+        beside=formats.between(difference["low"], difference["high"], formats.signed),
+    )
+    if m in found.detected:
+        result = f"{'better' if difference['value'] > 0 else 'worse'}, p {probability(chance)}"
+    elif found.few(m):
+        result = f"{formats.count(m['better'])} better, {formats.count(m['worse'])} worse: too few to tell"
+    else:
+        result = f"not detected, p {probability(chance)}"
+    apart = f"± {formats.between(min(seeds), max(seeds), _tiny)}" if seeds else formats.ABSENT
+    return Row((f"Mean {m['measure']}", own, apart, result))
+
+
+def _tiny(value: float) -> str:
+    return formats.amount(value, least=1e-5)
+
+
+def probability(value: float | None) -> str:
+    """Return a p-value: ``<0.001``, ``0.012``, ``0.58``."""
+    if value is None:
+        return formats.ABSENT
+    return "<0.001" if value < 0.001 else formats.decimals(value, 3 if value < 0.1 else 2)
+
+
+@by_part
+def every_search(part: Part) -> Iterator[Piece]:
+    """List every comparison of searches, every measure of every search, and the other queries whose lists moved."""
+    found = search(part)
+    if found is None:
+        return
+    made = [c for c in found.data["comparisons"] if c["queries"]]
+    yield said(_how(part, found))
+    yield _lists(part, found, made)
+    if any(c["measures"] for c in made):
+        yield _quality(part, found, made)
+    moved = found.data["changed"]
+    if moved:
+        queries = join([_query(part, found, query) for query in moved])
+        total = found.data["changed_total"]
+        title = f"{formats.of(len(moved), total)} queries whose lists move"
+        yield fold(title[:1].upper() + title[1:], queries)
+    yield from _margins(part)
+
+
+def _how(part: Part, found: Search) -> Iterator[str]:
+    """Say how many queries were judged, whether the encoded queries are the same, and what came of the controls."""
+    data, k = found.data, formats.count(found.data["k"])
+    judged = formats.of(data["judged"], data["queries"])
+    queries = formats.plural(data["queries"], "query")
+    yield f"Each of {queries} was searched for its best {k} passages; {judged} have judgements."
+    rows = data["query_embeddings"]
+    if rows and rows["total"]:
+        unlike = formats.of(rows["total"] - rows["identical"], rows["total"])
+        yield f"Of their token embeddings {unlike} differ, by {formats.amount(rows['max_abs'])} at most."
+    for c in data["controls"]:
+        again = formats.of(c["identical"], c["queries"])
+        yield f"{part.name(c['environment'])}, searching again in another process, gave the same for {again}."
+    if data.get("judging"):
+        yield judging_sentence(data["judging"])
+    same = data.get("identical_ids") or {"queries": 0}
+    if same["queries"]:
+        what = "it is left out" if same["ignored"] else "`ignore_identical_ids` leaves it out"
+        yield f"For {formats.plural(same['queries'], 'query')} a passage is the query itself (same id): {what}."
+
+
+def _lists(part: Part, found: Search, made: Sequence[Record]) -> Html:
+    k = found.data["k"]
+    columns = (
+        Column("Compared"), Column("Lists that move", numeric=True), Column("With other passages", numeric=True),
+        Column(f"Different passages, 0 to {2 * k}", numeric=True), Column("Share in common", numeric=True),
+        Column("Rank-biased overlap", numeric=True), Column("Largest difference of a score", numeric=True),
+    )  # fmt: skip
+    rows = [
+        Row((
+            name(part, c), formats.of(c["queries"] - c["same_order"], c["queries"]),
+            formats.of(c["queries"] - c["same_set"], c["queries"]),
+            *(_with_interval(c[figure], _decimal) for figure in ("different_passages", "overlap", "rbo")),
+            formats.amount(c["max_score_difference"]),
+        ))
+        for c in made
+    ]  # fmt: skip
+    return dense(f"The best {k} passages of each query, compared", columns, rows)
+
+
+def _with_interval(estimate: Record, write: Any) -> Html:
+    return fragment(
+        "estimate", value=write(estimate["value"]), beside=formats.between(estimate["low"], estimate["high"], write)
+    )
+
+
+def _quality(part: Part, found: Search, made: Sequence[Record]) -> Html:
+    columns = (
+        Column("Compared"), Column("Measure"), Column("Before", numeric=True), Column("After", numeric=True),
+        Column("Difference", numeric=True), Column("Better, equal, worse", numeric=True),
+        Column("p", numeric=True), Column("Smallest change to show", numeric=True),
+    )  # fmt: skip
+    rows = [
+        Row((
+            name(part, c), m["measure"], formats.decimals(m["left"], 4), formats.decimals(m["right"], 4),
+            _with_interval(m["difference"], formats.signed),
+            " · ".join(formats.count(m[key]) for key in ("better", "equal", "worse")),
+            fragment("estimate", value=probability(m["p_permutation"]), beside=f"sign test {probability(m['p_sign'])}"),
+            formats.decimals(None if found.few(m) else m["detectable"], 4),
+        ))
+        for c in made
+        for m in c["measures"]
+    ]  # fmt: skip
+    return dense("Quality against the judgements: means, not corrected for the number of measures", columns, rows)
+
+
+def _margins(part: Part) -> Iterator[Html]:
+    measured = [r for r in part.data.get("margins") or [] if r["left_out"] is None]
+    if not measured:
+        return
+    flipped = [r for r in measured if r["flipped"]]
+    if flipped:
+        yield figure(
+            f"margins-{part.slug}",
+            lambda layout: paint_margins(layout, flipped),
+            title="How many decisions flipped, by their margin",
+            description=" ".join(f"{r['id']}: {formats.of(r['flipped'], r['items'])} flipped." for r in flipped),
+            caption="How often a decision fell otherwise, by how far it was from that (its margin). The band is "
+            "Wilson's interval, which takes decisions for independent; those of one passage are not.",
+        )
+    columns = (
+        Column("Decision"), Column("Looked at", numeric=True), Column("Flipped", numeric=True),
+        Column("Median margin", numeric=True), Column("Of the flipped", numeric=True),
+        Column("Largest change of a margin", numeric=True), Column("Smaller margins flip", numeric=True),
+        Column("Margin below what changed", numeric=True),
+    )  # fmt: skip
+    rows = [
+        Row((
+            MARGINS[r["id"]], formats.of(r["items"], r["of"]), formats.count(r["flipped"]),
+            formats.amount(r["margin"]["median"]), formats.amount(r["half"]),
+            formats.amount((r["change"] or {"max": None})["max"]),
+            formats.ABSENT if r["auc"] is None else f"AUC {formats.share(r['auc'])}, p {probability(r['p'])}",
+            formats.of(r["explained"]["within"], r["explained"]["of"]),
+        ))
+        for r in measured
+    ]  # fmt: skip
+    yield dense(f"Margins in {part.a}, and what flipped in {part.b}", columns, rows)
+
+
+MARGINS = {
+    "centroid": "A token's centroid: its score minus the second's",
+    "bucket": "A residual's bucket: distance to the nearer edge",
+    "rank": "A query's last passage: its score minus the next one's",
+}

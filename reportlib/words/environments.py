@@ -66,6 +66,11 @@ def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
+def versions(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the shortest that tells each environment from the others: ``2.1.0``, or as `labels` where that is not."""
+    return {name: label.removeprefix("PyTorch ") for name, label in labels(environments).items()}
+
+
 def _told_apart(alike: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return the fewest differences beside torch that tell environments of one torch apart, as one of them has them."""
     place = [e["name"] for e in alike].index(name)

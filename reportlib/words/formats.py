@@ -1,15 +1,18 @@
-"""Numbers, shapes and lists as a reader reads them. Every number on a page passes through here."""
+"""Numbers, shapes and lists as a reader reads them, one rule for each, for page, terminal and gate alike."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 #: What stands where a measurement does not apply.
 ABSENT = "–"
+#: A percent sign with the space before it, which no line may end at.
+_PERCENT = "\N{NO-BREAK SPACE}%"
+_IRREGULAR = {"query": "queries", "pass": "passes"}
 
 
 def count(value: int | None) -> str:
@@ -17,7 +20,7 @@ def count(value: int | None) -> str:
     return ABSENT if value is None else f"{value:,}".replace("-", "−")
 
 
-def amount(value: float | None, digits: int = 2) -> str:
+def amount(value: float | None, digits: int = 2, least: float = 1e-3) -> str:
     """Return a measured number in as few characters as its size allows.
 
     Parameters
@@ -26,11 +29,13 @@ def amount(value: float | None, digits: int = 2) -> str:
         Any number; ``None`` where there is none.
     digits : int
         Significant digits.
+    least : float
+        Below this a number gets an exponent.
 
     Returns
     -------
     str
-        ``0`` only for exactly zero; ``1.2e-07`` below a thousandth and from a million on; ``0.012`` between.
+        ``0`` only for exactly zero; ``1.2e-7`` below a thousandth and from a million on; ``0.012`` between.
     """
     if value is None:
         return ABSENT
@@ -42,12 +47,20 @@ def amount(value: float | None, digits: int = 2) -> str:
         return "0"
     # Rounded first, so that 0.000999 and 999,999.9 land on the side of the boundary that they are shown on.
     rounded = float(f"{value:.{digits - 1}e}")
-    if 1e-3 <= abs(rounded) < 1e6:
+    if least <= abs(rounded) < 1e6:
         places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
         text = f"{rounded:,.{places}f}"
     else:
-        text = f"{value:.{digits - 1}e}"
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        text = f"{mantissa}e{int(exponent)}"
     return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def at_most(value: float) -> str:
+    """Return a bound of one digit that a positive number does not exceed: ``≤ 3e-4`` for 0.00024."""
+    step = 10.0 ** math.floor(math.log10(value))
+    # 0.3 / 0.1 is a little less than 3.
+    return f"≤ {amount(math.ceil(round(value / step, 9)) * step, 1)}"
 
 
 def decimals(value: float | None, places: int = 3, *, signed: bool = False) -> str:
@@ -94,17 +107,82 @@ def of(part: int | None, whole: int | None) -> str:
 
 
 def percent(part: int | None, whole: int | None) -> str:
-    """Return a share that says 0 % only when it is none and 100 % only when it is all."""
-    if part is None or not whole:
+    """Return a count as a percentage of the whole, by the rule of `share`."""
+    return ABSENT if part is None or not whole else share(part / whole)
+
+
+def share(value: float | None) -> str:
+    """Return a share in per cent, of two digits: ``0.75 %``, ``3.0 %``, ``48 %``.
+
+    0 and 100 stand only where it is none or all. Above 99 % it has a decimal, and above 99.9 % it is called so.
+    """
+    if value is None:
         return ABSENT
-    if part in {0, whole}:
-        return "100 %" if part else "0 %"
-    share = 100 * part / whole
-    if share < 0.1:
-        return "<0.1 %"
-    if share > 99.9:
-        return ">99.9 %"
-    return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"
+    number = 100 * value
+    if number in {0, 100}:
+        return f"{number:.0f}{_PERCENT}"
+    if number > 99.9:
+        return f">99.9{_PERCENT}"
+    if number < 1:
+        return f"{amount(number)}{_PERCENT}"
+    return f"{number:.1f}{_PERCENT}" if number < 9.95 or number > 99 else f"{number:.0f}{_PERCENT}"
+
+
+def signed(value: float) -> str:
+    """Return a change with its sign: ``+0.0042``, ``−0.011``, ``0``."""
+    text = amount(value, least=1e-5)
+    return f"+{text}" if value > 0 else text
+
+
+def between(low: float, high: float, write: Callable[[float], str] = amount) -> str:
+    """Return two ends, the unit once: ``0.0012 to 0.3``, ``1.6 to 5.2 %``; one where they read the same."""
+    first, last = write(low), write(high)
+    return last if first == last else f"{first.removesuffix(_PERCENT)} to {last}"
+
+
+def interval(low: float, high: float, confidence: float, write: Callable[[float], str] = amount) -> str:
+    """Return an interval and how sure it is: ``95 % interval 1.6 to 5.2 %``."""
+    return f"{100 * confidence:.0f}{_PERCENT} interval {write(low).removesuffix(_PERCENT)} to {write(high)}"
+
+
+def unseen_share(number: int, confidence: float) -> float:
+    """Return the largest share of changes that a sample without one is likely to miss.
+
+    The exact one-sided binomial bound (Clopper and Pearson, "The use of confidence or fiducial limits illustrated in
+    the case of the binomial", Biometrika 26, 1934, at a count of zero): with a larger share, at least one of `number`
+    would have changed in more than `confidence` of all samples.
+
+    Parameters
+    ----------
+    number : int
+        Queries, or other items, that were looked at; at least one.
+    confidence : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    float
+        ``1 - (1 - confidence) ** (1 / number)``: about 3 / `number` at 95 %.
+    """
+    return float(1 - (1 - confidence) ** (1 / number))
+
+
+def unseen(queries: int, confidence: float) -> str:
+    """Return in per cent what share of queries could change without any of `queries` drawn ones showing it."""
+    return share(unseen_share(queries, confidence))
+
+
+def factor(ratio: float | None) -> float | None:
+    """Return how many times the smaller of two errors goes into the larger; None where one of them is zero."""
+    return max(ratio, 1 / ratio) if ratio else None
+
+
+def times(number: float | None) -> str:
+    """Return a factor as a reader says it: ``1.3``, ``24``, ``1,200``; empty for none."""
+    if number is None:
+        return ""
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}" if rounded >= 1 else f"{rounded:.2g}"
 
 
 def distance(value: int | None, largest: float | None = None, kind: str | None = None) -> str:
@@ -174,16 +252,25 @@ def largest(value: float | None, kind: str) -> str:
     return count(int(value))
 
 
-def plural(number: int, noun: str, many: str | None = None) -> str:
-    """Return ``1 query``, ``2 queries``: the number with the right form of its noun."""
-    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
+def plural(number: int, noun: str, many: str = "") -> str:
+    """Return ``1 query``, ``2 queries``, ``3 judged queries``: the number with the right form of its noun."""
+    before, space, last = noun.rpartition(" ")
+    return f"{count(number)} {noun if number == 1 else many or before + space + _IRREGULAR.get(last, last + 's')}"
 
 
-def listing(words: Sequence[str], last: str = "and") -> str:
-    """Return ``a, b and c``."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+def listing(items: Iterable[str], last: str = "and", most: int | None = None) -> str:
+    """Return ``a, b and c``; what exceeds `most` is counted: ``a, b and 7 more``."""
+    known = list(items)
+    if most is not None and len(known) > most:
+        known = [*known[: most - 1], f"{len(known) - most + 1} more"]
+    if len(known) < 2:
+        return "".join(known)
+    return f"{', '.join(known[:-1])} {last} {known[-1]}"
+
+
+def code(names: Iterable[str], most: int = 8) -> str:
+    """Return names as code, listed; ``index/codes`` is written ``codes``."""
+    return listing([f"`{name.removeprefix('index/')}`" for name in names], most=most)
 
 
 def excerpt(text: str, limit: int = 80) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,26 +81,3 @@ def names(causes: list[Mapping[str, Any]]) -> list[str]:
         f"{name} in {'/'.join(cause['dtypes'])}" if short.count(name) > 1 and cause["dtypes"] else name
         for name, cause in zip(short, causes, strict=True)
     ]
-
-
-def in_words(text: str, operations: Mapping[str, Any], a: str, b: str) -> str:
-    """Return what `reportlib roots` says with a reader's words for operations, switches and the two sides.
-
-    Parameters
-    ----------
-    text : str
-        With ids of causes (``gelu-bfloat16``), names of switches (``aten-avx2``), ``A`` and ``B``.
-    operations : mapping
-        ``operations`` of ``report.json``.
-    a, b : str
-        The two sides for a reader: ``PyTorch 2.0.1``.
-    """
-    causes = operations.get("causes") or []
-    told = dict(zip((cause["id"] for cause in causes), names(causes), strict=True))
-    for switch in operations.get("switches") or []:
-        line = str(switch.get("line") or "").removeprefix("export ")
-        if line and "\n" not in line:
-            told[switch["name"]] = f"`{line}`"
-    told |= {"A": a, "B": b}
-    known = "|".join(map(re.escape, sorted(told, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w`+-])({known})(?![\w`+-])", lambda found: told[found[0]], text)

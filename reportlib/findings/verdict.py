@@ -1,0 +1,193 @@
+"""The first screen, as data: what the index and search do in each precision, and what follows for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reportlib.findings.causes import Cause, causes
+from reportlib.findings.parts import Part, parts
+from reportlib.findings.search import Search, search
+from reportlib.findings.why import undone
+from reportlib.words import formats
+from reportlib.words.templates import say
+
+Record = Mapping[str, Any]
+#: What search does, from best to worst, as a reader is told it after the word "search".
+SEARCH = {
+    "same": "does not",
+    "hardly": "hardly does",
+    "better": "gets better",
+    "less": "does",
+    "moved": "does",
+    "as much": "does",
+    "more": "does, more than with another k-means seed",
+    "worse": "gets worse",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one precision.
+
+    Attributes
+    ----------
+    part : Part
+        The precision.
+    index : str
+        ``same``, ``differs`` or ``unknown``.
+    search : str
+        A key of `SEARCH`; ``failed`` or ``unknown`` where nothing can be said.
+    searches : Search or None
+        The searches themselves.
+    causes : list of Cause
+        The operations that differ by themselves, the largest first.
+    """
+
+    part: Part
+    index: str
+    search: str
+    searches: Search | None
+    causes: Sequence[Cause]
+
+    @property
+    def settings(self) -> Sequence[str]:
+        """The settings with which B computes A's bytes again; none where none is known."""
+        if self.part.operations is None or not self.causes:
+            return ()
+        return undone(self.part, self.causes)["lines"] or ()
+
+    @property
+    def advice(self) -> str:
+        """What to do: ``nothing``, ``keep``, ``kept moves``, ``worse``, ``search`` or ``repeat``."""
+        if self.part.failed or self.search == "failed":
+            return "repeat"
+        if self.search == "worse":
+            return "worse"
+        if self.index == "same" and self.search == "same":
+            return "nothing"
+        if self.search == "unknown" or self.searches is None or self.searches.kept is None:
+            return "search"
+        return "kept moves" if self.searches.kept else "keep"
+
+
+def outcome(part: Part) -> Outcome:
+    """Return what became of a precision."""
+    final, found = part.final, search(part)
+    index = "unknown" if not final else "same" if all(r["verdict"] == "identical" for r in final) else "differs"
+    if part.failed:
+        return Outcome(part, index, "failed", found, ())
+    told = found.outcome if found else _alone(part)
+    return Outcome(part, index, told, found, causes(part))
+
+
+def _alone(part: Part) -> str:
+    """Return what is known of search where each version searched only its own index."""
+    rankings = part.data["rankings"]
+    if not rankings or not rankings["queries"]:
+        return "unknown"
+    return "same" if rankings["same_order"] == rankings["queries"] else "moved"
+
+
+def outcomes(report: Record) -> list[Outcome]:
+    """Return the outcome of every precision of every pair."""
+    return [outcome(part) for part in parts(report)]
+
+
+def headline(found: Sequence[Outcome]) -> str:
+    """Return the verdict in one or two sentences: what the index does, then what search does.
+
+    Parameters
+    ----------
+    found : sequence of Outcome
+        Of every precision.
+
+    Returns
+    -------
+    str
+        ``The index changes. Search hardly does in float32; under bfloat16 autocast it does.``
+    """
+    known = [o for o in found if o.index != "unknown" and o.search != "failed"]
+    facts: dict[str, Any] = {
+        "nothing": not found or all(o.index == "unknown" for o in found),
+        "failed": [_where(o) for o in found if o.index != "unknown" and o.search == "failed"],
+        "all_failed": bool(found) and not known,
+        "same": [_where(o) for o in known if o.index == "same"],
+        "differs": [_where(o) for o in known if o.index == "differs"],
+        "search": _by_search(known),
+    }
+    return say("reportlib.findings", "verdict.j2", "headline", **facts)
+
+
+def _by_search(known: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return what search does, the least first, with the precisions in which it does so."""
+    groups: dict[str, list[Outcome]] = {}
+    for name in (*SEARCH, "unknown"):
+        for o in known:
+            if o.search == name:
+                groups.setdefault(SEARCH.get(name, ""), []).append(o)
+    return [{"does": does, "where": [_where(o) for o in mine]} for does, mine in groups.items()]
+
+
+def _where(found: Outcome) -> str:
+    """Return the precision inside a sentence: ``under bfloat16 autocast``."""
+    return found.part.where[:1].lower() + found.part.where[1:]
+
+
+def steps(found: Outcome) -> list[dict[str, Any]]:
+    """Return how much of each step differs, from the operation to the quality of search.
+
+    Parameters
+    ----------
+    found : Outcome
+        Of one precision.
+
+    Returns
+    -------
+    list of dict
+        ``step``; ``share`` (0 to 1, or None where it was not measured) and ``text`` for a reader.
+    """
+    part = found.part
+    cause = next((c for c in found.causes if c.reaches in {"embeddings", "index"}), None)
+    rows = []
+    if part.operations is not None:
+        own = 0.0 if cause is None else cause.share
+        text = "none differs" if cause is None else f"{cause.name} {formats.share(cause.share)}"
+        rows.append({"step": "operation", "share": own, "text": text})
+    for name, step in (("embs", "embeddings"), ("index/centroids", "centroids"), ("index/codes", "codes")):
+        rows.append(_step(part.artifact(name), step))
+    rows += [_step(part.artifact("index/residuals"), "residuals"), _groups(part.artifact("index/ivf"))]
+    if found.searches is not None:
+        queries, moved = found.searches.upgrade["queries"], found.searches.moved
+        rows.append({
+            "step": f"top-{found.searches.data['k']} lists",
+            "share": moved / queries,
+            "text": formats.of(moved, queries),
+        })  # fmt: skip
+        if chief := found.searches.chief:
+            changed = chief["better"] + chief["worse"]
+            total = changed + chief["equal"]
+            rows.append({
+                "step": str(chief["measure"]), "share": changed / total if total else 0.0,
+                "text": formats.of(changed, total),
+            })  # fmt: skip
+    return [row for row in rows if row["share"] is not None]
+
+
+def _step(record: Record | None, step: str) -> dict[str, Any]:
+    if record is None or not record["elements"]:
+        return {"step": step, "share": None, "text": ""}
+    share = record["different"] / record["elements"]
+    if record["kind"] == "float" and record["different"]:
+        text = f"{formats.share(share)}, {formats.at_most(record['max_abs'])}"
+    else:
+        text = formats.of(record["different"], record["elements"]) if share < 0.1 else formats.share(share)
+    return {"step": step, "share": share, "text": text}
+
+
+def _groups(record: Record | None) -> dict[str, Any]:
+    if record is None or not record["groups"]:
+        return {"step": "ivf lists", "share": None, "text": ""}
+    unlike = record["groups"] - record["groups_equal"]
+    return {"step": "ivf lists", "share": unlike / record["groups"], "text": formats.of(unlike, record["groups"])}
