@@ -62,8 +62,7 @@ def the_sort(report: Record) -> Html:
 
 
 def _sorted(part: Part) -> Iterator[Piece]:
-    codes = part.data["order"]["embeddings"]
-    yield said([f"{part.where}, {formats.plural(codes, 'code')}:", *told(part, "sort", "probes")])
+    yield said([f"{part.where}:", *told(part, "sort", "probes")])
     order = part.data["order"]
     if not order["figure"] or not _comparable(order):
         return
