@@ -151,9 +151,9 @@ def _explained(part: Part, record: Record) -> tuple[str, str | None, str | None,
     enough = elements >= ENOUGH
     told = {side: each[0] if each else None for side, each in sides.items()}
     label = str(found.get("label") or "unknown")
-    if (enough and all(sides.values())) or (label == "proven" and found.get("switch") and any(sides.values())):
+    if (enough and all(sides.values())) or (label == "proven" and found.get("switch")):
         label = "proven"
-    elif label == "proven" and not all(sides.values()):
+    elif label == "proven":
         label = "candidate" if any(sides.values()) or record.get("upstream") else "unknown"
     return label, told["a"], told["b"], elements
 

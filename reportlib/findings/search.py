@@ -172,11 +172,12 @@ def findings(part: Part) -> Iterator[Finding]:
 
 
 def _lists(part: Part, found: Search | None) -> Finding:
-    alone = part.data["rankings"] or {"k": 0, "queries": 0, "same_order": 0}
+    alone = part.data["rankings"] or {"k": 0, "queries": 0, "same_order": 0, "queries_missing": 0}
     numbers: dict[str, Any] = {
         "k": alone["k"],
         "queries": alone["queries"],
         "moved": alone["queries"] - alone["same_order"],
+        "missing": alone["queries_missing"],
         "failed": 0,
         "seeds": [],
         "kept": None,

@@ -40,14 +40,17 @@ def bert(part: Part) -> Iterator[Finding]:
     unlike = [each for each in inputs if each["first_difference"] is not None]
     firsts = {each["first_difference"] for each in unlike}
     weights = part.data["weights"]
-    tokens = [r["verdict"] for name in ("token_ids", "attention_mask") if (r := part.artifact(name))]
+    tokens = [r for name in ("token_ids", "attention_mask") if (r := part.artifact(name))]
+    entering = [r["artifact"] for r in tokens if r["verdict"] != "identical"]
+    entering += ["weights"] if weights and not weights["identical"] else []
     numbers = {
         "inputs": len(inputs),
         "unlike": len(unlike),
         "total": sum(each["total"] for each in inputs),
         "first": firsts.pop() if len(firsts) == 1 else None,
         "weights": weights["total"] if weights else None,
-        "same_inputs": bool(weights and weights["identical"]) and set(tokens) == {"identical"},
+        "same_inputs": not entering and bool(weights) and bool(tokens),
+        "entering": entering,
     }
     evidence = tuple(f"{part.at}/layers/{n}" for n in range(len(inputs)))
     yield of_part(part, "bert", "why", numbers, evidence, ("F5", "A5", "A6", "A7"))

@@ -24,6 +24,9 @@ Record = Mapping[str, Any]
 @by_part
 def why(part: Part) -> Iterator[Piece]:
     """Draw a card of a few lines for each operation that differs by itself, the largest first."""
+    if part.failed:
+        yield said(["No cause is named."])
+        return
     found = causes(part)
     yield said(told(part, "no_cause"))
     for number, cause in enumerate(found, start=1):

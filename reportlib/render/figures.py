@@ -222,8 +222,8 @@ def paint_truth(layout: Layout, part: Part) -> Figure:
         )
         sns.lineplot(
             frame, x="layer", y="error", hue="side", style="side", palette={"a": GREEN, "b": BLUE},
-            markers={"a": "o", "b": "s"}, dashes={"a": "", "b": (3, 2)}, markersize=5, legend=False, errorbar=None,
-            sort=False, ax=axes,
+            markers={"a": "o", "b": "s"}, dashes={"a": "", "b": (3, 2)}, markersize=5, markeredgecolor=PAGE,
+            markeredgewidth=0.4, legend=False, errorbar=None, sort=False, ax=axes,
         )  # fmt: skip
         _log(axes, floor, top, bottom="0")
         axes.set(title=formats.excerpt(name, 26), xlabel="BERT layer", ylabel="error (rms)")

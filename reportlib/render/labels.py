@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reportlib.render.html import Html, anchor, fragment, join
+from reportlib.render.html import Html, anchor, fragment
 from reportlib.words import formats
 
 #: Every verdict with a sign of its own, so that nothing is told by colour alone; from best to worst.
@@ -58,11 +58,6 @@ def recorded_pass(entry: Mapping[str, Any]) -> str:
     """Return what to call a recorded pass: ``“a”`` for a text that is one, otherwise its description."""
     called = str(entry["description"])
     return f"“{called}”" if len(called) <= _SHORT_TEXT else called
-
-
-def counts(summary: Mapping[str, int]) -> Html:
-    """Draw how many artifacts have each verdict, best first; verdicts that none has are left out."""
-    return join([badge(v, f"{formats.count(summary[v])} {v}") for v in SIGNS if summary.get(v)])
 
 
 def layer(name: str) -> str:

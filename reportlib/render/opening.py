@@ -31,9 +31,9 @@ def first_screen(report: Record) -> Html:
     lede = [(o.part.label, f) for o in found for f in report["findings"] if _leads(f, o)]
     opening = fragment(
         "opening",
-        kicker=kicker(report),
+        versions=compared(report),
+        ran_on=ran_on(report),
         title=headline(found),
-        subject=report["study"]["title"],
         several=len(found) > 1,
         lede=[(label, finding["sentence"]) for label, finding in lede],
         warnings=[f["sentence"] for f in report["findings"] if f["kind"] in {"missing", "environments", "nothing"}],
@@ -48,16 +48,20 @@ def _leads(finding: Record, outcome: Outcome) -> bool:
     return bool(finding["about"] == outcome.part.key and finding["kind"] == "lists")
 
 
-def kicker(report: Record) -> str:
-    """Return the versions, and what they ran on: ``PyTorch 2.0.1 → 2.1.0 · ColBERT index · AMD EPYC, no GPU``."""
-    called = versions(report["environments"])
-    names = [called[e["name"]] for e in report["environments"]]
+def ran_on(report: Record) -> str:
+    """Return what a study ran on, as short as it can be said: ``AMD EPYC, no GPU · AVX2 and AVX512 kernels``."""
     machine = report["platform"]
-    ran = f"{machine['cpu'] or 'an unknown CPU'}, {machine['gpu'] or 'no GPU'}"
     known = dict.fromkeys(str(c) for c in machine["capability"].values() if c)
     kernels = f"{' and '.join(known)} kernels" if known else ""
     held = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
-    return " · ".join(filter(None, [f"PyTorch {' → '.join(names)}", "ColBERT index", ran, kernels, *held]))
+    ran = f"{machine['cpu'] or 'an unknown CPU'}, {machine['gpu'] or 'no GPU'}"
+    return " · ".join(filter(None, ["ColBERT index", ran, kernels, *held]))
+
+
+def compared(report: Record) -> str:
+    """Return the versions that were compared: ``PyTorch 2.0.1 → 2.1.0``."""
+    called = versions(report["environments"])
+    return f"PyTorch {' → '.join(called[e['name']] for e in report['environments'])}"
 
 
 def _figure(found: list[Outcome]) -> dict[str, Any]:

@@ -89,6 +89,13 @@ def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
     _plain_ids(soup)
     _fold_methods(soup)
     _contents(soup)
+    ids = {str(tag["id"]) for tag in soup.select("[id]")}
+    for link in soup.select("a[href^='#']"):
+        # Of what a study has nothing for there is no section to lead to.
+        if str(link["href"])[1:] not in ids:
+            link.unwrap()
+    for block in soup.select(".highlight pre"):
+        block["tabindex"] = "0"  # a keyboard reaches what scrolls
     for link in soup.select("a.anchor-link"):
         link["aria-label"] = "Link to this part"
     let_break(soup)
@@ -133,7 +140,9 @@ def _draws_nothing(cell: nbformat.NotebookNode) -> bool:
 
 def _head(soup: bs4.BeautifulSoup, title: bs4.Tag) -> None:
     if soup.title is not None:
-        soup.title.string = title.get_text(" ", strip=True)
+        versions = soup.select_one(".opening .versions")
+        headline = title.get_text(" ", strip=True)
+        soup.title.string = f"{versions.get_text(strip=True)}: {headline}" if versions else headline
     said = " ".join(p.get_text(" ", strip=True) for p in soup.select(".opening .lede p"))
     if len(said) > _DESCRIPTION_LENGTH:
         said = said[:_DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
@@ -161,21 +170,21 @@ def _fold_methods(soup: bs4.BeautifulSoup) -> None:
     for block in list(sections[-1].parent.find_next_siblings()):  # type: ignore[union-attr]
         for piece in list(block.find_all(recursive=False)) if "text" in (block.get("class") or []) else [block]:
             if piece.name == "h3":
-                fold = _opened(soup, piece)
-                block.insert_before(fold)
+                fold = soup.new_tag("div", attrs={"id": str(piece["id"])})
+                block.insert_before(_folded(soup, piece, fold))
             elif fold is not None:
                 fold.append(piece.extract())
         if not block.find_all(recursive=False):
             block.decompose()
 
 
-def _opened(soup: bs4.BeautifulSoup, heading: bs4.Tag) -> bs4.Tag:
-    """Return a closed fold with a heading's words and id, and take the heading away."""
-    fold = soup.new_tag("details", attrs={"class": "fold method", "id": str(heading["id"])})
-    summary = soup.new_tag("summary")
+def _folded(soup: bs4.BeautifulSoup, heading: bs4.Tag, inner: bs4.Tag) -> bs4.Tag:
+    """Return a closed fold around `inner` that a heading's words, or a link to what is in it, open."""
+    fold, summary = soup.new_tag("details", attrs={"class": "fold method"}), soup.new_tag("summary")
     summary.string = "".join(heading.find_all(string=True, recursive=False)).strip()
-    fold.append(summary)
     heading.extract()
+    fold.append(summary)
+    fold.append(inner)
     return fold
 
 

@@ -95,6 +95,9 @@ def _clean(text: object) -> str:
 def does_it_matter(part: Part) -> Iterator[Piece]:
     """Say and draw what search makes of the upgrade, beside other seeds of k-means, one row a measure."""
     found = search(part)
+    if part.failed:
+        yield said(["No effect on search is claimed."])
+        return
     if found is None:
         yield said(told(part, "lists"))
         return

@@ -209,7 +209,7 @@ def provenance(report: Record) -> Html:
     """Say what the captures were made from: inputs with their hashes, and each environment in full."""
     study, machine = report["study"], report["platform"]
     facts = [
-        ("Study", study["slug"]),
+        ("Study", f"{study['title']} ({study['slug']})"),
         ("Collection sha256", study["collection"]["sha256"] or "not recorded"),
         ("Checkpoint sha256", study["checkpoint"]["sha256"] or "not recorded"),
         ("Operating system", f"{machine['os']}, {machine['arch']}"),

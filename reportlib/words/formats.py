@@ -58,6 +58,8 @@ def amount(value: float | None, digits: int = 2, least: float = 1e-3) -> str:
 
 def at_most(value: float) -> str:
     """Return a bound of one digit that a positive number does not exceed: ``≤ 3e-4`` for 0.00024."""
+    if not 0 < value < math.inf:
+        return f"≤ {amount(value)}"
     step = 10.0 ** math.floor(math.log10(value))
     # 0.3 / 0.1 is a little less than 3.
     return f"≤ {amount(math.ceil(round(value / step, 9)) * step, 1)}"
@@ -243,13 +245,6 @@ def dtype(value: str | None) -> str:
     if value == "bool" or re.fullmatch(r"(u?int|b?float)\d+", value):
         return f"torch.{value}"
     return value
-
-
-def largest(value: float | None, kind: str) -> str:
-    """Return the largest difference of integers, which is exact, or of floats, which is a measured number."""
-    if value is None or kind == "float" or value != int(value):
-        return amount(value)
-    return count(int(value))
 
 
 def plural(number: int, noun: str, many: str = "") -> str:

@@ -83,5 +83,6 @@ def say(package: str, name: str, macro: str, **facts: Any) -> str:
     str
         The text on one line: line breaks of the template are spaces.
     """
-    # Not `split()`: a no-break space is to stay one.
-    return re.sub(r"[ \n]+", " ", str(getattr(_macros(package, name), macro)(**facts))).strip()
+    text = str(getattr(_macros(package, name), macro)(**facts))
+    # Not `split()`: a no-break space is to stay one. A template's lines may end before a comma.
+    return re.sub(r" (?=[.,;])", "", re.sub(r"[ \n]+", " ", text)).strip()

@@ -1,29 +1,19 @@
-"""The published page as a reader meets it: in a browser, on a desktop and on a phone, light and dark."""
+"""The published page as a reader meets it: at three widths, light and dark, printed and without scripts."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from render_reports import (
-    HOSTILE,
-    WIDE,
-    everything_differs,
-    executed,
-    explained,
-    hostile,
-    inconclusive,
-    searched,
-    sort_only,
-    strange,
-)
+from render_reports import HOSTILE, WIDE, everything_differs, executed, hostile, inconclusive, searched, strange
 
 from reportlib.cli import compare
 from reportlib.render.publish import draw
@@ -31,6 +21,7 @@ from reportlib.render.publish import draw
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -41,61 +32,17 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-REPORTS = {
-    "sort-only": sort_only,
+MADE = {
     "everything-differs": everything_differs,
-    "explained": explained,
     "inconclusive": inconclusive,
-    "hostile": hostile,
     "searched": searched,
     "strange": strange,
+    "hostile": hostile,
 }
-
-#: For every element with text of its own: its colour against the first opaque background behind it (WCAG 2.1).
-CONTRAST = """() => {
-  const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const numbers = text => text.match(/[\\d.]+/g).map(Number);
-  const behind = element => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = numbers(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest('.skip, .anchor-link, title, desc')) continue;
-    const style = getComputedStyle(element);
-    const ink = numbers(element.closest('svg') ? style.fill : style.color);
-    const [a, b] = [luminance(ink), luminance(behind(element))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    // A sign on a tile stands on the tile, not on the page.
-    if (ratio < 4.5 && !element.closest('svg')) poor.push([ratio, element.className, element.textContent.slice(0, 40)]);
-    if (ratio < 4.5 && element.closest('svg') && element.textContent.length > 1)
-      poor.push([ratio, 'svg', element.textContent.slice(0, 40)]);
-  }
-  return poor;
-}"""
-#: Figures' lines and marks against the page: 3:1 is asked of them.
-MARKS = """() => {
-  const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  const luminance = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number);
-    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b); };
-  const probe = document.body.appendChild(document.createElement('i'));
-  const page = luminance(getComputedStyle(document.body).backgroundColor);
-  const found = {};
-  for (const name of ['blue', 'vermillion', 'green', 'purple', 'orange', 'sky', 'muted', 'ink']) {
-    probe.style.color = `var(--${name})`;
-    const pair = [luminance(getComputedStyle(probe).color), page].sort((a, b) => b - a);
-    found[name] = (pair[0] + 0.05) / (pair[1] + 0.05);
-  }
-  return found;
-}"""
-
-
+PUBLISHED = {path.parent.name: path for path in sorted(ROOT.glob("reports/*/index.html"))}
+DEFAULT = "torch-2.0.1-vs-2.1.0"
+PHONE, TABLET, DESKTOP = ({"width": w, "height": h} for w, h in ((390, 844), (820, 1180), (1440, 900)))
+OPEN = "document.querySelectorAll('details').forEach(d => d.open = true)"
 #: Every text on the page that holds a certain one, with another in its place, as the style sheet alone has to bear it.
 REPLACE = """([old, text]) => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -122,9 +69,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
-    for name, make in REPORTS.items():
+    for name, make in MADE.items():
         (folder / f"{name}.html").write_text(draw(executed(make())), encoding="utf-8")
-    return {name: (folder / f"{name}.html").as_uri() for name in REPORTS}
+    made = {name: (folder / f"{name}.html").as_uri() for name in MADE}
+    return made | {name: path.as_uri() for name, path in PUBLISHED.items()}
 
 
 @pytest.fixture
@@ -148,45 +96,34 @@ def visit(browser: Any, pages: dict[str, str]) -> Iterator[Any]:
         context.close()
 
 
-every_report = pytest.mark.parametrize("name", list(REPORTS))
-every_size = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
+every_page = pytest.mark.parametrize("name", [*MADE, *PUBLISHED])
+every_published = pytest.mark.parametrize("name", list(PUBLISHED))
 
 
-@every_report
+@every_page
 def test_it_asks_for_itself_only_and_has_nothing_to_complain_of(visit: Any, pages: Any, name: str) -> None:
     page = visit(name, DESKTOP)
-    page.wait_for_timeout(200)
+    page.evaluate(OPEN)
+    page.wait_for_timeout(100)
     assert page.heard == []
     assert [url for url in page.asked if not url.startswith("data:")] == [pages[name]]
 
 
-@every_size
-@pytest.mark.parametrize("name", ["sort-only", "everything-differs", "explained", "inconclusive"])
-def test_the_first_screen_holds_the_three_answers_and_the_platform(
-    visit: Any, name: str, viewport: dict[str, int]
-) -> None:
-    page = visit(name, viewport)
-    for selector in ("h1", ".answer:nth-child(1)", ".answer:nth-child(2)", ".answer:nth-child(3)", ".platform"):
-        box = page.locator(selector).first.bounding_box()
-        assert box["y"] >= 0, selector
-        assert box["y"] + box["height"] <= viewport["height"], selector
-    assert "AVX2" in page.locator(".platform").inner_text()
-
-
-@every_report
-@pytest.mark.parametrize("width", [320, 390, 700, 820, 1280, 1440])
-def test_the_page_is_never_wider_than_the_screen(visit: Any, name: str, width: int) -> None:
-    page = visit(name, {"width": width, "height": 800})
-    for details in page.locator("details").all():
-        details.evaluate("d => d.open = true")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+@every_page
+def test_the_page_is_never_wider_than_the_screen(visit: Any, name: str) -> None:
+    page = visit(name, DESKTOP)
+    for opened in (False, True):
+        if opened:
+            page.evaluate(OPEN)
+        for width in (320, 390, 700, 820, 1440):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("number", range(len(WIDE)))
 def test_no_text_of_a_strangers_widens_the_page(visit: Any, number: int) -> None:
     page = visit("hostile", DESKTOP)
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate(OPEN)
     replaced = page.evaluate(REPLACE, [HOSTILE, WIDE[number]])
     assert replaced > 40
     for width in (320, 390, 820, 1440):
@@ -211,30 +148,96 @@ def test_the_page_of_two_indexes_is_never_wider_than_the_screen(browser: Any, tm
     page.close()
 
 
-@every_scheme
-@pytest.mark.parametrize("name", ["sort-only", "everything-differs", "explained", "inconclusive", "searched"])
-def test_text_stands_out_from_what_is_behind_it(visit: Any, name: str, scheme: str) -> None:
-    page = visit(name, DESKTOP, color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert page.evaluate(CONTRAST) == []
-    assert {k: v for k, v in page.evaluate(MARKS).items() if v < 3} == {}
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, TABLET, DESKTOP], ids=["phone", "tablet", "desktop"])
+def test_axe_finds_nothing(visit: Any, viewport: dict[str, int], scheme: str) -> None:
+    # The default page whole, with every fold open; of the others what a reader sees first.
+    names = [DEFAULT, *(n for n in (*PUBLISHED, "everything-differs", "inconclusive") if n != DEFAULT)]
+    for name in names if viewport is PHONE else names[:1]:
+        page = visit(name, viewport, color_scheme=scheme)
+        if name == DEFAULT:
+            page.evaluate(OPEN)
+        results = Axe().run(page)
+        told = [
+            (v["id"], v["nodes"][0]["html"][:120], v["nodes"][0].get("failureSummary", "")[:200])
+            for v in results.response["violations"]
+        ]
+        assert told == [], name
 
 
 def test_dark_is_dark(visit: Any) -> None:
     colours = [
-        visit("sort-only", DESKTOP, color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
+        visit(DEFAULT, DESKTOP, color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
         for scheme in ("light", "dark")
     ]
     assert colours[0] != colours[1]
     assert sum(map(int, colours[1][4:-1].split(", "))) < 120
 
 
-@every_size
+@every_published
+def test_the_verdict_and_its_figure_are_on_a_phones_first_screen(visit: Any, name: str) -> None:
+    page = visit(name, PHONE)
+    assert page.locator("h1").bounding_box()["y"] < 120
+    assert page.locator("#answer-what").bounding_box()["y"] < PHONE["height"]
+    figure = page.locator(".steps-figure").bounding_box()
+    assert figure["y"] + figure["height"] < PHONE["height"]
+    desktop = visit(name, DESKTOP)
+    last = desktop.locator(".caveat").bounding_box()
+    assert last["y"] + last["height"] < DESKTOP["height"]
+
+
+@every_published
+def test_a_page_is_read_in_minutes_and_weighs_little(visit: Any, name: str) -> None:
+    page = visit(name, DESKTOP)
+    words = len(page.locator("main").inner_text().split())
+    tables = page.locator("main table").evaluate_all(
+        "all => all.filter(t => t.checkVisibility()).map(t => t.innerText)"
+    )
+    assert words - len(" ".join(tables).split()) <= 2000
+    assert len(tables) <= 8
+    assert PUBLISHED[name].stat().st_size <= 1_000_000
+
+
+def test_the_switch_shows_one_precision_and_needs_no_script(visit: Any) -> None:
+    page = visit("searched", DESKTOP, java_script_enabled=False)
+    shown, hidden = (page.locator(f".part[data-part={name}]").first for name in ("autocast", "float32"))
+    assert shown.is_visible()
+    assert not hidden.is_visible()
+    page.locator("#show-float32").check()
+    assert hidden.is_visible()
+    assert not shown.is_visible()
+    page.locator("#show-float32").focus()
+    page.keyboard.press("ArrowUp")
+    assert shown.is_visible()
+
+
+def test_it_reads_without_javascript(visit: Any) -> None:
+    page = visit(DEFAULT, DESKTOP, java_script_enabled=False)
+    told = page.locator("main").inner_text()
+    for heading in ("What changed", "Why", "Does it matter?", "The sort", "Can you trust this?"):
+        assert heading in told
+    assert page.locator("figure svg.wide").first.is_visible()
+    fold = page.locator("details.method").first
+    fold.locator("summary").first.click()
+    assert fold.locator("p").first.is_visible()
+
+
+def test_a_link_into_a_fold_opens_it(visit: Any) -> None:
+    page = visit(DEFAULT, DESKTOP)
+    fold = page.locator("details.method").nth(4)
+    name = fold.locator("> div").get_attribute("id")
+    page.evaluate("name => { location.hash = name }", name)
+    page.locator(f"[id='{name}']").wait_for(state="visible")
+    assert fold.evaluate("d => d.open")
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_each_figure_is_shown_once_described_and_readable(visit: Any, viewport: dict[str, int]) -> None:
-    page = visit("searched", viewport)
-    figures = page.locator("figure")
-    assert figures.count() >= 10
-    for figure in figures.all():
+    page = visit(DEFAULT, viewport)
+    page.evaluate(OPEN)
+    figures = [figure for figure in page.locator("figure").all() if figure.is_visible()]
+    assert len(figures) >= 5
+    for figure in figures:
         shown = [svg for svg in figure.locator("svg").all() if svg.is_visible()]
         assert len(shown) == 1
         named = shown[0].get_attribute("aria-labelledby").split()
@@ -247,119 +250,72 @@ def test_each_figure_is_shown_once_described_and_readable(visit: Any, viewport: 
         assert smallest >= 9.5
 
 
-def test_figures_have_a_name_for_assistive_technology(visit: Any) -> None:
-    page = visit("sort-only", DESKTOP)
-    images = page.get_by_role("img")
-    assert images.count() == page.locator("figure").count()
-    assert page.get_by_role("img", name="Verdict of every capture point, in pipeline order").count() == 1
-
-
-@every_size
-def test_folds_open_and_close_with_the_keyboard_too(visit: Any, viewport: dict[str, int]) -> None:
-    page = visit("everything-differs", viewport)
-    fold = page.locator("details.fold").first
-    inner = fold.locator("table, ul").first
-    assert not inner.is_visible()
-    fold.locator("summary").first.click()
-    assert inner.is_visible()
-    fold.locator("summary").first.focus()
-    page.keyboard.press("Enter")
-    assert not inner.is_visible()
-    code = page.locator("details.code").first
-    assert not code.locator("pre").is_visible()
-    code.locator("summary").click()
-    assert code.locator("pre").is_visible()
-
-
 def test_a_phone_shows_each_row_as_a_card_with_its_labels(visit: Any) -> None:
     page = visit("everything-differs", PHONE)
-    cell = page.locator("td[data-label='Verdict']").first
-    assert cell.evaluate("c => getComputedStyle(c, '::before').content") == '"Verdict"'
+    cell = page.locator("td[data-label='Result']").first
+    assert cell.evaluate("c => getComputedStyle(c, '::before').content") == '"Result"'
     assert cell.evaluate("c => getComputedStyle(c).display") == "flex"
-    assert page.get_by_role("table").count() >= 8
-    assert page.get_by_role("cell").count() > 100
+    assert page.get_by_role("table").count() >= 3
 
 
-def test_the_skip_link_and_the_contents_lead_where_they_say(visit: Any) -> None:
-    page = visit("sort-only", DESKTOP)
+def test_what_scrolls_is_reached_by_the_keyboard(visit: Any) -> None:
+    page = visit(DEFAULT, PHONE)
+    page.evaluate(OPEN)
+    stuck = page.evaluate("""() => [...document.querySelectorAll('body *')].filter(e =>
+      e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && e.clientWidth
+      && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.tabIndex < 0)
+      .map(e => e.outerHTML.slice(0, 80))""")
+    assert stuck == []
+    page.evaluate("scrollTo(0, 0)")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    for link in page.locator("nav a").all():
-        target = link.get_attribute("href").removeprefix("#")
-        assert page.locator(f"[id='{target}']").count() == 1
-
-
-def test_it_reads_without_javascript(visit: Any) -> None:
-    page = visit("everything-differs", DESKTOP, java_script_enabled=False)
-    said = page.locator("main").inner_text()
-    for words in ("What changed?", "Final artifacts", "The sort order of the codes", "sort_indices"):
-        assert words in said
-    assert page.locator("figure svg.wide").first.is_visible()
 
 
 def test_strangers_text_runs_nothing(visit: Any) -> None:
     page = visit("hostile", DESKTOP)
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate(OPEN)
     page.wait_for_timeout(200)
     assert page.heard == []
     assert page.locator("script, img").count() == 0
-    assert "<script>alert(1)</script>" in page.locator("h1").inner_text()
 
 
-def test_print_shows_the_evidence_and_leaves_out_the_code(visit: Any) -> None:
-    page = visit("sort-only", DESKTOP)
+def test_in_print_it_is_a_few_pages_with_every_column(visit: Any, tmp_path: Path) -> None:
+    page = visit(DEFAULT, DESKTOP)
+    page.pdf(
+        path=str(tmp_path / "page.pdf"), format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
+    )
+    content = (tmp_path / "page.pdf").read_bytes()
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", content)) <= 15
     page.emulate_media(media="print")
-    assert not page.locator("details.code").first.is_visible()
+    # An A4 page of 180 mm at 96 dots an inch.
+    page.set_viewport_size({"width": 680, "height": 1000})
+    cut = page.evaluate("""() => [...document.querySelectorAll('main table, main pre, main svg')].filter(e =>
+      e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))""")
+    assert cut == []
     assert not page.locator("nav.contents").is_visible()
-    assert page.locator("h1").is_visible()
-
-
-def test_a_link_in_the_table_of_causes_leads_to_the_card(visit: Any) -> None:
-    page = visit("explained", DESKTOP)
-    for link in page.locator("td a[href^='#cause-'], th a[href^='#cause-']").all():
-        assert page.locator(f"[id='{link.get_attribute('href').removeprefix('#')}']").count() == 1
-    assert page.locator("section.cause").count() == 4
+    assert not page.locator(".switch").is_visible()
 
 
 def test_links_to_reproductions_stay_beside_the_page(visit: Any, pages: Any) -> None:
-    page = visit("explained", DESKTOP)
-    beside = pages["explained"].rpartition("/")[0] + "/reproductions/"
+    page = visit(DEFAULT, DESKTOP)
+    beside = pages[DEFAULT].rpartition("/")[0] + "/reproductions/"
     links = [link.evaluate("a => a.href") for link in page.locator("section.cause a[href^='reproductions/']").all()]
     assert links
     assert all(link.startswith(beside) for link in links)
+    assert all((ROOT / "reports" / DEFAULT / link.partition("/" + DEFAULT + "/")[2]).is_dir() for link in links)
     assert visit("hostile", DESKTOP).locator("section.cause a[href*='etc']").count() == 0
-
-
-@every_size
-def test_the_cards_of_the_causes_fit_and_their_folds_open(visit: Any, viewport: dict[str, int]) -> None:
-    page = visit("explained", viewport)
-    first = page.locator("section.cause").first
-    assert first.bounding_box()["width"] <= viewport["width"]
-    fold = page.locator("details.fold", has=page.locator("summary", has_text="Switches")).first
-    fold.locator("summary").click()
-    assert fold.get_by_role("table").is_visible()
-    command = page.locator("pre.commands").first
-    command.focus()
-    assert command.evaluate("p => document.activeElement === p")
 
 
 def test_inconclusive_stands_where_a_reader_looks(visit: Any) -> None:
     page = visit("inconclusive", PHONE)
-    said = page.locator(".answer").nth(1)
-    assert "inconclusive" in said.inner_text()
-    assert page.locator("p.warning").count() >= 5
-
-
-def test_headings_never_skip_a_level(visit: Any) -> None:
-    page = visit("searched", DESKTOP)
-    levels = page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map(h => +h.tagName[1])")
-    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert "control failed" in page.locator("h1").inner_text()
+    assert page.locator("p.warning:visible").count() >= 3
 
 
 def test_passages_that_went_and_came_stand_side_by_side_or_below_each_other(visit: Any) -> None:
     boxes = {}
     for name, viewport in (("desktop", DESKTOP), ("phone", PHONE)):
-        card = visit("searched", viewport).locator("article.query").first
+        card = visit("searched", viewport).locator("article.query:visible").first
         boxes[name] = [card.locator(f".{side}").bounding_box() for side in ("went", "came")]
     went, came = boxes["desktop"]
     assert went["y"] == came["y"]
@@ -369,10 +325,10 @@ def test_passages_that_went_and_came_stand_side_by_side_or_below_each_other(visi
     assert came["y"] >= went["y"] + went["height"]
 
 
-@every_size
-def test_a_strangers_text_stays_within_its_card(visit: Any, viewport: dict[str, int]) -> None:
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_strangers_text_stays_within_its_card_and_turns_nothing_else(visit: Any, viewport: dict[str, int]) -> None:
     page = visit("strange", viewport)
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate(OPEN)
     outside = page.evaluate("""() => [...document.querySelectorAll('article.query')].flatMap(card => {
       const room = card.getBoundingClientRect();
       return [...card.querySelectorAll('p, li, code')].filter(e => e.checkVisibility()).map(e => {
@@ -381,21 +337,7 @@ def test_a_strangers_text_stays_within_its_card(visit: Any, viewport: dict[str, 
       }).filter(r => r.width && (r.left < room.left - 1 || r.right > room.right + 1)).map(r => [r.left, r.right]);
     })""")
     assert outside == []
-    assert page.locator("article.query").count() == 16
-
-
-def test_text_that_runs_from_right_to_left_starts_at_the_right_and_turns_nothing_else(visit: Any) -> None:
-    page = visit("strange", DESKTOP)
-    arabic = page.locator(".query-text", has_text="numpy.where").first
+    arabic = page.locator(".query-text:visible", has_text="numpy.where").first
     assert arabic.evaluate("p => getComputedStyle(p).direction") == "rtl"
     facts = page.locator("article.query", has=arabic).locator(".query-facts").first
     assert facts.evaluate("p => getComputedStyle(p).direction") == "ltr"
-    assert page.locator(".fact").first.evaluate("f => getComputedStyle(f).unicodeBidi") == "isolate"
-
-
-def test_the_other_queries_that_changed_are_a_click_away(visit: Any) -> None:
-    page = visit("searched", PHONE)
-    last = page.locator("article.query").last
-    assert not last.is_visible()
-    page.locator("summary", has_text="17 more queries").click()
-    assert last.is_visible()

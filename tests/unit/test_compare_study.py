@@ -60,8 +60,16 @@ def artifact(report: Report, precision: str, name: str) -> Report:
     return next(r for r in part(report, precision)["artifacts"] if r["artifact"] == name)
 
 
-def sentence(report: Report, name: str) -> str:
-    return next(f["sentence"] for f in report["findings"] if f["id"] == f"torch210/{name}")
+def found(report: Report, about: str, kind: str) -> Report:
+    return next(f for f in report["findings"] if (f["about"], f["kind"]) == (f"torch210/{about}".strip("/"), kind))
+
+
+def numbers(report: Report, about: str, kind: str) -> Report:
+    return found(report, about, kind)["numbers"]
+
+
+def kinds(report: Report, about: str) -> set[str]:
+    return {f["kind"] for f in report["findings"] if f["about"] == f"torch210/{about}"}
 
 
 def resolve(document: Any, pointer: str) -> Any:
@@ -92,7 +100,7 @@ def assert_valid(report: Report) -> None:
             resolve(report, pointer)
         assert finding["sentence"].endswith(".")
         assert "  " not in finding["sentence"]
-        assert "None" not in finding["sentence"]
+        assert "None" not in finding["sentence"].replace("None of", "")
     assert len({f["id"] for f in report["findings"]}) == len(report["findings"])
 
 
@@ -171,33 +179,28 @@ def test_nothing_differs_and_the_page_says_so(equal: Report) -> None:
         data = part(equal, precision)
         assert data["first_difference"] is None
         assert data["summary"]["final"] | {"total": 0} == dict.fromkeys(data["summary"]["final"], 0) | {"identical": 8}
-    assert sentence(equal, "float32/final") == (
-        "In float32, all 8 final artifacts are identical in PyTorch 2.0.1 and PyTorch 2.1.0, "
-        "and so are the 26 intermediate ones."
-    )
-    assert "nothing to explain" in sentence(equal, "float32/first")
-    assert "all 12 captured outputs" in sentence(equal, "float32/bert")
-    assert sentence(equal, "float32/sort").endswith(
-        "gives the same order on both sides. The probes see another order only from 32,768 "
-        "elements on, more than there are codes here."
-    )
-    assert "no change of the top 5 was detected in 6 queries" in sentence(equal, "autocast/rankings")
-    assert "no change of ranking quality (nDCG@5, 0 to 1) was detected" in sentence(equal, "float32/quality")
-    assert not any("swap" in f["id"] for f in equal["findings"])
+    files = numbers(equal, "float32", "files")
+    assert (files["total"], files["identical"]) == (8, 8)
+    assert numbers(equal, "float32", "first")["name"] is None
+    assert (numbers(equal, "float32", "bert")["total"], numbers(equal, "float32", "bert")["unlike"]) == (12, 0)
+    order = numbers(equal, "float32", "sort")
+    assert (order["comparable"], order["positions"], order["reorders_from"]) == (True, 0, 32_768)
+    lists = found(equal, "autocast", "lists")
+    assert (lists["numbers"]["k"], lists["numbers"]["queries"], lists["numbers"]["moved"]) == (5, 6, 0)
+    assert lists["sure"] == found(equal, "float32", "quality")["sure"] == "not detected"
+    assert "swaps" not in kinds(equal, "float32") | kinds(equal, "autocast")
 
 
 def test_float32_differs_only_in_the_order_of_the_sort(differing: Report) -> None:
-    assert sentence(differing, "float32/final") == (
-        "In float32, all 8 final artifacts are identical in PyTorch 2.0.1 and PyTorch 2.1.0; on "
-        "the way there only the order of the sorted codes' indices differs."
-    )
+    assert numbers(differing, "float32", "files")["identical"] == 8
     indices = artifact(differing, "float32", "sort_indices")
     assert (indices["verdict"], indices["same_set"]) == ("same set", "per group")
     assert indices["groups"] == indices["groups_equal"]
     assert part(differing, "float32")["first_difference"]["name"] == "sort_indices"
     assert part(differing, "float32")["order"]["stable"] == "b"
-    assert "does not reach the index" in sentence(differing, "float32/order-in-index")
-    assert "PyTorch 2.1.0's order is the one" in sentence(differing, "float32/sort")
+    order = numbers(differing, "float32", "sort")
+    assert order["positions"] > 0
+    assert (order["reaches"], order["stable"]) == (False, "b")
 
 
 def test_autocast_differs_from_bert_on(differing: Report) -> None:
@@ -208,12 +211,9 @@ def test_autocast_differs_from_bert_on(differing: Report) -> None:
         "stage": "layers",
         "index": None,
     }
-    text = sentence(differing, "autocast/bert")
-    assert text.startswith(
-        "Under bfloat16 autocast, the tokens and all 2 weight tensors are identical, but the outputs of "
-        "BERT's layers differ from encoder layer 0 on, for every input "
-        "(“a”, “test input” and 4 passages)"
-    )
+    bert = numbers(differing, "autocast", "bert")
+    assert (bert["same_inputs"], bert["weights"], bert["first"]) == (True, 2, "0")
+    assert bert["unlike"] == bert["inputs"] == 3
     assert [each["first_difference"] for each in data["layers"]] == ["0", "0", "0"]
     first = data["layers"][0]["layers"]
     assert [line["layer"] for line in first] == ["embeddings", "0", "1", "2"]
@@ -222,7 +222,7 @@ def test_autocast_differs_from_bert_on(differing: Report) -> None:
         "bfloat16",
         1,
     )
-    assert "says nothing about the sort itself" in sentence(differing, "autocast/sort")
+    assert numbers(differing, "autocast", "sort")["comparable"] is False
     assert artifact(differing, "autocast", "index/codes")["chunks"]
 
 
@@ -237,19 +237,18 @@ def test_swaps_say_what_is_enough_and_what_is_not(differing: Report) -> None:
     replaced = [line["artifact"] for line in both["artifacts"] if line["replaced"]]
     assert replaced == ["local_sample_embs", "embs"]
     assert both["artifacts"][0]["plain_verdict"] == "different"
-    text = sentence(differing, "autocast/swap-local_sample_embs+embs")
-    assert "makes all 8 final artifacts identical, so everything that differs" in text
-    assert "`sort_indices` still differs" in text
     assert not swaps["local_sample_embs"]["all_final_identical"]
-    assert "is not enough" in sentence(differing, "autocast/swap-local_sample_embs")
+    told = numbers(differing, "autocast", "swaps")
+    assert told["sufficient"][0] == ["local_sample_embs", "embs"]
+    assert told["alone_left"] > 0
     # In float32 the plain index is identical: a swap has nothing to explain.
-    assert not any("float32/swap" in f["id"] for f in differing["findings"])
+    assert "swaps" not in kinds(differing, "float32")
 
 
 def test_no_cause_is_named_where_no_swap_shows_one(tmp_path: Path) -> None:
     report = report_of(tmp_path, plant_other_embeddings, swaps=study_swaps(()))
     assert part(report, "autocast")["swaps"] == []
-    assert not any("comes through" in f["sentence"] for f in report["findings"])
+    assert "swaps" not in kinds(report, "autocast")
 
 
 def study_swaps(points: tuple[tuple[str, ...], ...]) -> Any:
@@ -268,12 +267,9 @@ def test_the_case_of_a_machine_where_float32_bert_differs(tmp_path: Path) -> Non
 
     report = report_of(tmp_path, plant)
     assert_valid(report)
-    text = sentence(report, "float32/final")
-    assert text.startswith(
-        "In float32, 1 of 8 final artifacts differs between PyTorch 2.0.1 and PyTorch 2.1.0: "
-        "`centroids` is close by the default tolerance."
-    )
-    assert "differ from encoder layer 0 on" in sentence(report, "float32/bert")
+    files = numbers(report, "float32", "files")
+    assert (files["identical"], files["close"]) == (7, ["index/centroids"])
+    assert numbers(report, "float32", "bert")["first"] == "0"
     assert part(report, "float32")["layers"][0]["layers"][1]["max_ulp"] == 1
 
 
@@ -286,7 +282,7 @@ def test_another_shape_of_the_ivf(tmp_path: Path) -> None:
     report = report_of(tmp_path, plant)
     assert_valid(report)
     assert artifact(report, "float32", "index/ivf")["verdict"] == "shape mismatch"
-    assert "`ivf` has another shape" in sentence(report, "float32/final")
+    assert numbers(report, "float32", "files")["shape"] == ["index/ivf"]
 
 
 def test_an_artifact_that_one_side_lacks_is_missing(tmp_path: Path) -> None:
@@ -309,11 +305,9 @@ def test_an_artifact_that_one_side_lacks_is_missing(tmp_path: Path) -> None:
     data = part(report, "float32")
     assert data["weights"] is data["order"] is data["rankings"] is None
     assert data["layers"] == []
-    assert "was captured on one side only" in sentence(report, "float32/final")
-    assert "were not searched" in sentence(report, "float32/rankings")
-    assert sentence(report, "quality") == (
-        "This study did not search, so nothing is measured of the effect on retrieval."
-    )
+    assert numbers(report, "float32", "files")["shape"] == ["index/codes"]
+    assert numbers(report, "float32", "lists")["queries"] == 0
+    assert "quality" not in kinds(report, "float32")
 
 
 def test_artifacts_come_in_pipeline_order_with_what_they_are(differing: Report) -> None:
@@ -341,7 +335,7 @@ def test_the_post_stands_beside_ours_only_for_its_own_versions(differing: Report
     assert (pids["agrees"], pids["dtype_agrees"]) == (True, True)
     centroids = artifact(differing, "float32", "index/centroids")["post"]
     assert (centroids["agrees"], centroids["dtype_agrees"]) == (False, False)
-    assert "of the 16 artifacts in the reference post's tables" in sentence(differing, "autocast/post")
+    assert numbers(differing, "autocast", "post")["total"] == 16
     others = ("torch210", "torch201")
     report = report_of(tmp_path, environments=others)
     assert not any(r["post"] for r in part(report, "autocast")["artifacts"])
@@ -378,37 +372,22 @@ def test_rankings_are_compared_query_by_query(tmp_path: Path) -> None:
     assert found["max_score_difference"] >= 0.5
     assert [c["qid"] for c in found["changed"]] == ["q1", "q0"]
     assert (found["changed"][0]["only_b"], found["changed"][0]["first_rank"]) == ([999], 5)
-    text = sentence(report, "float32/rankings")
-    assert (
-        "3 of 5 queries get the same top 5 in the same order from both indexes, and 4 the same 5 in any order" in text
-    )
-    assert "0.40 passages of a query are on one side only (0 to 10 are possible)" in text
-    assert text.endswith("Only one side answered 1 further query.")
-    assert "not measured here" in sentence(report, "quality")
-
-
-def test_rankings_that_agree_as_far_as_they_go_are_not_all_rankings(tmp_path: Path) -> None:
-    def plant(arm: Arm, values: dict[str, Any]) -> None:
-        if arm.environment == "torch210":
-            values["rankings"]["queries"].pop()
-
-    report = report_of(tmp_path, plant, search=NO_SEARCH)
-    assert part(report, "float32")["rankings"]["same_order"] == 5
-    assert "not measured here" in sentence(report, "quality")
+    lists = numbers(report, "float32", "lists")
+    assert (lists["queries"], lists["moved"], lists["missing"]) == (5, 2, 1)
 
 
 def test_without_searching_arms_the_rankings_of_the_captures_speak(tmp_path: Path) -> None:
     report = report_of(tmp_path, search=NO_SEARCH)
-    assert "with identical scores" in sentence(report, "autocast/rankings")
-    assert "is the same too" in sentence(report, "quality")
+    lists = numbers(report, "autocast", "lists")
+    assert (lists["queries"], lists["moved"], lists["seeds"]) == (6, 0, [])
+    assert "quality" not in kinds(report, "autocast")
 
 
 def test_the_sort_probes_reach_the_findings(differing: Report) -> None:
-    text = sentence(differing, "sort-probes")
-    assert "int64 keys come out in another order from 32,768 elements on, and in the same at 32,767" in text
-    assert "float32 keys come out in the same order at every probed size (100 to 65,536)" in text
-    assert "The post's own example of 1,146,937 integers comes out in another order." in text
-    assert text.endswith("PyTorch 2.1.0's is the one that a stable sort gives.")
+    probes = numbers(differing, "", "probes")
+    assert probes["different"] == [{"smallest": 32_768, "again": False, "dtypes": ["int64"]}]
+    assert (probes["same"], probes["smallest"], probes["largest"]) == (["float32"], 100, 65_536)
+    assert (probes["example"], probes["example_same"]) == (1_146_937, False)
 
 
 def test_environments_and_what_differs_between_them(differing: Report) -> None:
@@ -437,9 +416,7 @@ def test_a_rebuilt_package_and_another_machine_are_told(tmp_path: Path) -> None:
         ("capability", "cpu_capability"),
     } <= found
     assert not report["platform"]["one_machine"]
-    text = sentence(report, "capability")
-    assert text.startswith("On their machines PyTorch 2.0.1 reports AVX2 kernels and PyTorch 2.1.0 AVX512")
-    assert "does not show" in text
+    assert numbers(report, "", "kernels") == {"a": "AVX2", "b": "AVX512", "settled": []}
 
 
 def test_captures_without_provenance_still_make_a_report(tmp_path: Path) -> None:
@@ -449,7 +426,7 @@ def test_captures_without_provenance_still_make_a_report(tmp_path: Path) -> None
     report = compare_study(study, bare)
     assert_valid(report)
     assert report["study"]["collection"]["sha256"] is None
-    assert "torch201" in sentence(report, "float32/final")
+    assert numbers(report, "float32", "files")["total"] == 8
 
 
 def test_paths_of_this_machine_stay_out_of_the_report(tmp_path: Path) -> None:
@@ -470,7 +447,7 @@ def test_three_environments_make_two_pairs(tmp_path: Path) -> None:
         ("torch201", "torch210"),
         ("torch201", "torch211"),
     ]
-    assert any(f["id"] == "torch211/float32/final" for f in report["findings"])
+    assert any(f["id"] == "torch211/float32/files" for f in report["findings"])
 
 
 @pytest.mark.parametrize("what", ["collection", "checkpoint"])
@@ -514,7 +491,7 @@ def test_missing_arms_are_refused_unless_asked_for(tmp_path: Path) -> None:
     assert_valid(report)
     assert report["missing_arms"] == list(gone)
     assert [p["precision"] for p in report["pairs"][0]["precisions"]] == ["float32"]
-    assert "2 arms of this study have no capture" in report["findings"][0]["sentence"]
+    assert report["findings"][0]["numbers"] == {"arms": list(gone)}
     with pytest.raises(ComparisonError, match="no capture"):
         compare_study(study, {}, allow_missing=True)
 
@@ -525,7 +502,7 @@ def test_a_whole_environment_missing(tmp_path: Path) -> None:
     kept = {n: c for n, c in made.items() if n.startswith("torch201")}
     report = compare_study(study, kept, allow_missing=True)
     assert_valid(report)
-    assert "Nothing was compared of torch201 and torch210" in sentence(report, "nothing")
+    assert found(report, "", "nothing")["question"] == "what"
 
 
 def test_damage_is_found_when_asked_for(tmp_path: Path) -> None:
@@ -562,8 +539,8 @@ def test_another_tokenizer_is_a_finding_and_no_refusal(tmp_path: Path) -> None:
     data = part(report, "float32")
     assert data["first_difference"]["name"] == "token_ids"
     assert {line["verdict"] for line in data["layers"][0]["layers"]} == {"shape mismatch"}
-    assert "`token_ids` differ before BERT runs" in sentence(report, "float32/bert")
-    assert "from the embedding output on, for “a”" in sentence(report, "float32/bert")
+    bert = numbers(report, "float32", "bert")
+    assert (bert["entering"], bert["first"], bert["unlike"]) == (["token_ids"], "embeddings", 1)
 
 
 def test_changed_weights_are_named_before_bert_is_blamed(tmp_path: Path) -> None:
@@ -580,9 +557,8 @@ def test_changed_weights_are_named_before_bert_is_blamed(tmp_path: Path) -> None
         ["layer.0"],
         ["more"],
     )
-    text = sentence(report, "float32/bert")
-    assert "some weights differ before BERT runs" in text
-    assert "from encoder layer 2 on, for “a”, not for the other inputs" in text
+    bert = numbers(report, "float32", "bert")
+    assert (bert["entering"], bert["first"], bert["unlike"]) == (["weights"], "2", 1)
 
 
 def test_values_say_where_they_differ(tmp_path: Path) -> None:

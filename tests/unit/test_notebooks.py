@@ -11,6 +11,7 @@ import captures as made_up
 import nbformat
 import pytest
 
+from reportlib.findings.verdict import headline, outcomes
 from reportlib.notebooks import parameter_names
 from reportlib.render import publish
 
@@ -126,10 +127,11 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_the_whole_report_runs_and_says_what_report_json_says(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     page = bs4.BeautifulSoup((run / "index.html").read_text(), "html.parser")
-    assert page.h1.text == "Made up & <small>"
+    assert page.h1.text == headline(outcomes(report))
+    assert "Made up & <small>" in page.get_text()
     text = page.get_text()
     for finding in report["findings"]:
-        assert finding["sentence"].replace("`", "") in text
+        assert finding["sentence"].replace("`", "").replace("**", "") in text
     assert str(run) not in page.decode()
     for part in report["pairs"][0]["precisions"]:
         for artifact in part["artifacts"]:

@@ -1,6 +1,6 @@
 """The committed pages: each is drawn from the report beside it, and from nothing else.
 
-``python tests/unit/test_published_pages.py`` draws them again, after a change of how a page looks.
+``python tests/unit/test_published_pages.py`` says their findings and draws them again, after a change of either.
 """
 
 from __future__ import annotations
@@ -60,5 +60,7 @@ def test_a_published_page_follows_from_its_report(folder: Path):
 
 if __name__ == "__main__":
     for published in PUBLISHED:
-        page = draw(executed(json.loads((published / "report.json").read_text(encoding="utf-8"))))
-        (published / "index.html").write_text(page, encoding="utf-8", newline="\n")
+        content = json.loads((published / "report.json").read_text(encoding="utf-8"))
+        content["findings"] = findings(content)
+        (published / "report.json").write_text(reports.render(content), encoding="utf-8", newline="\n")
+        (published / "index.html").write_text(draw(executed(content)), encoding="utf-8", newline="\n")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from reportlib.floats import ulp_distance
 from reportlib.words import formats
@@ -27,18 +28,18 @@ def test_counts_are_exact_with_separators(value: int | None, text: str) -> None:
     [
         (0.0, "0"),
         (-0.0, "0"),
-        (1.2345e-07, "1.2e-07"),
+        (1.2345e-07, "1.2e-7"),
         (5e-324, "4.9e-324"),
         (0.00123, "0.0012"),
         (0.0009996, "0.0010"),
-        (0.00099, "9.9e-04"),
+        (0.00099, "9.9e-4"),
         (0.0123, "0.012"),
         (0.5, "0.50"),
         (1.0, "1.0"),
         (11.4, "11"),
         (263_000.0, "260,000"),
-        (1_300_000.0, "1.3e+06"),
-        (1.79e308, "1.8e+308"),
+        (1_300_000.0, "1.3e6"),
+        (1.79e308, "1.8e308"),
         (-0.25, "−0.25"),
         (math.nan, "NaN"),
         (math.inf, "∞"),
@@ -80,10 +81,10 @@ def test_parts_of_a_whole(part: int | None, whole: int | None, text: str) -> Non
 def test_a_share_says_none_or_all_only_when_it_is(whole: int, data: st.DataObject) -> None:
     part = data.draw(st.integers(0, whole))
     text = formats.percent(part, whole)
-    assert (text == "0 %") == (part == 0)
-    assert (text == "100 %") == (part == whole)
+    assert (text == "0\N{NO-BREAK SPACE}%") == (part == 0)
+    assert (text == "100\N{NO-BREAK SPACE}%") == (part == whole)
     if not text.startswith(("<", ">")):
-        assert float(text.removesuffix(" %")) == pytest.approx(100 * part / whole, abs=0.51)
+        assert float(text.removesuffix("\N{NO-BREAK SPACE}%")) == pytest.approx(100 * part / whole, abs=0.51)
 
 
 def test_a_distance_in_ulp_is_a_whole_number() -> None:
@@ -136,12 +137,39 @@ def test_a_distance_of_bfloat16_or_of_another_dtype() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "text"),
-    [(475, "integer", "475"), (33_776, "integer", "33,776"), (5, "integer", "5"), (0.0279, "float", "0.028"),
-     (None, "integer", "–"), (2, "float", "2.0")],
+    ("value", "text"),
+    [(0.0, "0"), (1.0, "100"), (0.0075, "0.75"), (0.030075, "3.0"), (0.0995, "10"), (0.48, "48"), (0.907, "91"),
+     (0.9951, "99.5"), (0.99999, ">99.9"), (0.000641, "0.064"), (None, "–")],
 )  # fmt: skip
-def test_differences_of_integers_are_not_rounded(value: float | None, kind: str, text: str) -> None:
-    assert formats.largest(value, kind) == text
+def test_a_share_has_two_digits_and_one_rule(value: float | None, text: str) -> None:
+    assert formats.share(value) == (text if value is None else f"{text}\N{NO-BREAK SPACE}%")
+
+
+@given(st.floats(1e-12, 1e9))
+def test_a_bound_of_one_digit_is_not_below_the_number(value: float) -> None:
+    bound = float(formats.at_most(value).removeprefix("≤ ").replace(",", ""))
+    assert bound >= value * (1 - 1e-8)
+    assert bound <= value * 2.001
+
+
+def test_changes_have_a_sign_and_intervals_say_their_unit_once() -> None:
+    assert [formats.signed(x) for x in (0.0, 0.0004, -0.0004, 1.5)] == ["0", "+0.00040", "−0.00040", "+1.5"]
+    assert formats.between(0.016, 0.052, formats.share) == "1.6 to 5.2\N{NO-BREAK SPACE}%"
+    assert formats.between(3, 3, formats.count) == "3"
+    assert formats.interval(0.1, 0.2, 0.95) == "95\N{NO-BREAK SPACE}% interval 0.10 to 0.20"
+
+
+@pytest.mark.parametrize("queries", [1, 39, 399, 2243])
+def test_what_goes_unseen_is_the_exact_binomial_bound(queries: int) -> None:
+    assert formats.unseen_share(queries, 0.95) == pytest.approx(binomtest(0, queries).proportion_ci(0.90).high)
+
+
+def test_factors_and_nouns() -> None:
+    assert [formats.times(x) for x in (None, 1.04, 24.3, 1234.0)] == ["", "1.0", "24", "1,200"]
+    assert [formats.factor(x) for x in (None, 0.0, 0.5, 2.0)] == [None, None, 2.0, 2.0]
+    assert [formats.plural(n, "judged query") for n in (1, 2)] == ["1 judged query", "2 judged queries"]
+    assert formats.code(["index/codes", "embs"]) == "`codes` and `embs`"
+    assert formats.listing("abcd", most=3) == "a, b and 2 more"
 
 
 def test_shapes_and_lists() -> None:
@@ -154,8 +182,7 @@ def test_shapes_and_lists() -> None:
         "a and b",
         "a, b and c",
     ]
-    assert formats.plural(1, "query", "queries") == "1 query"
-    assert formats.plural(1200, "query", "queries") == "1,200 queries"
+    assert formats.plural(1200, "query") == "1,200 queries"
 
 
 def test_an_excerpt_is_one_line_cut_at_a_word() -> None:

@@ -7,8 +7,8 @@ import pytest
 from markupsafe import Markup
 from render_reports import HOSTILE
 
-from reportlib.render.html import Column, Html, Row, anchor, fold, fragment, join, let_break, link, prose, table
-from reportlib.render.labels import SIGNS, answer, badge, counts, identical
+from reportlib.render.html import Column, Html, Row, anchor, dense, fold, fragment, join, let_break, link, prose, table
+from reportlib.render.labels import SIGNS, answer, badge
 
 COLUMNS = (Column("Artifact"), Column("Values that differ", numeric=True))
 
@@ -34,7 +34,7 @@ def test_failing_rows_stay_open_and_passing_ones_fold() -> None:
     open_rows = [th.text for th in drawn.select("tbody th") if th.find_parent("details") is None]
     assert open_rows == ["b"]
     assert drawn.summary is not None
-    assert drawn.summary.text == "2 more are identical"
+    assert drawn.summary.text == "t: 2 more are identical"
     assert [th.text for th in drawn.select("details tbody th")] == ["a", "c"]
     assert drawn.details is not None
     assert not drawn.details.has_attr("open")
@@ -45,8 +45,8 @@ def test_a_note_spans_its_row() -> None:
     assert drawn.select_one("tr.note-row td[colspan='2']").text == "Because."
 
 
-def test_an_empty_table_is_a_sentence_or_nothing() -> None:
-    assert "Nothing differs." in table("t", COLUMNS, [], empty="Nothing differs.").markup
+def test_an_empty_table_is_nothing() -> None:
+    assert dense("t", COLUMNS, []).markup == ""
     assert table("t", COLUMNS, []).markup == ""
 
 
@@ -104,30 +104,9 @@ def test_every_verdict_has_its_own_sign_beside_its_word() -> None:
         assert verdict in drawn.text
 
 
-def test_counts_leave_out_what_none_has() -> None:
-    text = soup(counts({"different": 5, "identical": 1200, "close": 0, "total": 1205})).text
-    assert "1,200\xa0identical" in text.replace(" ", "\xa0")
-    assert "close" not in text
-    assert text.index("identical") < text.index("different")
-
-
 def test_an_answer_says_yes_no_or_that_it_cannot_be_said() -> None:
     said = [soup(answer(h, "holds", "does not hold", "cannot be said")).text for h in (True, False, None)]
     assert [s.split("\xa0")[-1].strip() for s in said] == ["holds", "does not hold", "cannot be said"]
-
-
-@pytest.mark.parametrize(
-    ("part", "whole", "text"),
-    [
-        (8, 8, "all 8 final artifacts are identical"),
-        (1, 1, "the one final artifact is identical"),
-        (0, 8, "none of the 8 final artifacts is identical"),
-        (1, 8, "1 of the 8 final artifacts is identical"),
-        (7, 8, "7 of the 8 final artifacts are identical"),
-    ],
-)
-def test_how_many_are_identical_in_words(part: int, whole: int, text: str) -> None:
-    assert identical(part, whole) == text
 
 
 def test_html_shows_itself_in_jupyterlab_and_has_the_same_repr_every_time() -> None:

@@ -20,7 +20,7 @@ from reportlib.gate import HOLDS, INCONCLUSIVE, Judgement, judge, parse
 from reportlib.starting import study_text
 from reportlib.study import Study
 from reportlib.study_toml import parse as parse_study
-from reportlib.words.phrases import unseen
+from reportlib.words.formats import unseen
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text()
