@@ -192,7 +192,7 @@ def _plain(study: Study, precision: str, *environments: str) -> tuple[Arm, ...]:
 def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm) -> Record:
     a, b = captures[first.name], captures[other.name]
     versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
-    artifacts = compare_artifacts(a, b, with_post=pipeline.applies(*versions))
+    artifacts = compare_artifacts(a, b, post=pipeline.post_of(*versions))
     layers = compare_layers(a, b)
     doclens = [n for name in a.group("doclens") for n in a.value(name)]
     has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts

@@ -35,7 +35,7 @@ def files(part: Part) -> Finding:
         "shape": [r["artifact"] for r in unlike if r["verdict"] in {"shape mismatch", "missing"}],
     }
     evidence = (f"{part.at}/summary/final", *part.pointer(*(r["artifact"] for r in unlike)))
-    return of_part(part, "files", "what", numbers, evidence, ("F1",))
+    return of_part(part, "files", "what", numbers, evidence, _posts(part))
 
 
 def post(part: Part) -> Iterator[Finding]:
@@ -44,7 +44,12 @@ def post(part: Part) -> Iterator[Finding]:
     if not rows or part.data["precision"] != "autocast":
         return
     numbers = {"total": len(rows), "unlike": [r["artifact"] for r in rows if not r["post"]["agrees"]]}
-    yield of_part(part, "post", "what", numbers, part.pointer(*(r["artifact"] for r in rows)), ("F1",))
+    yield of_part(part, "post", "what", numbers, part.pointer(*(r["artifact"] for r in rows)), _posts(part))
+
+
+def _posts(part: Part) -> tuple[str, ...]:
+    """Return the id of the experiment whose rows stand beside this precision's: ``F1`` for ``F1: post ...``."""
+    return tuple(dict.fromkeys(r["post"]["source"].partition(":")[0] for r in part.data["artifacts"] if r["post"]))
 
 
 def environments(report: Record, number: int, a: str, b: str) -> Iterator[Finding]:

@@ -324,7 +324,7 @@ def test_artifacts_come_in_pipeline_order_with_what_they_are(differing: Report) 
 
 def test_the_post_stands_beside_ours_only_for_its_own_versions(differing: Report, tmp_path: Path) -> None:
     with_post = [r for r in part(differing, "autocast")["artifacts"] if r["post"]]
-    assert {r["artifact"] for r in with_post} == set(pipeline.ROWS)
+    assert {r["artifact"] for r in with_post} == set(pipeline.POSTS["2.0.1", "2.1.0"].rows)
     residuals = artifact(differing, "autocast", "index/residuals")["post"]
     assert (residuals["equal"], residuals["agrees"], residuals["dtype_agrees"]) == (
         "False",
@@ -342,16 +342,18 @@ def test_the_post_stands_beside_ours_only_for_its_own_versions(differing: Report
 
 
 def test_the_posts_tables_are_the_posts() -> None:
-    # Post 2025-09-13: none of the intermediate floats passes; of the final ones two pass with bnb.
-    passing = [name for name, row in pipeline.ROWS.items() if row.bnb]
-    assert passing == ["index/avg_residual", "index/bucket_weights"]
-    assert not any(row.default for row in pipeline.ROWS.values())
-    assert [n for n, r in pipeline.ROWS.items() if r.equal == "True"] == [
-        "sample_pids",
-        "num_passages",
-        "doclens",
-    ]
-    assert pipeline.ROWS["index/ivf"].equal == "shape mismatch"
+    first, second, third = (post.rows for post in pipeline.POSTS.values())
+    # F1: none of the intermediate floats passes; of the final ones two pass with bnb.
+    assert [name for name, row in first.items() if row.bnb] == ["index/avg_residual", "index/bucket_weights"]
+    assert not any(row.default for row in first.values())
+    assert [n for n, r in first.items() if r.equal == "True"] == ["sample_pids", "num_passages", "doclens"]
+    assert first["index/ivf"].equal == "shape mismatch"
+    # F2: as F1, except that batches and D pass. F3: residuals differ, and centroids without a tolerance.
+    assert [name for name in first if second[name] != first[name]] == ["batches", "D"]
+    assert [name for name, row in third.items() if row.equal == "False" or row.default is False] == [
+        "index/residuals", "index/centroids",
+    ]  # fmt: skip
+    assert third["index/centroids"].bnb is True
 
 
 def test_rankings_are_compared_query_by_query(tmp_path: Path) -> None:
