@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "prepare": "study",
     "run": "study",
     "publish": "study",
+    "site": "study",
     "check": "compare",
     "compare": "compare",
     "roots": "roots",

@@ -1,4 +1,4 @@
-"""`reportlib init`, `run`, `prepare` and `publish`: from a new study to its page."""
+"""`reportlib init`, `run`, `prepare`, `publish` and `site`: from a new study to its page, and to all of them."""
 
 from __future__ import annotations
 
@@ -111,6 +111,20 @@ def publish(
     render_page(notebook, page)
 
 
+def site(
+    reports: Annotated[Path, typer.Option(help="The folder of studies' folders.")] = Path("reports"),
+    output: Annotated[Path, typer.Option(help="Where the site goes.")] = Path("site"),
+    base_url: Annotated[str, typer.Option(help="Where it will be served; with it there is an Atom feed.")] = "",
+    blog: Annotated[str, typer.Option(help="jekyll or quarto: also write posts with front matter.")] = "",
+) -> None:
+    """Make a site of all published reports: an index with each verdict, and links between siblings."""
+    from reportlib.render.site import make_site
+
+    for entry in make_site(reports, output, base_url, blog):
+        typer.echo(f"{entry.slug}: {entry.verdict}")
+    _say(f"the site is {output / 'index.html'}")
+
+
 # `reportlib init`: a new study, from flags or from nothing.
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -186,5 +200,5 @@ def _near(path: Path) -> Path:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (init, prepare, run, publish):
+    for command in (init, prepare, run, publish, site):
         app.command()(command)

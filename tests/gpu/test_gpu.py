@@ -84,7 +84,7 @@ def run(command: list[str], environment: dict[str, str]) -> None:
 
 
 def capture(
-    folder: Path, inputs: Path, environment: dict[str, str], notebook: str = "capture", **parameters: Any
+    folder: Path, inputs: Path, home: dict[str, str], notebook: str = "capture", **parameters: Any
 ) -> dict[str, Any]:
     """Run a notebook's cells and return the manifest of what they captured."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -92,7 +92,7 @@ def capture(
     given |= {"output": str(folder), "passages": PASSAGES, "queries": QUERIES, **parameters}
     listed = folder.with_suffix(".json")
     listed.write_text(json.dumps(given), encoding="utf-8")
-    run([str(HERE / "cells.py"), f"notebooks/{notebook}.ipynb", str(listed)], environment)
+    run([str(HERE / "cells.py"), f"notebooks/{notebook}.ipynb", str(listed)], home)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return manifest
 
