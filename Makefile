@@ -16,7 +16,7 @@ report: $(VENV)/.ready
 	$(BIN)/reportlib run "$$STUDY"
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
