@@ -29,11 +29,7 @@ docs: $(VENV)/.ready
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 lab: $(VENV)/.ready
-	$(BIN)/reportlib env create torch201
-	$(BIN)/reportlib env create torch210
-	$(BIN)/reportlib prepare "$$STUDY"
-	home="$${REPORTLIB_HOME:-$$PWD/.reportlib}"; export REPORTLIB_HOME="$$home" JUPYTER_PATH="$$home/jupyter"; \
-		$(BIN)/jupyter lab notebooks
+	$(BIN)/reportlib lab "$$STUDY"
 
 # What resolves today for Python 3.11 and every later one, with hashes and without any index address.
 lock: $(VENV)/.ready

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "study",
     "publish": "study",
     "site": "study",
+    "lab": "study",
     "check": "compare",
     "compare": "compare",
     "roots": "roots",

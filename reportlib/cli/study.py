@@ -125,6 +125,29 @@ def site(
     _say(f"the site is {output / 'index.html'}")
 
 
+def lab(
+    study: StudyPath,
+    jupyter: Annotated[str, typer.Option(help="Further options for JupyterLab, in one string.")] = "",
+) -> None:
+    """Make a study's environments and inputs, and open JupyterLab with their kernels."""
+    import os
+    import shlex
+
+    from reportlib import environments
+    from reportlib.workflow.plan import find_root, prepare_inputs
+    from reportlib.workflow.run import host_variables
+
+    read, home = load(study), project_home().absolute()
+    root = find_root(read.path).absolute()
+    for name in read.environments:
+        _say(f"environment {name}")
+        environments.create(environments.load_spec(name, root), home, progress=_say)
+    prepare_inputs(read, home, _say)
+    command = [sys.executable, "-m", "jupyter", "lab", str(root / "notebooks"), *shlex.split(jupyter)]
+    os.chdir(root)
+    os.execve(command[0], command, host_variables(home))  # noqa: S606 JupyterLab takes this process's place
+
+
 # `reportlib init`: a new study, from flags or from nothing.
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -200,5 +223,5 @@ def _near(path: Path) -> Path:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (init, prepare, run, publish, site):
+    for command in (init, prepare, run, publish, site, lab):
         app.command()(command)

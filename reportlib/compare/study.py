@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -308,14 +309,18 @@ def places(study: Study, captures: str, roots: str, report: str) -> tuple[str, s
     captures, roots, report : str
         As `compare_listed` and `write` take them; an empty one is what `reportlib run` has for this study, in the
         project's home and beside the study.
+
+    Returns
+    -------
+    tuple of str
+        The three of them. None of the first two and no place for a report where none of the study's captures was made
+        here and its report was published all the same: `compare_listed` takes that, and `write` leaves it as it is.
     """
     folder = project_home() / "runs" / study.slug
-    listed = folder / "roots.json"
-    return (
-        captures or str(folder / "captures.json"),
-        roots or (str(listed) if listed.is_file() else ""),
-        report or str(study.folder / "report.json"),
-    )
+    made, listed, published = folder / "captures.json", folder / "roots.json", study.folder / "report.json"
+    if not captures and not made.is_file() and published.is_file():
+        return "", "", report
+    return captures or str(made), roots or (str(listed) if listed.is_file() else ""), report or str(published)
 
 
 def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
@@ -326,7 +331,7 @@ def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
     study : Study
         What is compared.
     captures : str
-        Path of a JSON file: arm name to capture folder.
+        Path of a JSON file: arm name to capture folder. Empty for the report that is beside the study, as it is.
     roots : str
         Path of a JSON file: ``<environment B>/<precision>`` to the folder that `reportlib roots` wrote. Empty where no
         operations were looked into.
@@ -341,6 +346,11 @@ def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
     ReportlibError
         When a file, a capture or such a folder cannot be used.
     """
+    if not captures:
+        published = study.folder / "report.json"
+        warnings.warn(f"no captures of this study are here: {published} is shown as it was published", stacklevel=2)
+        known: dict[str, Any] = json.loads(published.read_text(encoding="utf-8"))
+        return known
     opened = {arm: Capture.open(folder) for arm, folder in _listed(captures).items()}
     root = find_project(study.folder) or find_project(Path.cwd())
     return compare_study(study, opened, _listed(roots), root=root)
@@ -356,8 +366,10 @@ def write(result: Mapping[str, Any], roots: str, report: str) -> None:
     roots : str
         As for `compare_listed`.
     report : str
-        Path of the file to write.
+        Path of the file to write; empty to write nothing.
     """
+    if not report:
+        return
     path = Path(report)
     write_report(result, path)
     copy_reproductions(_listed(roots), path.parent)

@@ -1,4 +1,4 @@
-"""Pick a kernel, run it: the capture notebook in a real JupyterLab, opened in headless Chromium."""
+"""Pick a kernel, run it: the notebooks in a real JupyterLab, opened in headless Chromium."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notebook(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lab(notebook: Path, home: Path) -> Iterator[str]:
-    """The address of the notebook in a JupyterLab that has the project's kernels."""
+    """The address of a JupyterLab that has the project's kernels, up to the name of a notebook in it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,7 +57,7 @@ def lab(notebook: Path, home: Path) -> Iterator[str]:
                 assert server.poll() is None, (notebook.parent / "lab.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(1)
-            yield f"http://127.0.0.1:{port}/lab/tree/{notebook.name}?reset"
+            yield f"http://127.0.0.1:{port}/lab/tree/"
         finally:
             server.terminate()
             server.wait()
@@ -78,7 +78,7 @@ def test_a_kernel_that_is_picked_and_run_names_the_capture(lab: str, tmp_path: P
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         page = browser.new_page()
         page.set_default_timeout(1000 * PATIENCE_S)
-        page.goto(lab)
+        page.goto(f"{lab}capture.ipynb?reset")
         page.locator(".jp-KernelName").first.click()
         page.locator(".jp-Dialog select").select_option(label="torch210 (torch 2.1.0)")
         page.locator(".jp-Dialog .jp-mod-accept").last.click()
@@ -92,3 +92,29 @@ def test_a_kernel_that_is_picked_and_run_names_the_capture(lab: str, tmp_path: P
     made = Capture.open(tmp_path / "out")
     assert (made.arm["name"], made.arm["environment"]) == ("torch210-float32", "torch210")
     assert made.provenance["torch"]["version"].partition("+")[0] == "2.1.0"
+
+
+def test_the_page_shows_itself_in_the_compare_notebook_as_it_opens(lab: str, tmp_path: Path) -> None:
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    content = json.loads(NOTEBOOK.with_name("compare.ipynb").read_text())
+    study = NOTEBOOK.parents[1] / "reports" / "torch-2.0.1-vs-2.1.0" / "study.toml"
+    cell = next(c for c in content["cells"] if "parameters" in c["metadata"].get("tags", []))
+    cell["source"] = re.sub(r'(?m)^(study: str = )"[^"]+"', rf'\1"{study}"', "".join(cell["source"]))
+    (tmp_path / "compare.ipynb").write_text(json.dumps(content))
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
+        page.goto(f"{lab}compare.ipynb?reset")
+        sync_api.expect(page.locator(".jp-KernelName").first).to_contain_text("Python 3", timeout=1000 * PATIENCE_S)
+        sync_api.expect(page.locator(".jp-Notebook-ExecutionIndicator").first).to_have_attribute(
+            "data-status", "idle", timeout=1000 * PATIENCE_S
+        )
+        page.get_by_text("Run", exact=True).first.click()
+        page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+        headline = page.locator(".jp-OutputArea-output header.opening h1").first
+        headline.wait_for(state="attached")
+        assert headline.text_content().endswith(".")
+        assert page.locator(".jp-OutputArea-output .bar").count() >= 8
+        browser.close()

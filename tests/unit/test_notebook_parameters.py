@@ -1,6 +1,7 @@
 """A misspelt parameter fails before any work; papermill alone would run on with the default."""
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -73,6 +74,27 @@ def test_the_compare_notebook_finds_a_run_in_the_home(tmp_path, monkeypatch):
     (run / "roots.json").touch()
     assert places(study, *chosen) == (str(run / "captures.json"), str(run / "roots.json"), report)
     assert places(study, "c", "r", "p") == ("c", "r", "p")
+
+
+def test_without_captures_the_published_report_is_shown_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reportlib.compare.study import compare_listed, places, write
+    from reportlib.study import load
+
+    monkeypatch.setenv("REPORTLIB_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "study"
+    shutil.copytree(Path(__file__).parents[2] / "reports" / "torch-2.0.1-vs-2.1.0", folder)
+    study = load(folder / "study.toml")
+    chosen = places(study, "", "", "")
+    assert chosen == ("", "", "")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.warns(UserWarning, match="as it was published"):
+        report = compare_listed(study, *chosen[:2])
+    write(report, *chosen[1:])
+    assert report == json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert places(study, "c", "", "")[2], "captures that are given are compared and written"
 
 
 def test_no_default_of_a_notebook_names_a_folder_of_the_home():

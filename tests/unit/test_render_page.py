@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ def test_the_first_screen_has_verdict_numbers_figure_and_three_answers(searched:
     assert [h.text for h in first.select(".answer h2")] == ["What changed?", "Why?", "What to do?"]
     assert len(first.select(".lede p")) == 2
     assert [row.th.text for row in first.select(".steps-figure tbody tr")][-1] == "nDCG@10"
-    widths = [float(bar["style"].partition(":")[2]) for bar in first.select(".bar")]
-    assert all(0 <= width <= 1 for width in widths)
-    assert max(widths) > 0.15
+    widths = [float(re.findall(r"max\(2px,([\d.]+)%\)", str(bar["style"]))[0]) for bar in first.select(".bar")]
+    assert all(0 <= width <= 100 for width in widths)
+    assert max(widths) > 15
     assert first.select_one(".caveat")
 
 
