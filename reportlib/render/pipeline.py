@@ -9,7 +9,7 @@ from reportlib.findings.parts import Part
 from reportlib.render.artifacts import flag, would_pass
 from reportlib.render.figures import paint_layers, paint_swaps
 from reportlib.render.html import Column, Row, dense, fold
-from reportlib.render.labels import badge, layer
+from reportlib.render.labels import SIGNS, badge, layer
 from reportlib.render.sections import Piece, by_part, said, told
 from reportlib.render.svg import figure
 from reportlib.words import formats
@@ -98,20 +98,21 @@ def every_swap(part: Part) -> Iterator[Piece]:
         Column("Put in"), Column("Posts"), *(Column(c["artifact"].removeprefix("index/")) for c in finals),
         Column("Still differs on the way"),
     )  # fmt: skip
+    signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
     for direction in dict.fromkeys(swap["direction"] for swap in part.data["swaps"]):
         swaps = [swap for swap in part.data["swaps"] if swap["direction"] == direction]
         given, into = (part.name(swaps[0][key]) for key in ("from", "into"))
-        rows = [Row(("nothing", "", *(badge(c["verdict"]) for c in finals), formats.ABSENT))]
+        rows = [Row(("nothing", "", *(SIGNS[c["verdict"]] for c in finals), formats.ABSENT))]
         rows += [_swap(swap, finals) for swap in swaps]
         yield fold(
             f"{formats.plural(len(swaps), 'set')} of {given}'s values put into {into}",
-            dense(f"{into}'s index against {given}'s, by what was put in", columns, rows),
+            dense(f"{into}'s index against {given}'s, by what was put in ({signs})", columns, rows),
         )
 
 
 def _swap(swap: Record, finals: Sequence[Record]) -> Row:
     known = {a["artifact"]: a["verdict"] for a in swap["artifacts"]}
-    cells = [badge(known[c["artifact"]]) if c["artifact"] in known else formats.ABSENT for c in finals]
+    cells = [SIGNS[known[c["artifact"]]] if c["artifact"] in known else formats.ABSENT for c in finals]
     left = [name for name in swap["not_identical"] if not name.startswith("index/")]
     return Row(
         (" + ".join(swap["points"]), ", ".join(swap["posts"]), *cells, ", ".join(left) or formats.ABSENT),
