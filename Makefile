@@ -23,6 +23,7 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m reportlib.shape --check
 
 # The documents as a site, in docs/_build; a link or a reference that leads nowhere is an error.
 docs: $(VENV)/.ready

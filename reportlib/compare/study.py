@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from reportlib.compare import pipeline, provenance
 from reportlib.compare.margins import compare_margins
@@ -21,6 +21,7 @@ from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
 from reportlib.findings import findings
 from reportlib.notebooks import find_project
+from reportlib.shape import Report
 from reportlib.store import Artifact, Capture, project_home
 from reportlib.study import DIRECTIONS, Arm, Study
 
@@ -103,7 +104,7 @@ def compare_study(
     root: Path | None = None,
     allow_missing: bool = False,
     verify: bool = False,
-) -> Record:
+) -> Report:
     """Compare the study's first environment with each further one.
 
     Parameters
@@ -150,15 +151,18 @@ def compare_study(
         for name in study.environments
         if (capture := _any_of(study, present, name)) is not None
     ]
-    report: Record = {
+    content: Record = {
         "schema_version": SCHEMA_VERSION,
         "study": describe(study, present, environments),
         "platform": provenance.platform(study.device, study.threads, present, environments),
         "environments": environments,
         "pairs": [_pair(study, present, other, roots or {}) for other in study.environments[1:]],
         "missing_arms": missing,
+        "findings": [],
     }
-    report["findings"] = findings(report)
+    # What each part returns is a plain dict; that all of it has this shape is what the schema's tests check.
+    report = cast(Report, content)
+    content["findings"] = findings(report)
     return report
 
 
@@ -323,7 +327,7 @@ def places(study: Study, captures: str, roots: str, report: str) -> tuple[str, s
     return captures or str(made), roots or (str(listed) if listed.is_file() else ""), report or str(published)
 
 
-def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
+def compare_listed(study: Study, captures: str, roots: str) -> Report:
     """Compare a study's captures.
 
     Parameters
@@ -349,8 +353,7 @@ def compare_listed(study: Study, captures: str, roots: str) -> dict[str, Any]:
     if not captures:
         published = study.folder / "report.json"
         warnings.warn(f"no captures of this study are here: {published} is shown as it was published", stacklevel=2)
-        known: dict[str, Any] = json.loads(published.read_text(encoding="utf-8"))
-        return known
+        return cast(Report, json.loads(published.read_text(encoding="utf-8")))
     opened = {arm: Capture.open(folder) for arm, folder in _listed(captures).items()}
     root = find_project(study.folder) or find_project(Path.cwd())
     return compare_study(study, opened, _listed(roots), root=root)

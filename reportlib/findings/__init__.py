@@ -6,18 +6,19 @@ only where a search does. Nothing here reads a capture; the rest of the report i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from reportlib.findings import index, search, why
 from reportlib.findings.finding import Finding
 from reportlib.findings.parts import Part, parts
+from reportlib.shape import Report
 from reportlib.words.environments import labels
 
 Record = dict[str, Any]
 
 
-def findings(report: Mapping[str, Any]) -> list[Record]:
+def findings(report: Report) -> list[Record]:
     """Return the findings of a report that has everything else.
 
     Parameters
@@ -35,7 +36,7 @@ def findings(report: Mapping[str, Any]) -> list[Record]:
     return [f.record() for question in questions for f in found if f.question == question]
 
 
-def _all(report: Mapping[str, Any]) -> Iterator[Finding]:
+def _all(report: Report) -> Iterator[Finding]:
     if report["missing_arms"]:
         yield Finding("missing", "what", "", "", "", {"arms": report["missing_arms"]}, ("/missing_arms",))
     called = labels(report["environments"])

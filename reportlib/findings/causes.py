@@ -161,10 +161,11 @@ def _explained(part: Part, record: Record) -> tuple[str, str | None, str | None,
 def _same_operation(part: Part, record: Record) -> Iterator[Sequence[Record]]:
     """Yield what was tried on every case of this operation, with these dtypes, in either precision of the pair."""
     key = (record["name"], record["overload"], tuple(record["dtypes"]))
-    for data in part.pair["precisions"]:
-        for other in (data.get("operations") or {}).get("causes") or []:
-            if (other["name"], other["overload"], tuple(other["dtypes"])) == key and other.get("mechanism"):
-                yield other["mechanism"]["tried"]
+    recorded = [operations["causes"] for data in part.pair["precisions"] if (operations := data.get("operations"))]
+    for other in (cause for causes_ in recorded for cause in causes_):
+        mechanism = other["mechanism"]
+        if mechanism and (other["name"], other["overload"], tuple(other["dtypes"])) == key:
+            yield mechanism["tried"]
 
 
 def _surviving(cases: Sequence[Sequence[Record]], side: str) -> tuple[str, int] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reportlib.findings.finding import Finding, of_part
 from reportlib.findings.parts import Part
+from reportlib.shape import Report
 from reportlib.words.environments import beyond_torch
 
 Record = Mapping[str, Any]
@@ -21,7 +22,7 @@ def files(part: Part) -> Finding:
         "total": len(final),
         "identical": len(final) - len(unlike),
         "close": [r["artifact"] for r in close],
-        "close_by": max((r["max_abs"] for r in close), default=None),
+        "close_by": max((r["max_abs"] for r in close if r["max_abs"] is not None), default=None),
         "wide": [
             {
                 "name": r["artifact"].removeprefix("index/"),
@@ -40,19 +41,21 @@ def files(part: Part) -> Finding:
 
 def post(part: Part) -> Iterator[Finding]:
     """Yield how many rows of the post's tables have the same result here, in the precision that the post used."""
-    rows = [r for r in part.data["artifacts"] if r["post"] and r["post"]["agrees"] is not None]
+    known = [(r["artifact"], post["agrees"]) for r in part.data["artifacts"] if (post := r["post"])]
+    rows = [(name, agrees) for name, agrees in known if agrees is not None]
     if not rows or part.data["precision"] != "autocast":
         return
-    numbers = {"total": len(rows), "unlike": [r["artifact"] for r in rows if not r["post"]["agrees"]]}
-    yield of_part(part, "post", "what", numbers, part.pointer(*(r["artifact"] for r in rows)), _posts(part))
+    numbers = {"total": len(rows), "unlike": [name for name, agrees in rows if not agrees]}
+    yield of_part(part, "post", "what", numbers, part.pointer(*(name for name, _ in rows)), _posts(part))
 
 
 def _posts(part: Part) -> tuple[str, ...]:
     """Return the id of the experiment whose rows stand beside this precision's: ``F1`` for ``F1: post ...``."""
-    return tuple(dict.fromkeys(r["post"]["source"].partition(":")[0] for r in part.data["artifacts"] if r["post"]))
+    rows = [post for r in part.data["artifacts"] if (post := r["post"])]
+    return tuple(dict.fromkeys(post["source"].partition(":")[0] for post in rows))
 
 
-def environments(report: Record, number: int, a: str, b: str) -> Iterator[Finding]:
+def environments(report: Report, number: int, a: str, b: str) -> Iterator[Finding]:
     """Yield what differs between two environments beside torch and what it brings: it may be the reason too."""
     pair = report["pairs"][number]
     known = {e["name"]: e for e in report["environments"]}

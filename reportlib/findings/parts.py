@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from reportlib.shape import Comparison, Operations, Pair, Precision, Report, Search
 from reportlib.words import formats
 from reportlib.words.environments import labels, precision, versions
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class Part:
         For ids: ``float32``, or ``torch210-float32`` where there are several pairs.
     """
 
-    report: Record
-    pair: Record
-    data: Record
+    report: Report
+    pair: Pair
+    data: Precision
     at: str
     a: str
     b: str
@@ -59,30 +57,36 @@ class Part:
     @property
     def passages(self) -> str:
         """How many passages were indexed: ``640 passages``."""
-        return formats.plural(self.data["passages"], "passage")
+        return formats.plural(self.data["passages"] or 0, "passage")
 
     @property
-    def final(self) -> list[Record]:
+    def final(self) -> list[Comparison]:
         """Comparisons of the index's own tensors."""
         return [r for r in self.data["artifacts"] if r["final"]]
 
     @property
-    def operations(self) -> Record | None:
+    def operations(self) -> Operations | None:
         """What was recorded of the operations, if anything that can be relied on."""
-        found: Record | None = self.data.get("operations")
+        found = self.data.get("operations")
         return found if found and found["verdict"] not in {"inconclusive", "inputs differ"} else None
 
     @property
-    def search(self) -> Record | None:
+    def switches(self) -> dict[str, str]:
+        """The switches that were tried on the operations: each one's name, and the lines that set it."""
+        tried = self.operations.get("switches") if self.operations else None
+        return {switch["name"]: str(switch["line"] or "") for switch in tried or []}
+
+    @property
+    def search(self) -> Search | None:
         """What the searches gave, if the indexes were searched crosswise and at least once."""
-        found: Record | None = self.data.get("search")
+        found = self.data.get("search")
         return found if found and found["queries"] and any(c["id"] == "upgrade" for c in found["comparisons"]) else None
 
     def name(self, environment: str) -> str:
         """Return what to call one of the two environments."""
         return {self.pair["a"]: self.a, self.pair["b"]: self.b}.get(environment, environment)
 
-    def artifact(self, name: str) -> Record | None:
+    def artifact(self, name: str) -> Comparison | None:
         """Return the comparison of one artifact, if it was captured."""
         return next((r for r in self.data["artifacts"] if r["artifact"] == name), None)
 
@@ -92,7 +96,7 @@ class Part:
         return tuple(f"{self.at}/artifacts/{names.index(n)}" for n in artifacts if n in names)
 
 
-def parts(report: Record) -> Iterator[Part]:
+def parts(report: Report) -> Iterator[Part]:
     """Yield every precision of every pair: pairs in the report's order, the precision of the posts first in each."""
     device = report["study"]["device"]
     called, short = labels(report["environments"]), versions(report["environments"])
@@ -103,7 +107,7 @@ def parts(report: Record) -> Iterator[Part]:
         for place, data in numbered:
             label = precision(data["precision"], device)
             where = f"{'Under' if data['precision'] == 'autocast' else 'In'} {label}"
-            slug = data["precision"]
+            slug: str = data["precision"]
             if several:
                 label, where, slug = f"{a} to {b}, {label}", f"From {a} to {b}, {where.lower()}", f"{pair['b']}-{slug}"
             yield Part(

@@ -10,6 +10,7 @@ from reportlib.findings.causes import Cause, causes
 from reportlib.findings.parts import Part, parts
 from reportlib.findings.search import Search, search
 from reportlib.findings.why import undone
+from reportlib.shape import Report
 from reportlib.words import formats
 from reportlib.words.templates import say
 
@@ -90,7 +91,7 @@ def _alone(part: Part) -> str:
     return "same" if rankings["same_order"] == rankings["queries"] else "moved"
 
 
-def outcomes(report: Record) -> list[Outcome]:
+def outcomes(report: Report) -> list[Outcome]:
     """Return the outcome of every precision of every pair."""
     return [outcome(part) for part in parts(report)]
 

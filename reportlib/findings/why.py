@@ -8,6 +8,7 @@ from typing import Any
 from reportlib.findings.causes import Cause, causes, closer
 from reportlib.findings.finding import Finding, of_part
 from reportlib.findings.parts import Part
+from reportlib.shape import Report
 from reportlib.words import formats
 
 Record = Mapping[str, Any]
@@ -71,7 +72,7 @@ def operations(part: Part) -> Iterator[Finding]:
         return
     at, found = f"{part.at}/operations", causes(part)
     if not found:
-        replayed = sum(p["replay"]["replayed"] for p in data["passes"] if p.get("replay"))
+        replayed = sum(replay["replayed"] for p in data["passes"] if (replay := p.get("replay")))
         numbers = {"verdict": data["verdict"], "replayed": replayed}
         yield of_part(part, "no_cause", "why", numbers, (f"{at}/verdict", f"{at}/passes"))
         return
@@ -95,8 +96,8 @@ def operations(part: Part) -> Iterator[Finding]:
 
 def undone(part: Part, found: Sequence[Cause]) -> dict[str, Any]:
     """Return what makes B compute as A does: for all causes, for some, or for both sides together."""
-    data = part.data["operations"]
-    undo, lines = data.get("undo"), {s["name"]: setting(s["line"]) for s in data.get("switches") or []}
+    undo = part.operations["undo"] if part.operations else None
+    lines = {name: setting(line) for name, line in part.switches.items()}
     told: dict[str, Any] = {"lines": None, "ratio": None, "timed": False, "passes": 0, "passes_equal": 0}
     told |= {"some": None, "some_what": [], "both": None, "both_what": []}
     if undo:
@@ -121,7 +122,7 @@ def undone(part: Part, found: Sequence[Cause]) -> dict[str, Any]:
 
 def setting(line: str) -> str:
     """Return a shell line as the setting that it makes: ``ATEN_CPU_CAPABILITY=avx2``."""
-    return " ".join(each.removeprefix("export ") for each in str(line).splitlines())
+    return " ".join(each.removeprefix("export ") for each in line.splitlines())
 
 
 def _alike(cause: Cause, switch: str) -> bool:
@@ -131,7 +132,7 @@ def _alike(cause: Cause, switch: str) -> bool:
 
 
 def _truth(part: Part, found: Sequence[Cause]) -> Iterator[Finding]:
-    layers = part.data["operations"].get("layers_truth") or []
+    layers = (part.operations["layers_truth"] if part.operations else None) or []
     # A ratio of exactly one is that of the same bytes.
     if not layers or layers[-1]["ratio_rms"] in {None, 1.0}:
         return
@@ -214,7 +215,7 @@ def probes(pair: Record, number: int, a: str, b: str) -> Iterator[Finding]:
     yield Finding("probes", "why", pair["b"], a, b, numbers, evidence, ("D6",))
 
 
-def kernels(report: Record, number: int, mine: Sequence[Part]) -> Iterator[Finding]:
+def kernels(report: Report, number: int, mine: Sequence[Part]) -> Iterator[Finding]:
     """Yield when the two torches report other CPU kernels: a possible cause, shown only where a switch shows it."""
     pair, known = report["pairs"][number], report["platform"]["capability"]
     a, b = known.get(pair["a"]), known.get(pair["b"])
@@ -228,8 +229,6 @@ def kernels(report: Record, number: int, mine: Sequence[Part]) -> Iterator[Findi
 
 def _by_kernels(part: Part) -> list[str]:
     """Return the causes that vanish in B once torch's own kernels are held to another instruction set."""
-    if part.operations is None:
-        return []
-    lines = {s["name"]: setting(s["line"]).split() for s in part.operations.get("switches") or []}
+    lines = {name: setting(line).split() for name, line in part.switches.items()}
     caps = {name for name, line in lines.items() if len(line) == 1 and line[0].startswith("ATEN_CPU_CAPABILITY=")}
     return [cause.name for cause in causes(part) if caps & set(cause.switches)]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from reportlib.findings.causes import Cause, causes
 from reportlib.findings.parts import Part
+from reportlib.findings.why import setting
 from reportlib.render.figures import forward_passes, paint_growth, paint_truth, truth_passes
 from reportlib.render.html import Column, Html, Row, anchor, dense, fold, fragment, join, link, local_link
 from reportlib.render.labels import answer, recorded_pass, sure
@@ -98,10 +99,9 @@ def _sure(part: Part, cause: Cause) -> Html:
         whose = "Both versions' bytes are" if len(known) == 2 else f"{known[0]}'s bytes are"
         sentences.append(f"{whose} reproduced, on all of {elements}.")
     switch = (cause.record.get("mechanism") or {}).get("switch")
-    lines = {s["name"]: s["line"] for s in (part.operations or {}).get("switches") or []}
-    if switch and switch in cause.switches and switch in lines:
-        setting = str(lines[switch]).replace("export ", "")
-        sentences.append(Markup("With <code>{}</code> {} computes as {}.").format(setting, part.short_b, part.short_a))
+    if switch and switch in cause.switches and switch in part.switches:
+        line = setting(part.switches[switch])
+        sentences.append(Markup("With <code>{}</code> {} computes as {}.").format(line, part.short_b, part.short_a))
     if not sentences:
         sentences.append("Nothing that was tried reproduces either version.")
     made = cause.record.get("reproduction")
@@ -121,7 +121,7 @@ def _growth(entry: Record) -> str:
 
 def _commands(part: Part) -> Html:
     """Draw the lines that make B compute as A does, ready to paste."""
-    undo = (part.operations or {}).get("undo")
+    undo = part.operations["undo"] if part.operations else None
     if not undo or not any(cause.reaches in {"embeddings", "index"} for cause in causes(part)):
         return Html(Markup(""))
     every = [line for each in undo["lines"] for line in str(each).splitlines()]
@@ -227,12 +227,11 @@ def _tried(part: Part, tried: Sequence[Record]) -> Html:
 def _switches(part: Part, record: Record) -> Html:
     """List whose bytes the operation gives with each switch, in each environment."""
     tried = record.get("switches") or []
-    known = {s["name"]: s for s in (part.operations or {}).get("switches") or []}
     cells = {(t["switch"], t["environment"]): t for t in tried}
     columns = (Column("Switch"), Column(f"Set in {part.short_a}"), Column(f"Set in {part.short_b}"))
     rows = []
     for name in dict.fromkeys(t["switch"] for t in tried):
-        line = str(known.get(name, {}).get("line") or name).replace("export ", "")
+        line = setting(part.switches.get(name) or name)
         rows.append(Row((Markup("<code>{}</code>").format(line), *(_gives(part, cells.get((name, s))) for s in "ab"))))
     return dense("Whose bytes it gives with each switch", columns, rows)
 

@@ -43,8 +43,8 @@ def _legend(drawn: Figure, handles: Sequence[Any], columns: int) -> None:
 def paint_layers(layout: Layout, part: Part) -> Figure:
     """Draw the largest and mean difference of every layer on a log scale; what is identical stands on its own line."""
     drawn, axes = _empty(layout, 2.9, 3.1)
-    entries = part.data["layers"]
-    numbers = [r[key] for e in entries for r in e["layers"] for key in ("mean_abs", "max_abs") if r[key]]
+    entries: Sequence[Record] = part.data["layers"]
+    numbers = [n for e in entries for r in e["layers"] for n in (r["mean_abs"], r["max_abs"]) if n]
     floor, top = _limits(numbers)
     handles = []
     for n, entry in enumerate(entries):
@@ -117,16 +117,17 @@ def paint_swaps(layout: Layout, part: Part, rows: Sequence[Record | None]) -> Fi
 
 def forward_passes(part: Part) -> list[Record]:
     """Return the forward passes of a precision that were replayed and have something to draw."""
-    passes = (part.operations or {}).get("passes") or []
+    passes: Sequence[Record] = part.operations["passes"] if part.operations else []
     return [p for p in passes if p["kind"] == "forward" and p.get("replay") and p["replay"]["operations"]]
 
 
 def truth_passes(part: Part) -> list[tuple[str, list[Record]]]:
     """Return the layers' errors against float64 by pass, under the pass's name for a reader."""
-    operations = part.operations or {}
-    called = {p["slug"]: recorded_pass(p) for p in operations.get("passes") or []}
+    if part.operations is None:
+        return []
+    called = {p["slug"]: recorded_pass(p) for p in part.operations["passes"]}
     found: dict[str, list[Record]] = {}
-    for row in operations.get("layers_truth") or []:
+    for row in part.operations["layers_truth"] or []:
         if row["a"]["rms"] is not None and row["b"]["rms"] is not None:
             found.setdefault(called.get(row["pass"], row["pass"]), []).append(row)
     return list(found.items())
@@ -293,9 +294,8 @@ def _tick(value: float, _: int | None = None) -> str:
     return "0" if abs(value) < 1e-9 else f"{value:.3g}".replace("-", "−")
 
 
-def paint_permutation(layout: Layout, part: Part) -> Figure:
+def paint_permutation(layout: Layout, part: Part, shown: Record) -> Figure:
     """Draw the token ids of one centroid in the order in which each version lists them."""
-    shown = part.data["order"]["figure"]
     drawn = Figure(figsize=(layout.width, 4.2 if layout.narrow else 2.6))
     panels = drawn.subplots(*((2, 1) if layout.narrow else (1, 2)), sharex=True, sharey=True)
     for axes, side, name, colour in zip(panels, ("a", "b"), (part.a, part.b), (GREEN, BLUE), strict=True):

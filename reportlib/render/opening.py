@@ -8,13 +8,14 @@ from typing import Any
 from reportlib.findings.verdict import Outcome, headline, outcomes, steps
 from reportlib.render.html import Html, fragment, join
 from reportlib.render.sections import switch
+from reportlib.shape import Report
 from reportlib.words import formats
 from reportlib.words.environments import versions
 
 Record = Mapping[str, Any]
 
 
-def first_screen(report: Record) -> Html:
+def first_screen(report: Report) -> Html:
     """Answer what changed, why, whether it matters and what to do, and say what it was measured on.
 
     Parameters
@@ -48,7 +49,7 @@ def _leads(finding: Record, outcome: Outcome) -> bool:
     return bool(finding["about"] == outcome.part.key and finding["kind"] == "lists")
 
 
-def ran_on(report: Record) -> str:
+def ran_on(report: Report) -> str:
     """Return what a study ran on, as short as it can be said: ``AMD EPYC, no GPU · AVX2 and AVX512 kernels``."""
     machine = report["platform"]
     known = dict.fromkeys(str(c) for c in machine["capability"].values() if c)
@@ -58,7 +59,7 @@ def ran_on(report: Record) -> str:
     return " · ".join(filter(None, ["ColBERT index", ran, kernels, *held]))
 
 
-def compared(report: Record) -> str:
+def compared(report: Report) -> str:
     """Return the versions that were compared: ``PyTorch 2.0.1 → 2.1.0``."""
     called = versions(report["environments"])
     return f"PyTorch {' → '.join(called[e['name']] for e in report['environments'])}"
@@ -72,7 +73,7 @@ def _figure(found: list[Outcome]) -> dict[str, Any]:
     return {"columns": [o.part.label for o in found], "rows": rows}
 
 
-def _facts(report: Record, found: Outcome) -> dict[str, Any]:
+def _facts(report: Report, found: Outcome) -> dict[str, Any]:
     """Return what the three answers say of a precision."""
     about = {f["kind"]: f for f in report["findings"] if f["about"] == found.part.key}
     reaching = [c for c in found.causes if c.reaches in {"embeddings", "index"}]
@@ -93,10 +94,10 @@ def _facts(report: Record, found: Outcome) -> dict[str, Any]:
     }
 
 
-def caveats(report: Record) -> Iterator[str]:
+def caveats(report: Report) -> Iterator[str]:
     """Yield what the numbers of this study cannot say, each as a phrase."""
     study, machine = report["study"], report["platform"]
-    indexed = dict.fromkeys(p["passages"] for p in study["precisions"])
+    indexed = dict.fromkeys(p["passages"] or 0 for p in study["precisions"])
     passages = f"{formats.listing(formats.count(n) for n in indexed)} passages"
     if study["checkpoint"]["source"] == "all-minilm-l6-v2":
         yield "the checkpoint's last layer is untrained, so quality numbers say nothing about a real ColBERT"

@@ -11,6 +11,7 @@ from reportlib.render.html import Column, Html, Row, dense, fragment, join
 from reportlib.render.labels import answer
 from reportlib.render.sections import Piece, by_part, said, told, whose
 from reportlib.render.svg import figure
+from reportlib.shape import Report
 from reportlib.words import formats
 
 Record = Mapping[str, Any]
@@ -48,22 +49,21 @@ STEPS: dict[str, str] = {
 }
 
 
-def the_sort(report: Record) -> Html:
+def the_sort(report: Report) -> Html:
     """Say what the sort of the codes does to equal ones, and draw one centroid's tokens in both orders.
 
     Of each pair in one precision: one in which both versions sort the same codes, where there is one.
     """
     pieces: list[Piece] = []
     for pair in report["pairs"]:
-        mine = [part for part in parts(report) if part.pair is pair and part.data["order"]]
+        mine = [(part, order) for part in parts(report) if part.pair is pair and (order := part.data["order"])]
         if mine:
-            pieces += _sorted(next((part for part in mine if _comparable(part.data["order"])), mine[0]))
+            pieces += _sorted(*next((found for found in mine if _comparable(found[1])), mine[0]))
     return join(pieces)
 
 
-def _sorted(part: Part) -> Iterator[Piece]:
+def _sorted(part: Part, order: Record) -> Iterator[Piece]:
     yield said([f"{part.where}:", *told(part, "sort", "probes")])
-    order = part.data["order"]
     if not order["figure"] or not _comparable(order):
         return
     shown = order["figure"]
@@ -73,7 +73,7 @@ def _sorted(part: Part) -> Iterator[Piece]:
     )
     yield figure(
         f"order-{part.slug}",
-        lambda layout: paint_permutation(layout, part),
+        lambda layout: paint_permutation(layout, part, shown),
         title="Token ids of one centroid in the order that each version lists them",
         description=f"{caption} They ascend in {formats.listing(ascending) or 'neither'}.",
         caption=caption,

@@ -42,7 +42,7 @@ def where_it_starts(part: Part) -> Iterator[Piece]:
         )
 
 
-def telling(part: Part) -> list[Record | None]:
+def telling(part: Part) -> Sequence[Record | None]:
     """Return the swaps of A's values into B that tell most: none, the posts', then the smallest that are enough."""
     known = {tuple(s["points"]): s for s in part.data["swaps"] if s["direction"] == _FORWARD}
     summary = next((s for s in part.data.get("swap_summary") or [] if s["direction"] == _FORWARD), None)

@@ -295,7 +295,7 @@ def _quality(part: Part, found: Search, made: Sequence[Record]) -> Html:
 
 
 def _margins(part: Part) -> Iterator[Html]:
-    measured = [r for r in part.data.get("margins") or [] if r["left_out"] is None]
+    measured: list[Record] = [r for r in part.data.get("margins") or [] if r["left_out"] is None]
     if not measured:
         return
     flipped = [r for r in measured if r["flipped"]]

@@ -10,11 +10,12 @@ from markupsafe import Markup
 
 from reportlib.findings.parts import Part, parts
 from reportlib.render.html import Html, fragment, join
+from reportlib.shape import Report
 from reportlib.words import formats
 
 Record = Mapping[str, Any]
 Piece = Html | Markup | str
-Section = Callable[[Record], Html]
+Section = Callable[[Report], Html]
 
 
 def by_part(draw: Callable[[Part], Iterable[Piece]]) -> Section:
@@ -33,7 +34,7 @@ def by_part(draw: Callable[[Part], Iterable[Piece]]) -> Section:
     """
 
     @functools.wraps(draw)
-    def section(report: Record) -> Html:
+    def section(report: Report) -> Html:
         blocks = []
         for part in parts(report):
             pieces = [piece for piece in draw(part) if not isinstance(piece, Html) or piece.markup]
@@ -54,7 +55,7 @@ def inconclusive(part: Part) -> Html:
     return fragment("warning", title="Inconclusive.", text=text)
 
 
-def switch(report: Record) -> Html:
+def switch(report: Report) -> Html:
     """Draw the choice of what the page shows, where there is more than one precision; it works without a script."""
     shown = list(parts(report))
     if len(shown) < 2:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # writes only
 
@@ -19,6 +18,7 @@ from reportlib.errors import RunError
 from reportlib.findings.verdict import headline, outcomes
 from reportlib.render.html import Html, fragment
 from reportlib.render.opening import compared, ran_on
+from reportlib.shape import Report
 
 ATOM = "http://www.w3.org/2005/Atom"
 BLOGS = ("jekyll", "quarto")
@@ -40,7 +40,7 @@ class Entry:
     """
 
     folder: Path
-    report: dict[str, Any]
+    report: Report
     date: datetime
 
     @property

@@ -15,6 +15,7 @@ from reportlib.findings.why import setting
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
 from reportlib.render.labels import answer, telling_variables
 from reportlib.render.sections import Piece, by_part, said, told
+from reportlib.shape import Report
 from reportlib.words import formats
 from reportlib.words.environments import brought_by_torch, labels
 
@@ -57,13 +58,13 @@ def trust(part: Part) -> Iterator[Piece]:
 
 
 def _control(part: Part, environment: str) -> Row:
-    made = {c["kind"]: c for c in part.data["controls"] if c["environment"] == environment}
+    made: dict[str, Record] = {c["kind"]: c for c in part.data["controls"] if c["environment"] == environment}
     cells: list[Html | str] = []
     for kind in _KINDS:
         control = made.get(kind)
         same = formats.of(control["identical"], control["compared"]) if control else ""
         cells.append(answer(control["passed"], same, same) if control else "not run")
-    again = next((c for c in (part.search or {"controls": []})["controls"] if c["environment"] == environment), None)
+    again = next((c for c in (part.search["controls"] if part.search else []) if c["environment"] == environment), None)
     same = formats.of(again["identical"], again["queries"]) if again else ""
     cells.append(answer(again["identical"] == again["queries"], same, same) if again else "not run")
     return Row((part.name(environment), *cells))
@@ -93,8 +94,7 @@ def _ruling(kind: str, part: Part) -> str:
 
 def _switched(part: Part, found: Sequence[Cause], settings: set[str]) -> str:
     """Return what switches of these settings alone do to the causes: undo them, or leave them as they are."""
-    switches = (part.operations or {}).get("switches") or []
-    lines = {s["name"]: setting(s["line"]) for s in switches}
+    lines = {name: setting(line) for name, line in part.switches.items()}
     ours = {name for name, line in lines.items() if line and all(_sets(word, settings) for word in line.split())}
     undone = [c.name for c in found if ours & set(c.switches)]
     tried = [{t["switch"] for t in c.record.get("switches") or [] if t["environment"] == "b"} for c in found]
@@ -108,7 +108,7 @@ def _sets(word: str, settings: set[str]) -> bool:
     return any(word.startswith((f"{name}=", f"{name}(")) for name in settings)
 
 
-def measured_on(report: Record) -> Html:
+def measured_on(report: Report) -> Html:
     """List what a reader needs to judge whether the findings carry over to another machine, model or collection."""
     study, machine = report["study"], report["platform"]
     called = labels(report["environments"])
@@ -126,7 +126,7 @@ def measured_on(report: Record) -> Html:
     return fragment("facts", facts=[(name, value) for name, value in facts if value])
 
 
-def _variables(report: Record) -> str:
+def _variables(report: Report) -> str:
     found: dict[str, list[str]] = {}
     for environment in report["environments"]:
         for name, value in telling_variables(environment).items():
@@ -140,7 +140,7 @@ def _variables(report: Record) -> str:
 # In full: what the environments differ in, what everything was made from, and how to make it again.
 
 
-def environment_differences(report: Record) -> Html:
+def environment_differences(report: Report) -> Html:
     """List everything recorded that differs between the environments of each pair."""
     called = labels(report["environments"])
     tables = []
@@ -163,7 +163,7 @@ def _text(value: str | None) -> Html | str:
     return fragment("long", text=value) if len(value) > 120 or "\n" in value else value
 
 
-def every_finding(report: Record) -> Html:
+def every_finding(report: Report) -> Html:
     """List each finding, how sure it is, and where its numbers stand in report.json."""
     columns = (Column("About"), Column("Finding"), Column("How sure"), Column("In report.json"), Column("In the posts"))
     rows = [
@@ -177,7 +177,7 @@ def every_finding(report: Record) -> Html:
     return dense("Each finding and its evidence", columns, rows)
 
 
-def reproduce(report: Record) -> Html:
+def reproduce(report: Report) -> Html:
     """Give the commands that make this page again, and one arm of it."""
     study = report["study"]
     path = shlex.quote(f"reports/{study['slug']}/study.toml")
@@ -205,7 +205,7 @@ def reproduce(report: Record) -> Html:
     return fragment("commands", lines=lines)
 
 
-def provenance(report: Record) -> Html:
+def provenance(report: Report) -> Html:
     """Say what the captures were made from: inputs with their hashes, and each environment in full."""
     study, machine = report["study"], report["platform"]
     facts = [

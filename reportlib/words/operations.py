@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def words(cause: Mapping[str, Any]) -> Words:
     return known or Words(f"`{own}`", "an operation of PyTorch")
 
 
-def names(causes: list[Mapping[str, Any]]) -> list[str]:
+def names(causes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the causes' short names in order; operations that share one get their own name beside it.
 
     ``["GELU", "softmax"]``; ``["softmax in float32", "softmax in bfloat16"]``.

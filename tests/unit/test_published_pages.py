@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import nbformat
 import pytest
 
@@ -18,6 +19,7 @@ from reportlib import render
 from reportlib.compare import study as reports
 from reportlib.findings import findings
 from reportlib.render.publish import draw
+from reportlib.shape import SCHEMA, schema
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(path.parent for path in ROOT.glob("reports/*/report.json"))
@@ -38,6 +40,10 @@ def executed(report: Mapping[str, Any]) -> nbformat.NotebookNode:
     return notebook
 
 
+def test_the_schema_is_made_from_the_types():
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == schema()
+
+
 def test_there_are_published_pages():
     assert len(PUBLISHED) >= 4
 
@@ -46,6 +52,7 @@ def test_there_are_published_pages():
 def test_a_published_page_follows_from_its_report(folder: Path):
     text = (folder / "report.json").read_text(encoding="utf-8")
     report = json.loads(text)
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
     assert findings(report) == report["findings"]
     assert reports.render(report) == text
     drawn, published = (

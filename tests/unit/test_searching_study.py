@@ -56,7 +56,7 @@ def search_of(folder: Path, edit_plain: Edit | None = None, edit: Edit | None = 
 
 def assert_valid(found: Record) -> None:
     schema = json.loads(SCHEMA.read_text())
-    only = {"$ref": "#/$defs/search", "$defs": schema["$defs"]}
+    only = {"$ref": "#/$defs/Search", "$defs": schema["$defs"]}
     jsonschema.Draft202012Validator(only).validate(json.loads(json.dumps(found, allow_nan=False)))
 
 
