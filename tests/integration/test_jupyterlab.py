@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,14 @@ def answers(port: int) -> bool:
     return True
 
 
+def run_all(page: Any) -> None:
+    """Run every cell, once the kernel answers: what is run before that is lost without a word."""
+    indicator = page.locator(".jp-Notebook-ExecutionIndicator").first
+    sync_api.expect(indicator).to_have_attribute("data-status", "idle", timeout=1000 * PATIENCE_S)
+    page.get_by_text("Run", exact=True).first.click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+
+
 def test_a_kernel_that_is_picked_and_run_names_the_capture(lab: str, tmp_path: Path) -> None:
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}")
@@ -83,8 +92,7 @@ def test_a_kernel_that_is_picked_and_run_names_the_capture(lab: str, tmp_path: P
         page.locator(".jp-Dialog select").select_option(label="torch210 (torch 2.1.0)")
         page.locator(".jp-Dialog .jp-mod-accept").last.click()
         sync_api.expect(page.locator(".jp-KernelName").first).to_have_text("torch210 (torch 2.1.0)")
-        page.get_by_text("Run", exact=True).first.click()
-        page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+        run_all(page)
         page.locator(".jp-OutputArea-output", has_text=re.compile("'artifacts':|Error: ")).first.wait_for()
         said = "\n".join(page.locator(".jp-OutputArea-output").all_inner_texts())
         browser.close()
@@ -108,11 +116,7 @@ def test_the_page_shows_itself_in_the_compare_notebook_as_it_opens(lab: str, tmp
         page.set_default_timeout(1000 * PATIENCE_S)
         page.goto(f"{lab}compare.ipynb?reset")
         sync_api.expect(page.locator(".jp-KernelName").first).to_contain_text("Python 3", timeout=1000 * PATIENCE_S)
-        sync_api.expect(page.locator(".jp-Notebook-ExecutionIndicator").first).to_have_attribute(
-            "data-status", "idle", timeout=1000 * PATIENCE_S
-        )
-        page.get_by_text("Run", exact=True).first.click()
-        page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+        run_all(page)
         headline = page.locator(".jp-OutputArea-output header.opening h1").first
         headline.wait_for(state="attached")
         assert headline.text_content().endswith(".")
