@@ -357,6 +357,8 @@ class SearchComparison(TypedDict):
     same_order: Count
     same_set: Count
     scores_identical: Count
+    #: Other lists in which only passages with equal scores change places; reports from before it was counted lack it.
+    tied: NotRequired[Count]
     max_score_difference: Size | None
     different_passages: Estimate
     overlap: Estimate

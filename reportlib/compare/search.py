@@ -35,6 +35,8 @@ class Agreement:
         The best k are the same in some order.
     same_scores : bool
         The same passages in the same order with the same scores.
+    tied : bool
+        Another list, but one that a side's own scores allow: only passages that it scores alike change places.
     moved : int
         Passages among only one side's best k, both sides together: 0 to 2 k.
     overlap : float
@@ -48,6 +50,7 @@ class Agreement:
     first_rank: int | None
     same_set: bool
     same_scores: bool
+    tied: bool
     moved: int
     overlap: float
     rbo: float
@@ -77,10 +80,19 @@ def agreement(left: Ranked, right: Ranked) -> Agreement:
         first_rank=first,
         same_set=set(a) == set(b),
         same_scores=first is None and left.top_scores == right.top_scores,
+        tied=first is not None and (_allows(left, b) or _allows(right, a)),
         moved=len(a) + len(b) - 2 * len(common),
         overlap=rounded(len(common) / longest) if longest else 1.0,
         rbo=rounded(rank_biased_overlap(a, b)),
         score_difference=max((gap for gap in gaps if math.isfinite(gap)), default=None),
+    )
+
+
+def _allows(ranking: Ranked, top: Sequence[int]) -> bool:
+    """Whether a ranking's scores allow another list: at each rank a passage with the very score that it has there."""
+    scores = dict(zip(ranking.pids, ranking.scores, strict=True))
+    return len(top) == len(ranking.top) and all(
+        scores.get(pid) == score for pid, score in zip(top, ranking.top_scores, strict=True)
     )
 
 
@@ -270,6 +282,7 @@ class Comparison:
             "same_order": sum(each.first_rank is None for each in lines),
             "same_set": sum(each.same_set for each in lines),
             "scores_identical": sum(each.same_scores for each in lines),
+            "tied": sum(each.tied for each in lines),
             "max_score_difference": max(gaps, default=None),
         }
 

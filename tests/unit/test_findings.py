@@ -218,6 +218,15 @@ def test_lists_hold_the_upgrade_the_seeds_and_the_old_index() -> None:
     assert (still["numbers"]["moved"], still["sure"]) == (0, "not detected")
 
 
+def test_lists_that_changed_only_among_equal_scores_are_counted() -> None:
+    report = render_reports.searched()
+    assert kinds(report, "torch210/autocast")["lists"]["numbers"]["tied"] is None
+    part(report, "autocast").data["search"]["comparisons"][0]["tied"] = 5
+    found = kinds(report, "torch210/autocast")["lists"]
+    assert found["numbers"]["tied"] == 5
+    assert "5 of 24" in found["sentence"]
+
+
 def test_without_a_crosswise_search_the_lists_are_those_of_each_versions_own() -> None:
     numbers = kinds(render_reports.explained(), "torch210/autocast")["lists"]["numbers"]
     assert (numbers["queries"], numbers["moved"], numbers["seeds"], numbers["kept"]) == (120, 19, [], None)

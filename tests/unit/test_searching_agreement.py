@@ -53,6 +53,26 @@ def test_rank_biased_overlap_is_the_sum_that_it_extrapolates() -> None:
         assert 0 <= found <= 1 + 1e-12
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "tied"),
+    [
+        (ranked([1, 2, 3]), ranked([1, 2, 3]), False),
+        # A scores 2 and 3 alike, so its own list could have been B's.
+        (ranked([1, 2, 3], [9, 8, 8]), ranked([1, 3, 2]), True),
+        (ranked([1, 2, 3]), ranked([1, 3, 2]), False),
+        # The last of the best three and the one behind it.
+        (ranked([1, 2, 3, 4], [9, 8, 7, 7]), ranked([1, 2, 4, 3]), True),
+        (ranked([1, 2, 3, 4], [9, 8, 7, 6]), ranked([1, 2, 4, 3]), False),
+        # Ties explain the second place, and not the third.
+        (ranked([1, 2, 3, 4], [9, 9, 7, 6]), ranked([2, 1, 4, 3]), False),
+        (ranked([1, 2]), ranked([1, 2, 3]), False),
+        (ranked([]), ranked([1]), False),
+    ],
+)
+def test_a_list_that_changed_only_among_equal_scores_is_told(a: Ranked, b: Ranked, tied: bool) -> None:
+    assert agreement(a, b).tied is agreement(b, a).tied is tied
+
+
 def test_a_change_at_the_top_weighs_more_than_one_at_the_bottom() -> None:
     whole = list(range(10))
     top, bottom = [99, *whole[1:]], [*whole[:-1], 99]
