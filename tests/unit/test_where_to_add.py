@@ -90,7 +90,8 @@ def test_a_finding_is_its_data_and_a_template(copy: Path) -> None:
     templates = copy / "reportlib" / "findings" / "sentences.j2"
     templates.write_text(
         templates.read_text(encoding="utf-8")
-        + '\n{% macro added(n, a, b) -%}\n{{ n.rows | plural("row") }} of {{ b }} stand beside a post.\n{%- endmacro %}\n',
+        + "\n{% macro added(n, a, b) -%}\n"
+        + '{{ n.rows | plural("row") }} of {{ b }} stand beside a post.\n{%- endmacro %}\n',
         encoding="utf-8",
     )
     assert "16 rows of PyTorch 2.1.0 stand beside a post." in page(copy)
