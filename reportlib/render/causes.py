@@ -80,7 +80,7 @@ def _far(cause: Cause) -> str:
     if cause.size:
         most = formats.amount(difference["max_abs"])
         text += f", by {formats.amount(cause.size)} in the root mean square, {most} at most"
-    often = formats.of(record["instances"], record["replayed"])
+    often = "the one" if record["replayed"] == 1 else formats.of(record["instances"], record["replayed"])
     later = formats.plural(record["tainted"], "later operation")
     reach = {
         "embeddings": f"the difference reaches {later} and the embeddings",

@@ -35,12 +35,12 @@ def by_part(draw: Callable[[Part], Iterable[Piece]]) -> Section:
 
     @functools.wraps(draw)
     def section(report: Report) -> Html:
-        blocks = []
-        for part in parts(report):
+        blocks, shown = [], list(parts(report))
+        for part in shown:
             pieces = [piece for piece in draw(part) if not isinstance(piece, Html) or piece.markup]
             if pieces:
                 inner = join([inconclusive(part), *pieces])
-                title = f"{part.label}, {part.passages}"
+                title = f"{part.label}, {part.passages}" if len(shown) > 1 else ""
                 blocks.append(fragment("part", slug=part.slug, title=title, inner=inner))
         return join(blocks)
 

@@ -59,10 +59,10 @@ def amount(value: float | None, digits: int = 2, least: float = 1e-3) -> str:
 def at_most(value: float) -> str:
     """Return a bound of one digit that a positive number does not exceed: ``≤ 3e-4`` for 0.00024."""
     if not 0 < value < math.inf:
-        return f"≤ {amount(value)}"
+        return f"≤\N{NO-BREAK SPACE}{amount(value)}"
     step = 10.0 ** math.floor(math.log10(value))
     # 0.3 / 0.1 is a little less than 3.
-    return f"≤ {amount(math.ceil(round(value / step, 9)) * step, 1)}"
+    return f"≤\N{NO-BREAK SPACE}{amount(math.ceil(round(value / step, 9)) * step, 1)}"
 
 
 def decimals(value: float | None, places: int = 3, *, signed: bool = False) -> str:

@@ -147,7 +147,7 @@ def test_a_share_has_two_digits_and_one_rule(value: float | None, text: str) -> 
 
 @given(st.floats(1e-12, 1e9))
 def test_a_bound_of_one_digit_is_not_below_the_number(value: float) -> None:
-    bound = float(formats.at_most(value).removeprefix("≤ ").replace(",", ""))
+    bound = float(formats.at_most(value).removeprefix("≤\N{NO-BREAK SPACE}").replace(",", ""))
     assert bound >= value * (1 - 1e-8)
     assert bound <= value * 2.001
 
