@@ -115,12 +115,12 @@ def site(
     reports: Annotated[Path, typer.Option(help="The folder of studies' folders.")] = Path("reports"),
     output: Annotated[Path, typer.Option(help="Where the site goes.")] = Path("site"),
     base_url: Annotated[str, typer.Option(help="Where it will be served; with it there is an Atom feed.")] = "",
-    blog: Annotated[str, typer.Option(help="jekyll or quarto: also write posts with front matter.")] = "",
+    front_matter: Annotated[str, typer.Option(help="jekyll or quarto: also write each page as a post.")] = "",
 ) -> None:
     """Make a site of all published reports: an index with each verdict, and links between siblings."""
     from reportlib.render.site import make_site
 
-    for entry in make_site(reports, output, base_url, blog):
+    for entry in make_site(reports, output, base_url, front_matter):
         typer.echo(f"{entry.slug}: {entry.verdict}")
     _say(f"the site is {output / 'index.html'}")
 

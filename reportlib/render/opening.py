@@ -33,7 +33,7 @@ def first_screen(report: Report) -> Html:
     opening = fragment(
         "opening",
         versions=compared(report),
-        ran_on=ran_on(report),
+        ran_on=" · ".join(["ColBERT index", *ran_on(report)]),
         title=headline(found),
         several=len(found) > 1,
         lede=[(label, finding["sentence"]) for label, finding in lede],
@@ -49,14 +49,14 @@ def _leads(finding: Record, outcome: Outcome) -> bool:
     return bool(finding["about"] == outcome.part.key and finding["kind"] == "lists")
 
 
-def ran_on(report: Report) -> str:
-    """Return what a study ran on, as short as it can be said: ``AMD EPYC, no GPU · AVX2 and AVX512 kernels``."""
+def ran_on(report: Report) -> list[str]:
+    """Return what a study ran on, as short as it can be said: ``AMD EPYC, no GPU``, ``AVX2 and AVX512 kernels``."""
     machine = report["platform"]
     known = dict.fromkeys(str(c) for c in machine["capability"].values() if c)
     kernels = f"{' and '.join(known)} kernels" if known else ""
     held = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
     ran = f"{machine['cpu'] or 'an unknown CPU'}, {machine['gpu'] or 'no GPU'}"
-    return " · ".join(filter(None, ["ColBERT index", ran, kernels, *held]))
+    return list(filter(None, [ran, kernels, *held]))
 
 
 def compared(report: Report) -> str:

@@ -1,28 +1,39 @@
-"""A site of all published reports: an index with each verdict, a feed, links between siblings, and posts for a blog."""
+"""A site of all published reports: an index with each verdict, a feed, links between siblings, and posts for a blog.
+
+A post is the page's own content in the blog's layout: its style is nested below one class, so that nothing of the blog
+changes. What a blog's engine would take for its own, Liquid's braces or a fence of Markdown's, is written as entities.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # writes only
 
 import bs4
+import yaml
+from markupsafe import Markup
 
 from reportlib.errors import RunError
 from reportlib.findings.verdict import headline, outcomes
 from reportlib.render.html import Html, fragment
 from reportlib.render.opening import compared, ran_on
 from reportlib.shape import Report
+from reportlib.words.formats import listing
 
 ATOM = "http://www.w3.org/2005/Atom"
-BLOGS = ("jekyll", "quarto")
-_STYLE = Path(__file__).with_name("templates") / "report" / "style.css"
+_STYLE = (Path(__file__).with_name("templates") / "report" / "style.css").read_text(encoding="utf-8")
+_TAME = str.maketrans("<>[]`", "‹›()'")
+#: The style of a post: every rule below one class, which stands for the page, its body and its main part.
+_SCOPED = ".reportlib {\n" + re.sub(r"(?<![-:.#\w])(:root|html|body|main)(?![-\w])", "&", _STYLE) + "}\n"
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,10 @@ class Entry:
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """What search makes of it, with the precision before it."""
-        found = {f["about"]: f["sentence"] for f in self.report["findings"] if f["kind"] == "lists"}
+        """What search, or where there was none the files, say of each precision, which stands before it."""
+        found: dict[str, str] = {}
+        for kind in ("files", "lists"):
+            found |= {f["about"]: f["sentence"] for f in self.report["findings"] if f["kind"] == kind}
         return [(o.part.label, found[o.part.key]) for o in outcomes(self.report) if o.part.key in found]
 
     @property
@@ -103,7 +116,7 @@ def _date(path: Path) -> datetime:
     return datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
 
 
-def make_site(reports: Path, output: Path, base_url: str = "", blog: str = "") -> list[Entry]:
+def make_site(reports: Path, output: Path, base_url: str = "", front_matter: str = "") -> list[Entry]:
     """Write a site that any server of files can serve.
 
     Parameters
@@ -114,8 +127,8 @@ def make_site(reports: Path, output: Path, base_url: str = "", blog: str = "") -
         Where it goes; a site that is there is replaced, anything else is refused.
     base_url : str, optional
         Where it will be served: a feed needs whole addresses. Without it none is written.
-    blog : str, optional
-        ``jekyll`` or ``quarto``: also write a post with front matter for each report, in ``posts``.
+    front_matter : str, optional
+        ``jekyll`` or ``quarto``: also write each page as a post of such a blog.
 
     Returns
     -------
@@ -125,48 +138,64 @@ def make_site(reports: Path, output: Path, base_url: str = "", blog: str = "") -
     Raises
     ------
     RunError
-        When there is nothing to publish, or `output` is a folder of something else.
+        When there is nothing to publish, or `output` is something else.
     """
     found = entries(reports)
-    if blog and blog not in BLOGS:
-        raise RunError(f"there is no front matter for {blog!r}", f"use one of {', '.join(BLOGS)}")
+    if front_matter and front_matter not in POSTS:
+        raise RunError(f"there is no front matter for {front_matter!r}", f"use one of {', '.join(POSTS)}")
     mark = output / ".reportlib-site"
-    if output.exists() and not mark.exists() and any(output.iterdir()):
+    if output.exists() and not mark.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RunError(f"{output} is there and is no site of reportlib's", "give another --output, or remove it")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     mark.touch()
     for entry in found:
-        _copy(entry, [each for each in found if each.versions == entry.versions and each is not entry], output)
-    feed = _feed(found, base_url) if base_url else ""
-    if feed:
-        _write(output / "feed.xml", feed)
-    _write(output / "index.html", str(_index(found, feed=bool(feed)).markup))
-    if blog:
-        for entry in found:
-            _write(output / "posts" / f"{entry.date:%Y-%m-%d}-{entry.slug}.{_SUFFIX[blog]}", _post(entry))
+        siblings = [each for each in found if each.versions == entry.versions and each is not entry]
+        _copy(entry, output)
+        _write(output / entry.slug / "index.html", str(_page(entry, siblings, home=True)))
+        if front_matter:
+            place, write = POSTS[front_matter]
+            _write(output / place.format(entry=entry), write(entry, _post(entry, siblings)))
+    if base_url:
+        _write(output / "feed.xml", _feed(found, base_url))
+    _write(output / "index.html", str(_index(found, feed=bool(base_url)).markup))
     return found
 
 
-def _copy(entry: Entry, siblings: Sequence[Entry], output: Path) -> None:
-    """Copy a page with what it links to, and put links to its siblings below its first screen."""
+def _copy(entry: Entry, output: Path) -> None:
+    """Copy what a page links to. Few servers list a folder, so that each reproduction gets a page that does."""
     place = output / entry.slug
     place.mkdir()
     shutil.copy(entry.folder / "report.json", place)
     if (entry.folder / "reproductions").is_dir():
         shutil.copytree(entry.folder / "reproductions", place / "reproductions")
+    for folder in place.glob("reproductions/*"):
+        names = sorted(path.name for path in folder.iterdir())
+        about = (folder / "README.md").read_text(encoding="utf-8") if "README.md" in names else ""
+        files = [(quote(name), name) for name in names]
+        drawn = fragment("folder", style=Markup(_STYLE), name=folder.name, about=about, files=files)  # noqa: S704 ours
+        _write(folder / "index.html", str(drawn.markup))
+
+
+def _page(entry: Entry, siblings: Sequence[Entry], *, home: bool) -> bs4.BeautifulSoup:
+    """Return a page with links to its siblings below its first screen."""
     soup = bs4.BeautifulSoup((entry.folder / "index.html").read_text(encoding="utf-8"), "html.parser")
-    contents = soup.find("nav", class_="contents")
-    if isinstance(contents, bs4.Tag):
-        links = [{"slug": quote(e.slug), "ran_on": ran_on(e.report), "verdict": e.verdict} for e in siblings]
-        contents.insert_after(bs4.BeautifulSoup(str(fragment("siblings", siblings=links).markup), "html.parser"))
-    _write(place / "index.html", str(soup))
+    contents, own = soup.find("nav", class_="contents"), ran_on(entry.report)
+    if isinstance(contents, bs4.Tag) and (home or siblings):
+        links = [
+            {"slug": quote(e.slug), "verdict": e.verdict,
+             "apart": listing([part for part in ran_on(e.report) if part not in own] or ran_on(e.report))}
+            for e in siblings
+        ]  # fmt: skip
+        drawn = fragment("siblings", siblings=links, home=home)
+        contents.insert_after(bs4.BeautifulSoup(str(drawn.markup), "html.parser"))
+    return soup
 
 
 def _index(found: Sequence[Entry], *, feed: bool) -> Html:
     return fragment(
         "site",
-        style=_STYLE.read_text(encoding="utf-8"),
+        style=Markup(_STYLE),  # noqa: S704 ours
         feed=feed,
         entries=[
             {"slug": quote(e.slug), "versions": e.versions, "ran_on": ran_on(e.report), "verdict": e.verdict,
@@ -200,41 +229,50 @@ def _feed(found: Sequence[Entry], base_url: str) -> str:
         add(item, "id", address)
         add(item, "link", href=address)
         add(item, "updated", entry.date.isoformat())
-        add(item, "summary", f"{ran_on(entry.report)}. {entry.text}")
+        add(item, "summary", f"{' · '.join(ran_on(entry.report))}. {entry.text}")
     ET.indent(feed)
     return ET.tostring(feed, encoding="unicode", xml_declaration=True) + "\n"
 
 
-_SUFFIX = {"jekyll": "md", "quarto": "qmd"}
+def _post(entry: Entry, siblings: Sequence[Entry]) -> str:
+    """Return the content of a page with its style beside it, for a layout that writes the title itself."""
+    soup = _page(entry, siblings, home=False)
+    for title in soup.select(".opening h1"):
+        title.decompose()
+    inner = [str(piece) for piece in (*soup.select("main > *"), *soup.select("footer.page-footer"))]
+    content = "\n".join(inner).replace("`", "&#96;")
+    content = re.sub(r"\{(?=[{%])", "&#123;", content)
+    return f'<style>\n{_SCOPED}</style>\n<div class="reportlib">\n{content}\n</div>\n'
 
 
-def _post(entry: Entry) -> str:
-    """Return a post: front matter that Jekyll and Quarto both read, what the page says, and the page in a frame."""
-    return "\n".join(_post_lines(entry))
+def _headed(front: dict[str, Any], body: str) -> str:
+    return f"---\n{yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=float('inf'))}---\n{body}"
 
 
-def _post_lines(entry: Entry) -> Iterator[str]:
-    address = f"../{quote(entry.slug)}/"
-    yield "---"
-    # A string of JSON is one of YAML too.
-    yield f"title: {json.dumps(f'{entry.versions}: {entry.verdict}', ensure_ascii=False)}"
-    yield f"date: {entry.date:%Y-%m-%d}"
-    yield f"description: {json.dumps(entry.text, ensure_ascii=False)}"
-    yield "---"
-    yield ""
-    for label, sentence in entry.lines:
-        yield f"- {_plain(label)}: {_plain(sentence)}"
-    yield ""
-    yield f"[The whole report]({address}) ({_plain(ran_on(entry.report))})."
-    yield ""
-    style = "width:100%;height:90vh;border:0"
-    yield f'<iframe src="{address}index.html" title="The whole report" style="{style}"></iframe>'
-    yield ""
+def _jekyll(entry: Entry, body: str) -> str:
+    # Its address keeps what it links to beside it, in whatever folder of a blog the site lies; and Jekyll would cut its
+    # excerpt out of the first lines, which are style.
+    said, address = _said(entry), f"/:categories/{entry.slug}/post.html"
+    return _headed({**said, "layout": "post", "permalink": address, "excerpt": said["description"]}, body)
 
 
-def _plain(text: str) -> str:
-    """Return text as Markdown in which a stranger's signs mark nothing up."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("[", "&#91;")
+def _quarto(entry: Entry, body: str) -> str:
+    beside = ["index.html", "report.json", "reproductions/**"]
+    kept = {"engine": "markdown", "html-table-processing": "none", "page-layout": "full", "resources": beside}
+    return _headed(_said(entry) | kept, f"\n```{{=html}}\n{body}```\n")
+
+
+def _said(entry: Entry) -> dict[str, Any]:
+    """Return what a blog shows of a post. Layouts take it for HTML or Markdown: a stranger's signs are tamed."""
+    title, description = (text.translate(_TAME) for text in (f"{entry.versions}: {entry.verdict}", entry.text))
+    return {"title": title, "date": entry.date.date(), "description": description}
+
+
+#: Where the posts of each kind of blog go, and how they are written.
+POSTS: Mapping[str, tuple[str, Callable[[Entry, str], str]]] = {
+    "jekyll": ("_posts/{entry.date:%Y-%m-%d}-{entry.slug}.html", _jekyll),
+    "quarto": ("{entry.slug}/post.qmd", _quarto),
+}
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +19,10 @@ from render_reports import HOSTILE, executed, hostile, searched, sort_only
 from reportlib.errors import RunError
 from reportlib.findings.verdict import headline, outcomes
 from reportlib.render.publish import draw
-from reportlib.render.site import ATOM, entries, make_site
+from reportlib.render.site import ATOM, POSTS, entries, make_site
+
+#: What Liquid, Quarto and Markdown would take for their own.
+ENGINES = "CPU {{ site.secret }} {% include x %} {{< include x >}} {{{ ``` `r 1`"
 
 
 def publish(folder: Path, slug: str, report: dict[str, Any]) -> None:
@@ -34,9 +39,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     held["study"]["variables"] = {"ATEN_CPU_CAPABILITY": "avx2"}
     publish(folder, "upgrade-avx2", held)
     other = copy.deepcopy(hostile())
-    other["environments"][1]["torch"]["version"] = "2.2.2"
+    other["environments"][1]["torch"]["version"] = "2.2.2<b>[`"
+    other["platform"]["cpu"] = f"{HOSTILE} {ENGINES}"
     publish(folder, "other & more", other)
-    (folder / "upgrade" / "reproductions" / "x").mkdir(parents=True)
+    for link in soup(folder / "upgrade" / "index.html").select("a[href^='reproductions/']"):
+        (folder / "upgrade" / str(link["href"])).mkdir(parents=True)
+    (folder / "upgrade" / "reproductions" / "x <y>").mkdir(parents=True)
+    (folder / "upgrade" / "reproductions" / "x <y>" / "README.md").write_text(HOSTILE)
     (folder / "unpublished").mkdir()
     return folder
 
@@ -64,22 +73,31 @@ def test_every_link_leads_somewhere_within_the_site(site: Path) -> None:
     for page in site.rglob("index.html"):
         for link in soup(page).select("a[href]"):
             target = str(link["href"])
-            if not target.startswith(("#", "https://", "reproductions/")):
-                assert (page.parent / unquote(target)).resolve().is_relative_to(site.resolve())
-                assert (page.parent / unquote(target)).exists(), target
+            if not target.startswith(("#", "https://")):
+                file = page.parent / unquote(target)
+                # Few servers list a folder.
+                file = file / "index.html" if target.endswith("/") else file
+                assert file.resolve().is_relative_to(site.resolve())
+                assert file.is_file(), target
 
 
 def test_siblings_are_reports_of_the_same_versions(site: Path) -> None:
     told = soup(site / "upgrade" / "index.html").select_one("p.siblings")
     assert [str(a["href"]) for a in told.select("a")] == ["../", "../upgrade-avx2/"]
     assert "ATEN_CPU_CAPABILITY=avx2" in told.text
+    assert sort_only()["platform"]["cpu"] not in told.text
     assert len(soup(site / "other & more" / "index.html").select("p.siblings a")) == 1
 
 
 def test_what_was_published_is_left_as_it_is(site: Path, reports: Path) -> None:
     assert (site / "upgrade" / "report.json").read_bytes() == (reports / "upgrade" / "report.json").read_bytes()
     assert not soup(reports / "upgrade" / "index.html").select("p.siblings")
-    assert (site / "upgrade" / "reproductions" / "x").is_dir()
+
+
+def test_a_reproduction_gets_a_page_that_lists_it(site: Path) -> None:
+    listed = soup(site / "upgrade" / "reproductions" / "x <y>" / "index.html")
+    assert [str(a["href"]) for a in listed.select("li a")] == ["README.md"]
+    assert listed.select_one("pre").text == HOSTILE
 
 
 def test_the_feed_has_what_atom_asks_for(site: Path) -> None:
@@ -101,23 +119,59 @@ def test_the_same_reports_give_the_same_bytes(reports: Path, site: Path, tmp_pat
     assert all((site / f).read_bytes() == (tmp_path / "again" / f).read_bytes() for f in files)
 
 
-@pytest.mark.parametrize(("blog", "suffix"), [("jekyll", "md"), ("quarto", "qmd")])
-def test_a_post_has_front_matter_that_yaml_reads(reports: Path, tmp_path: Path, blog: str, suffix: str) -> None:
-    made = make_site(reports, tmp_path / "site", blog=blog)
-    posts = sorted((tmp_path / "site" / "posts").glob(f"*.{suffix}"))
-    assert len(posts) == len(made)
+@pytest.fixture(scope="module", params=sorted(POSTS))
+def posts(request: pytest.FixtureRequest, reports: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp(request.param) / "site"
+    made = make_site(reports, folder, front_matter=request.param)
+    assert not (folder / "feed.xml").exists()
+    found = sorted([*folder.glob("_posts/*.html"), *folder.glob("*/post.qmd")])
+    assert len(found) == len(made)
+    return found
+
+
+def test_a_post_has_front_matter_that_yaml_reads(posts: list[Path], reports: Path) -> None:
+    dates = {entry.date.date() for entry in entries(reports)}
     for post in posts:
-        _, front, body = post.read_text(encoding="utf-8").split("---\n", 2)
+        _, front, _ = post.read_text(encoding="utf-8").split("---\n", 2)
         read = yaml.safe_load(front)
-        assert set(read) == {"title", "date", "description"}
-        assert post.name.startswith(f"{read['date']}-")
-        assert "<script" not in body
-        assert "<iframe" in body
-    assert not (tmp_path / "site" / "feed.xml").exists()
+        assert read["date"] in dates
+        assert read["title"].startswith("PyTorch ")
+        assert read["description"]
+        # A layout takes them for HTML, Quarto for Markdown.
+        assert not set("<[`") & set(read["title"] + read["description"])
+
+
+def test_a_post_holds_the_page_and_its_engine_takes_none_of_it_for_its_own(posts: list[Path], site: Path) -> None:
+    for post in posts:
+        slug = post.parent.name if post.suffix == ".qmd" else post.stem[len("2026-11-26-") :]
+        body = post.read_text(encoding="utf-8").split("---\n", 2)[2]
+        if post.suffix == ".qmd":
+            opened, body, closed = body.split("```")
+            assert (opened.strip(), closed.strip()) == ("", "")
+            body = body.removeprefix("{=html}\n")
+        assert "`" not in body
+        assert not re.search(r"\{[{%]", body)
+        drawn, page = bs4.BeautifulSoup(body, "html.parser"), soup(site / slug / "index.html")
+        assert (ENGINES in drawn.text) == (slug == "other & more")
+        assert not drawn.select("h1, main, body, script, iframe, img")
+        assert [h.text for h in drawn.select("h2")] == [h.text for h in page.select("h2")]
+        assert {str(a["href"]) for a in drawn.select("a")} == {
+            str(a["href"]) for a in page.select("main a, footer a")
+        } - {"../"}
+
+
+def test_a_posts_style_is_for_its_own_content(posts: list[Path]) -> None:
+    style = str(
+        bs4.BeautifulSoup(posts[0].read_text(encoding="utf-8"), "html.parser").select("style")[0].string
+    ).strip()
+    assert style.startswith(".reportlib {")
+    depths = list(accumulate({"{": 1, "}": -1}.get(sign, 0) for sign in style))
+    assert depths.index(0, len(".reportlib {")) == len(style) - 1
+    assert not re.search(r"(^|[\s,{}])(:root|html|body|main)\b(?=[^{};]*\{)", style)
 
 
 def test_a_strangers_text_runs_nothing(site: Path) -> None:
-    for page in (site / "index.html", site / "other & more" / "index.html"):
+    for page in site.rglob("index.html"):
         assert not soup(page).find_all(["script", "img"])
     assert HOSTILE in soup(site / "index.html").text
 
@@ -131,6 +185,8 @@ def test_a_site_is_replaced_and_any_other_folder_refused(reports: Path, tmp_path
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match="is no site"):
         make_site(reports, tmp_path / "mine")
+    with pytest.raises(RunError, match="is no site"):
+        make_site(reports, tmp_path / "mine" / "thesis.tex")
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
@@ -143,4 +199,4 @@ def test_without_a_report_or_with_a_broken_one_it_says_what_to_do(tmp_path: Path
     with pytest.raises(RunError, match=r"report\.json is no report"):
         make_site(tmp_path, tmp_path / "site")
     with pytest.raises(RunError, match="front matter"):
-        make_site(Path("reports"), tmp_path / "site", blog="wordpress")
+        make_site(Path("reports"), tmp_path / "site", front_matter="wordpress")
