@@ -1,10 +1,11 @@
 """The offline default collection: the prose of numpy's docstrings, read from a pinned wheel.
 
 The wheel is unpacked and parsed with `ast`, never imported, so the text depends on nothing but the
-wheel. A docstring gives passages (paragraphs, short neighbours joined) and one known-item query:
-its summary line, whose relevant passages are the paragraphs of the same docstring. The summary line
-itself is in no passage, so that a query is not answered by its own words. Passages are ordered by
-the sha256 of their id: a slice from the start is a fair sample.
+wheel. A docstring gives passages of nearly one length (its sentences in order, as many as fit) and one
+known-item query: its summary line, whose relevant passages are those of the same docstring. The summary
+line itself is in no passage, so that a query is not answered by its own words. Passages are ordered by
+the sha256 of their id: a slice from the start is a fair sample. One length, because colbert-ai pads every
+passage of a block to the longest one: of mixed lengths, most of BERT's work would be padding.
 """
 
 from __future__ import annotations
@@ -191,11 +192,14 @@ def _plain(lines: list[str]) -> str:
     return text.strip()
 
 
-#: Words in a passage: neighbours are joined until there are at least LEAST, and cut at a sentence
-#: after MOST.
-LEAST, MOST = 32, 80
-#: What is shorter says too little: to be found, and to search for.
-LEAST_PASSAGE, LEAST_QUERY = 10, 4
+#: How long a passage is (`length`).
+LEAST, MOST = 54, 64
+#: Where a sentence may be cut that does not fit.
+_CLAUSE = re.compile(r"(?<=[,;:]) ")
+_SENTENCE = re.compile(r"(?<=[.;!?]) ")
+_PIECE = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
+#: Words of a query: what is shorter says too little.
+LEAST_QUERY = 4
 #: Folders whose text is about numpy's own building and testing, or repeats that of others.
 LEFT_OUT = {"tests", "testing", "distutils", "f2py", "array_api"}
 
@@ -349,41 +353,40 @@ def _pairs(document: object) -> Iterator[tuple[str, str]]:
                 yield from _pairs(part)
 
 
+def length(text: str) -> int:
+    """Estimate how many tokens a WordPiece tokenizer makes of `text`: one for eight letters of a word, or any sign."""
+    return sum(1 + (len(piece) - 1) // 8 for piece in _PIECE.findall(text))
+
+
 def join(paragraphs: tuple[str, ...]) -> list[str]:
-    """Make passages of a docstring's paragraphs.
+    """Make passages of a docstring's paragraphs: sentence after sentence, until one has `LEAST` to `MOST` tokens.
 
-    Long paragraphs are cut between sentences, then short neighbours are joined, so that a passage
-    has roughly `LEAST` to `MOST` words. What is left over at the end goes to the last passage.
+    Where that cannot be met between sentences, one is cut between clauses, or else between words. What is left over at
+    the end and is shorter is in no passage.
     """
-    pieces = [piece for paragraph in paragraphs for piece in _cut(paragraph)]
-    passages: list[str] = []
-    current: list[str] = []
-    for piece in pieces:
-        begun = " ".join(current)
-        if len(words(begun)) >= LEAST_PASSAGE and len(words(f"{begun} {piece}")) > MOST:
-            passages.append(begun)
-            current = []
-        current.append(piece)
-        if len(words(" ".join(current))) >= LEAST:
-            passages.append(" ".join(current))
-            current = []
-    rest = " ".join(current)
-    if rest and passages and len(words(rest)) < LEAST // 2:
-        passages[-1] += " " + rest
-    elif len(words(rest)) >= LEAST_PASSAGE:
-        passages.append(rest)
-    return passages
+    passages = [""]
+    for sentence in (sentence for paragraph in paragraphs for sentence in _SENTENCE.split(paragraph)):
+        rest = sentence
+        while length(f"{passages[-1]} {rest}") > MOST:
+            if length(passages[-1]) < LEAST:
+                head, rest = _cut(rest, MOST - length(passages[-1]))
+                passages[-1] = f"{passages[-1]} {head}".strip()
+            passages.append("")
+        passages[-1] = f"{passages[-1]} {rest}".strip()
+    return [passage for passage in passages if LEAST <= length(passage) <= MOST]
 
 
-def _cut(paragraph: str) -> list[str]:
-    if len(words(paragraph)) <= MOST:
-        return [paragraph]
-    pieces: list[str] = []
-    current = ""
-    for sentence in paragraph.replace(". ", ".\n").split("\n"):
-        if current and len(words(current + " " + sentence)) > MOST:
-            pieces.append(current)
-            current = sentence
-        else:
-            current = f"{current} {sentence}".strip()
-    return [*pieces, current]
+def _cut(sentence: str, room: int) -> tuple[str, str]:
+    """Cut a sentence to fit `room`: after the last clause that fills it well enough, or else after a word.
+
+    A word that fits into no passage goes with the first part, which then is none.
+    """
+    found = words(sentence)
+    if length(found[0]) > MOST:
+        return found[0], " ".join(found[1:])
+    fits = next(n for n in range(len(found), -1, -1) if length(" ".join(found[:n])) <= room)
+    head = " ".join(found[:fits])
+    clause = " ".join(_CLAUSE.split(head)[:-1])
+    if length(clause) >= room - (MOST - LEAST):
+        head = clause
+    return head, sentence[len(head) :].strip()

@@ -21,7 +21,7 @@ from reportlib.study import CollectionSpec
 from reportlib.words.searches import remarks
 
 #: Raised whenever the same source would give other bytes than before.
-FORMAT = 2
+FORMAT = 3
 SOURCES = ("numpy-docstrings", "beir", "tsv", "huggingface")
 
 

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.collections.docstrings import LEAST, MOST, DocstringSource, docstrings, is_prose, join, read_docstring
+from reportlib.collections.docstrings import (
+    LEAST,
+    MOST,
+    DocstringSource,
+    docstrings,
+    is_prose,
+    join,
+    length,
+    read_docstring,
+)
 
 DOCSTRING = """
     average(a, axis=None, weights=None, *, keepdims=False)
@@ -118,16 +127,26 @@ def test_a_signature_on_two_lines_is_no_summary() -> None:
     assert found.summary == "Return the smallest of all elements."
 
 
-def test_short_neighbours_are_joined_and_long_paragraphs_cut() -> None:
-    short = tuple(f"Sentence number {n} has seven words here." for n in range(10))
-    long = " ".join(f"Sentence number {n} has seven words here." for n in range(40))
-    for passages in (join(short), join((long,)), join((*short, long, *short))):
-        lengths = [len(p.split()) for p in passages]
-        assert min(lengths) >= LEAST // 2
-        assert max(lengths) <= MOST + LEAST // 2
-        assert all(p.endswith("here.") for p in passages)
-    assert " ".join(join(short)) == " ".join(short)
-    assert " ".join(join((long,))) == long
+SHORT = tuple(f"Sentence number {n} has seven words here." for n in range(40))
+RUN_ON = " ".join(f"clause number {n} goes on and on," for n in range(40)) + " until here."
+
+
+def test_passages_are_of_nearly_one_length_and_hold_the_text_in_order() -> None:
+    for given in (SHORT, (" ".join(SHORT),), (RUN_ON,), ("x" * 3 + " y" * 300 + ".",)):
+        passages = join(given)
+        assert all(LEAST <= length(p) <= MOST for p in passages)
+        assert " ".join(given).startswith(" ".join(passages))
+        assert length(" ".join(given)) - length(" ".join(passages)) < LEAST
+
+
+def test_a_passage_ends_with_a_sentence_where_it_can_or_else_with_a_clause() -> None:
+    assert all(p.endswith("here.") for p in join(SHORT))
+    assert all(p.endswith(",") for p in join((RUN_ON,))[:-1])
+
+
+def test_a_word_that_fits_into_no_passage_is_in_none() -> None:
+    passages = join((*SHORT[:8], "x" * 5_000 + " is a word.", *SHORT[:8]))
+    assert [LEAST <= length(p) <= MOST for p in passages] == [True, True]
 
 
 def test_a_docstring_of_a_few_words_gives_no_passage() -> None:
@@ -174,8 +193,8 @@ def test_an_invalid_escape_in_the_code_is_no_matter() -> None:
 def package(tmp_path: Path) -> DocstringSource:
     root = tmp_path / "pkg"
     (root / "tests").mkdir(parents=True)
-    body = "This body text is about {} and it is long enough to be a passage of its own."
-    same = "Every docstring has this very sentence, which is long enough to be a passage."
+    body = "This body text is about {} and long enough to be a passage," + " since it says so once more" * 7 + "."
+    same = "Every docstring has this very sentence, which is long enough to be a passage, " + "as it is " * 14 + "here."
     functions = "".join(
         f"def f{n}():\n    '''Return the number {w} to you.\n\n    {body.format(w)}\n    '''\n"
         for n, w in enumerate(("one", "two", "three", "two"))
