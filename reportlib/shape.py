@@ -1015,6 +1015,7 @@ class Report(TypedDict):
     environments: list[Environment]
     pairs: Annotated[list[Pair], Len(1)]
     missing_arms: list[str]
+    pending: NotRequired[list[Literal["controls", "swaps", "operations", "searches"]]]
     findings: list[Finding]
 
 

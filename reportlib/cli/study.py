@@ -34,7 +34,9 @@ def _say(line: str) -> None:
 def run(
     study: StudyPath,
     device: Device = None,
-    cores: Annotated[int | None, typer.Option(help="Cores to use; the study's threads by default.")] = None,
+    cores: Annotated[
+        int | None, typer.Option(help="Cores to use; all of them by default, one arm on each of the study's threads.")
+    ] = None,
     snakemake: Annotated[str, typer.Option(help="Further options for Snakemake, in one string.")] = "",
     as_json: Json = False,
 ) -> None:

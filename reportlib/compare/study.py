@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from reportlib.compare import pipeline, provenance
 from reportlib.compare.margins import compare_margins
-from reportlib.compare.operations import copy_reproductions, operations
+from reportlib.compare.operations import ROOTS_FILE, copy_reproductions, operations
 from reportlib.compare.order import compare_order, compare_probes
 from reportlib.compare.pipeline import compare_artifacts, compare_layers, compare_weights, first_difference, summary
 from reportlib.compare.provenance import check, describe, environment_files, missing_arms
@@ -22,7 +22,7 @@ from reportlib.errors import ComparisonError
 from reportlib.findings import findings
 from reportlib.notebooks import find_project
 from reportlib.shape import Report
-from reportlib.store import Artifact, Capture, project_home
+from reportlib.store import MANIFEST, Artifact, Capture, project_home
 from reportlib.study import DIRECTIONS, Arm, Study
 
 # Controls: what differs although nothing should. Where one fails, nothing that rests on its arm can be claimed.
@@ -118,7 +118,7 @@ def compare_study(
     root : Path, optional
         The folder with the environment files; by default the project that the study lies in.
     allow_missing : bool
-        Report what there is, and name the arms that are not there, instead of refusing.
+        Report what there is, and name the arms and kinds of evidence that are not there, instead of refusing.
     verify : bool
         Read every artifact and compare it with its hash first.
 
@@ -160,10 +160,24 @@ def compare_study(
         "missing_arms": missing,
         "findings": [],
     }
+    if allow_missing and (pending := _pending(study, missing, roots or {})):
+        content["pending"] = pending
     # What each part returns is a plain dict; that all of it has this shape is what the schema's tests check.
     report = cast(Report, content)
     content["findings"] = findings(report)
     return report
+
+
+def _pending(study: Study, missing: Sequence[str], roots: Mapping[str, Path]) -> list[str]:
+    """Return which kinds of evidence are not there yet."""
+    arms = [arm for arm in study.arms() if arm.name in missing]
+    kinds = {
+        "controls": any(arm.control for arm in arms),
+        "swaps": any(arm.swap for arm in arms),
+        "operations": any(f"{b.environment}/{b.precision}" not in roots for _, b in study.explained()),
+        "searches": any(arm.searching for arm in arms),
+    }
+    return [kind for kind, waits in kinds.items() if waits]
 
 
 def _any_of(study: Study, captures: Mapping[str, Capture], environment: str) -> Capture | None:
@@ -327,7 +341,7 @@ def places(study: Study, captures: str, roots: str, report: str) -> tuple[str, s
     return captures or str(made), roots or (str(listed) if listed.is_file() else ""), report or str(published)
 
 
-def compare_listed(study: Study, captures: str, roots: str) -> Report:
+def compare_listed(study: Study, captures: str, roots: str, *, early: bool = False) -> Report:
     """Compare a study's captures.
 
     Parameters
@@ -339,6 +353,8 @@ def compare_listed(study: Study, captures: str, roots: str) -> Report:
     roots : str
         Path of a JSON file: ``<environment B>/<precision>`` to the folder that `reportlib roots` wrote. Empty where no
         operations were looked into.
+    early : bool
+        Compare what is there already, and name what is pending.
 
     Returns
     -------
@@ -354,9 +370,11 @@ def compare_listed(study: Study, captures: str, roots: str) -> Report:
         published = study.folder / "report.json"
         warnings.warn(f"no captures of this study are here: {published} is shown as it was published", stacklevel=2)
         return cast(Report, json.loads(published.read_text(encoding="utf-8")))
-    opened = {arm: Capture.open(folder) for arm, folder in _listed(captures).items()}
+    made = _listed(captures, MANIFEST if early else "")
+    opened = {arm: Capture.open(folder) for arm, folder in made.items()}
     root = find_project(study.folder) or find_project(Path.cwd())
-    return compare_study(study, opened, _listed(roots), root=root)
+    explained = _listed(roots, ROOTS_FILE if early else "")
+    return compare_study(study, opened, explained, root=root, allow_missing=early)
 
 
 def write(result: Mapping[str, Any], roots: str, report: str) -> None:
@@ -375,14 +393,17 @@ def write(result: Mapping[str, Any], roots: str, report: str) -> None:
         return
     path = Path(report)
     write_report(result, path)
-    copy_reproductions(_listed(roots), path.parent)
+    if not result.get("pending"):
+        copy_reproductions(_listed(roots), path.parent)
 
 
-def _listed(file: str) -> dict[str, Path]:
+def _listed(file: str, holding: str = "") -> dict[str, Path]:
+    """Return the folders that a JSON file lists; with `holding` only those that hold a file of this name."""
     if not file:
         return {}
     try:
-        return {name: Path(folder) for name, folder in json.loads(Path(file).read_text(encoding="utf-8")).items()}
+        folders = {name: Path(folder) for name, folder in json.loads(Path(file).read_text(encoding="utf-8")).items()}
+        return {name: folder for name, folder in folders.items() if not holding or (folder / holding).is_file()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ComparisonError(
             f"{file} lists no folders: {error}", "run `reportlib run STUDY`, which writes it"

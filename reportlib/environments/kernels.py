@@ -47,6 +47,8 @@ def variables(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> dic
         # colbert-ai tokenizes in the process that also forks; more threads there only raise warnings.
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONNOUSERSITE": "1",
+        # Empty means unset: without byte code each kernel would compile torch's sources again, which takes seconds.
+        "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPATH": str(home / "path"),
         "TORCH_EXTENSIONS_DIR": str(record.extensions_folder(home)),
     }

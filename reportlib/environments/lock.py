@@ -12,13 +12,17 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import uv
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from reportlib.environments.spec import EnvironmentSpec
 from reportlib.errors import (
@@ -244,15 +248,44 @@ def resolve(spec: EnvironmentSpec, *, prefer: Lock | None = None, progress: Prog
         try:
             run_uv(
                 [
-                    "pip", "compile", source, "--generate-hashes", "--no-header", "--no-annotate",
+                    "pip", "compile", source, "--no-header", "--no-annotate",
                     "--python-version", spec.python_minor, "--python-platform", PLATFORM,
                     "--no-emit-index-url", "--no-emit-find-links", "--output-file", found,
                 ],
                 progress=progress,
             )  # fmt: skip
+            return parse(_hashed(found, spec.python_minor))
         except UvFailedError as failure:
             raise explain(failure, spec.path) from failure
-        return parse(found.read_text(encoding="utf-8"))
+
+
+def _hashed(pins: Path, python: str) -> str:
+    """Return pinned requirements with the hashes of the files that fit here: those of other platforms are no use."""
+    files = pins.with_name("pylock.toml")
+    run_uv(["pip", "compile", pins, "--no-deps", "--no-header", "--python-version", python,
+            "--python-platform", PLATFORM, "--output-file", files])  # fmt: skip
+    fits = _tags(python)
+    lines = []
+    for package in sorted(tomllib.loads(files.read_text(encoding="utf-8"))["packages"], key=lambda each: each["name"]):
+        wheels = [
+            file for file in package.get("wheels", []) if not fits.isdisjoint(parse_wheel_filename(_name(file))[3])
+        ]
+        hashes = sorted(file["hashes"]["sha256"] for file in wheels or [package["sdist"]])
+        lines += [" \\\n    --hash=sha256:".join([f"{package['name']}=={package['version']}", *hashes])]
+    return "\n".join(lines) + "\n"
+
+
+def _name(file: Mapping[str, Any]) -> str:
+    return str(file.get("name") or unquote(str(file["url"]).rpartition("/")[2]))
+
+
+def _tags(python: str) -> frozenset[Tag]:
+    """Return the tags of wheels that CPython `python` takes on `PLATFORM`, whatever its C library."""
+    version = [int(number) for number in python.split(".")]
+    glibc = [f"manylinux_2_{minor}_x86_64" for minor in range(5, 60)]
+    platforms = [*glibc, *(f"manylinux{year}_x86_64" for year in (1, 2010, 2014)), "linux_x86_64"]
+    interpreter = f"cp{''.join(map(str, version))}"
+    return frozenset([*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)])
 
 
 def write_lock(spec: EnvironmentSpec, *, like: EnvironmentSpec | None = None, progress: Progress = silent) -> Lock:

@@ -37,8 +37,9 @@ def findings(report: Report) -> list[Record]:
 
 
 def _all(report: Report) -> Iterator[Finding]:
-    if report["missing_arms"]:
-        yield Finding("missing", "what", "", "", "", {"arms": report["missing_arms"]}, ("/missing_arms",))
+    if report["missing_arms"] or report.get("pending"):
+        numbers = {"arms": report["missing_arms"], "pending": report.get("pending", [])}
+        yield Finding("missing", "what", "", "", "", numbers, ("/missing_arms",))
     called = labels(report["environments"])
     for number, pair in enumerate(report["pairs"]):
         a, b = (called.get(pair[side], pair[side]) for side in ("a", "b"))

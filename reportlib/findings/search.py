@@ -188,6 +188,8 @@ def _lists(part: Part, found: Search | None) -> Finding:
         "high": None,
         "beside_seeds": None,
     }
+    if "searches" in part.report.get("pending", []):
+        numbers["pending"] = True
     evidence: tuple[str, ...] = (f"{part.at}/rankings",)
     if found is not None:
         estimate = found.upgrade["changed_queries"]

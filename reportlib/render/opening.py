@@ -85,6 +85,7 @@ def _facts(report: Report, found: Outcome) -> dict[str, Any]:
         "causes": [{"name": c.name, "reason": c.reason} for c in (reaching or list(found.causes))[:2]],
         "order_only": bool(found.causes) and not reaching,
         "recorded": found.part.operations is not None,
+        "pending": "operations" in report.get("pending", []),
         "advice": found.advice,
         "kept": found.searches.kept if found.searches else None,
         "queries": found.searches.upgrade["queries"] if found.searches else 0,

@@ -47,7 +47,10 @@ def trust(part: Part) -> Iterator[Piece]:
             [_control(part, name) for name in dict.fromkeys(c["environment"] for c in made)],
         )
     else:
-        yield said(["No controls were run, so nothing here says how much a version differs from itself."])
+        made_later = (
+            "The controls are pending" if "controls" in part.report.get("pending", []) else "No controls were run"
+        )
+        yield said([f"{made_later}, so nothing here says how much a version differs from itself."])
     columns = (Column("What differs too"), Column("Which"), Column("Ruled out?"))
     rows = [
         Row((kind, formats.listing(which, most=6), _ruling(kind, part)))

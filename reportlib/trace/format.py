@@ -35,8 +35,8 @@ class TensorRecord:
         torch's name, without ``torch.``.
     shape, strides : tuple of int
         In elements.
-    sha256 : str or None
-        Of the logical contents in C order: a view and a copy of it have the same. None for memory that no operation
+    digest : str or None
+        `tensor_digest` of the logical contents in C order: a view and a copy of it have the same. None for memory that no operation
         has written to yet (``aten::empty``), whose bytes mean nothing.
     storage : int
         Number of the memory behind it, the same for all views of it. No number is used twice in a trace.
@@ -45,7 +45,7 @@ class TensorRecord:
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    sha256: str | None
+    digest: str | None
     storage: int
 
     @classmethod
@@ -126,7 +126,7 @@ class RecordedPass:
     output : TensorRecord
         What came out.
     output_untraced : str
-        sha256 of what came out of the same call without a recorder: the control for the observer.
+        `tensor_digest` of what came out of the same call without a recorder: the control for the observer.
     operations : int
         How many were recorded.
     sha256 : str
@@ -153,7 +153,7 @@ class RecordedPass:
     @property
     def undisturbed(self) -> bool:
         """Whether recording left the output's bytes as they are without it."""
-        return self.output.sha256 == self.output_untraced
+        return self.output.digest == self.output_untraced
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RecordedPass:

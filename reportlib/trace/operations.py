@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from blake3 import blake3
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from reportlib.capture.tensors import tensor_digest
+from reportlib.capture.tensors import to_numpy
 from reportlib.errors import CaptureError
 from reportlib.trace.format import TensorRecord
 
@@ -130,6 +131,15 @@ def outputs_of(returned: Any, written: Sequence[torch.Tensor]) -> tuple[Any, lis
     return result, outputs
 
 
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """Hash a tensor's bytes where only equality counts: BLAKE3 takes well under half the time of SHA-256.
+
+    One thread: what is recorded is timed, and its arm has its own.
+    """
+    array, _ = to_numpy(tensor)
+    return str(blake3(array.data.cast("B") if array.size else b"").hexdigest())
+
+
 def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
     """Hash a tensor and say where its bytes lie.
 
@@ -147,6 +157,6 @@ def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
         dtype=str(tensor.dtype).removeprefix("torch."),
         shape=tuple(tensor.shape),
         strides=tuple(tensor.stride()),
-        sha256=None if storage in storages.unwritten else tensor_digest(tensor),
+        digest=None if storage in storages.unwritten else tensor_digest(tensor),
         storage=storage,
     )

@@ -18,11 +18,18 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import CaptureError
 from reportlib.store import digest_file
 from reportlib.trace.format import Operation, RecordedPass
-from reportlib.trace.operations import UNWRITTEN, Canonical, Storages, describe, mutated_tensors, outputs_of
+from reportlib.trace.operations import (
+    UNWRITTEN,
+    Canonical,
+    Storages,
+    describe,
+    mutated_tensors,
+    outputs_of,
+    tensor_digest,
+)
 from reportlib.trace.passes import Pass
 from reportlib.trace.source import source_line
 
@@ -95,7 +102,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
     Returns
     -------
     RecordedPass
-        With the sha256 of both outputs, and with time and memory of both calls.
+        With the digest of both outputs, and with time and memory of both calls.
 
     Raises
     ------

@@ -9,14 +9,13 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import CaptureError
 from reportlib.trace.differences import difference
 from reportlib.trace.frames import FrameReader
 from reportlib.trace.incoming import Entry, Incoming, Tally
 from reportlib.trace.keeping import Cases
 from reportlib.trace.lockstep import Slot, Slots, Window, shared_slots
-from reportlib.trace.operations import mutated_tensors, outputs_of
+from reportlib.trace.operations import mutated_tensors, outputs_of, tensor_digest
 from reportlib.trace.passes import Pass
 from reportlib.trace.recorder import peak_bytes
 from reportlib.trace.results import NotReplayed, ReplayedPass

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.calling import why_not
 from reportlib.trace.frames import FrameWriter
 from reportlib.trace.lockstep import Slots
-from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors, outputs_of
+from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors, outputs_of, tensor_digest
 from reportlib.trace.passes import Pass
 from reportlib.trace.recorder import peak_bytes
 from reportlib.trace.source import source_line
@@ -60,7 +59,7 @@ class Counted:
     slots : Slots
         Its operations.
     output : str
-        sha256 of its output.
+        `tensor_digest` of its output.
     seconds : float
         That it took.
     peak_bytes : int

@@ -6,7 +6,7 @@ after another, and what they set is put back. Prints JSON::
     {"torch": "2.1.0+cu121", "cpu_capability": "AVX512", "threads": 2,
      "switches": {"none": {"failed": null,
                            "cases": {"gelu-float32": {"outputs": [...], "result": ..., "written": [], "failed": null}},
-                           "passes": {"batch": {"sha256": "...", "seconds": 0.51, "repeats": 5, "failed": null}}}}}
+                           "passes": {"batch": {"digest": "...", "seconds": 0.51, "repeats": 5, "failed": null}}}}}
 """
 
 from __future__ import annotations
@@ -118,19 +118,18 @@ def _case(case: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
 
 def _pass(given: passes.Pass) -> dict[str, Any]:
     """Run a forward pass; the batch is also timed."""
-    from reportlib.capture.tensors import tensor_digest
 
     started = time.perf_counter()
-    sha256 = tensor_digest(given.call())
+    digest = tensor_digest(given.call())
     first = time.perf_counter() - started
     if given.slug != "batch":
-        return {"sha256": sha256, "seconds": None, "repeats": 0}
+        return {"digest": digest, "seconds": None, "repeats": 0}
     taken = []
     for _ in range(REPEATS if first < _LONG_SECONDS else 1):
         started = time.perf_counter()
         tensor_digest(given.call())  # a GPU is only done when its result is here
         taken.append(time.perf_counter() - started)
-    return {"sha256": sha256, "seconds": round(statistics.median(taken), 4), "repeats": len(taken)}
+    return {"digest": digest, "seconds": round(statistics.median(taken), 4), "repeats": len(taken)}
 
 
 @contextmanager

@@ -21,12 +21,10 @@ import yaml
 from reportlib import checkpoints
 from reportlib.collections.preparing import Collection
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
-from reportlib.store import canonical_json, digest, digest_file
+from reportlib.store import canonical_json, digest
 from reportlib.study import Arm, Study
-from reportlib.workflow.code import ambient
+from reportlib.workflow.code import CODE, ambient
 
-#: What a capture's bytes depend on.
-CAPTURE_CODE = ("capture", "store.py", "artifacts.py", "collections/reading.py")
 #: Where links for Snakemake go, in the project.
 LINKS = Path(".snakemake") / "names"
 #: Wildcards are in braces, path variables in angle brackets; spaces at an end are taken for a mistake.
@@ -67,6 +65,8 @@ class PlannedArm:
         YAML file of the notebook's parameters.
     notebook : str
         Where the executed notebook goes.
+    plain : bool
+        Whether it is no control.
     """
 
     name: str
@@ -74,6 +74,7 @@ class PlannedArm:
     capture: str
     parameters: str
     notebook: str
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,6 @@ class Planner:
     inputs : Inputs
     environments : mapping of str to str
         Name to the hash of what it is made from.
-    code, roots_code : str
-        Hash of the code that captures, and of that which explains operations.
     """
 
     study: Study
@@ -149,8 +148,6 @@ class Planner:
     folder: Path
     inputs: Inputs
     environments: Mapping[str, str]
-    code: str
-    roots_code: str = ""
 
     def arm(self, arm: Arm) -> PlannedArm:
         """Plan a plain arm or a control."""
@@ -162,6 +159,7 @@ class Planner:
             capture=capture,
             parameters=self.parameters(Path(capture).name, parameters, CAPTURE_NOTEBOOK),
             notebook=self.relative(self.study.folder / "notebooks" / f"{arm.name}.ipynb"),
+            plain=not arm.control,
         )
 
     def series(self, arms: Sequence[Arm]) -> PlannedSeries:
@@ -195,7 +193,7 @@ class Planner:
             "environments": [self.environments[arm.environment] for arm in (a, b)],
             "inputs": [self.inputs.collection.sha256, self.inputs.checkpoint.sha256],
             "capture": self.capture(a).name if index else "",
-            "code": self.code + self.roots_code,
+            "code": [CODE["trace"], CODE["roots"]],
             "ambient": ambient(a.device),
         }
         name = f"{a.environment}-{b.environment}-{a.precision}"
@@ -252,22 +250,19 @@ class Planner:
         """Return the address of an arm's capture."""
         if arm.swap:
             return self.series_folder(arm) / "+".join(arm.swap)
-        key = self.key(arm, self.settings(arm), CAPTURE_NOTEBOOK)
+        key = self.key(arm, self.settings(arm))
         return self.home / "captures" / f"{arm.name}-{key}"
 
     def series_folder(self, arm: Arm) -> Path:
         """Return the address of the series that a swapped arm belongs to: which sets it has is no part of it."""
         donors = [self.capture(donor).name for donor in (arm.given, arm.plain)]
-        key = self.key(arm, self.swap_settings(arm), SWAPS_NOTEBOOK, donors)
+        key = self.key(arm, self.swap_settings(arm), donors)
         return self.home / "captures" / f"{_series_name(arm)}-{key}"
 
-    def key(
-        self, arm: Arm, settings: Mapping[str, Any], notebook: Path, donors: Sequence[str] = (), code: str = ""
-    ) -> str:
+    def key(self, arm: Arm, settings: Mapping[str, Any], donors: Sequence[str] = ()) -> str:
         """Return the part of an address that stands for everything that determines a capture's content.
 
-        `donors` are the names of the captures that it takes values from; `code` is the digest of what it runs beside
-        the code that captures.
+        `donors` are the names of the captures that it takes values from.
         """
         content = {
             "settings": settings,
@@ -276,7 +271,7 @@ class Planner:
             "checkpoint": self.inputs.checkpoint.sha256,
             "asked": self.inputs.asked.get(arm.precision, "") if settings.get("k") else "",
             "judged": self.inputs.collection.judged_sha256 if arm.searching else "",
-            "code": self.code + code + digest_file(self.root / notebook),
+            "code": [CODE["capture"], CODE["search"] if arm.searching else 0],
             "donors": list(donors),
             "ambient": ambient(arm.device),
         }
@@ -322,9 +317,6 @@ def write_unless_there(path: Path, text: str) -> None:
 
 # Addresses of searching arms: named after the indexes that they search and everything else that determines them.
 
-#: What the bytes of a searching arm's capture depend on, beside what a plain one's do.
-SEARCH_CODE = ("searching",)
-
 
 @dataclass(frozen=True)
 class PlannedSearch:
@@ -346,11 +338,11 @@ class PlannedSearch:
     needs: tuple[str, ...]
 
 
-def plan_search(planner: Planner, arm: Arm, code: str) -> PlannedSearch:
-    """Plan a searching arm; `code` is the digest of `SEARCH_CODE`."""
+def plan_search(planner: Planner, arm: Arm) -> PlannedSearch:
+    """Plan a searching arm."""
     searched = planner.study.searched(arm)
     settings = _settings(planner, arm)
-    key = planner.key(arm, settings, SEARCH_NOTEBOOK, [planner.capture(each).name for each in searched], code)
+    key = planner.key(arm, settings, [planner.capture(each).name for each in searched])
     capture = planner.relative(planner.home / "captures" / f"{arm.name}-{key}")
     indexes = {each.environment: planner.relative(planner.capture(each)) for each in searched}
     parameters = settings | {"indexes": indexes, "output": capture}

@@ -154,7 +154,7 @@ class Explainer:
             # In turns: what else the machine does in the meantime then falls on both.
             rounds = [(batch(find(NONE)), batch(combine(names))) for _ in range(_ROUNDS)]
             found = rounds[0][1][0]
-            equal = sum(found.get(slug, {}).get("sha256") == sha256 for slug, sha256 in outputs.items())
+            equal = sum(found.get(slug, {}).get("digest") == digest for slug, digest in outputs.items())
             without, with_them = (tuple(t for turn in rounds if (t := turn[side][1]) is not None) for side in (0, 1))
             return Confirmation(equal, len(outputs), without, with_them)
 

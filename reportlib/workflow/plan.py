@@ -22,10 +22,8 @@ from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOO
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import Study
 from reportlib.wordpiece import counter
-from reportlib.workflow.addresses import CAPTURE_CODE, SEARCH_CODE, Inputs, Planner, plan_search, write_unless_there
+from reportlib.workflow.addresses import Inputs, Planner, plan_search, write_unless_there
 from reportlib.workflow.code import code_digest
-from reportlib.workflow.roots import ROOTS_CODE
-from reportlib.workflow.traces import TRACE_CODE
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
 #: What a report's bytes depend on.
@@ -143,11 +141,9 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
     environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
-    codes = code_digest(CAPTURE_CODE), code_digest((*TRACE_CODE, *ROOTS_CODE))
-    planner = Planner(study, root, home, folder, inputs, environments, *codes)
+    planner = Planner(study, root, home, folder, inputs, environments)
     arms = {arm.name: planner.arm(arm) for arm in study.arms() if not (arm.swap or arm.searching)}
-    searching = code_digest(SEARCH_CODE)
-    searches = {arm.name: plan_search(planner, arm, searching) for arm in study.arms() if arm.searching}
+    searches = {arm.name: plan_search(planner, arm) for arm in study.arms() if arm.searching}
     series = [planner.series(each) for each in study.series()]
     roots = {f"{b.environment}/{b.precision}": planner.roots(a, b) for a, b in study.explained()}
     reports = study.folder / "notebooks"
@@ -169,6 +165,11 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     write_unless_there(code, digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()))
     explained = folder / "roots.json"
     write_unless_there(explained, json.dumps({name: each.folder for name, each in roots.items()}, indent=1))
+    pending = [*listed.values(), *(each.folder for each in roots.values())]
+    plain = [arm.capture for arm in arms.values() if arm.plain]
+    # Where only a step or two is left, the whole page is there as soon as an early one would be.
+    waits = sum(not (root / each).exists() for each in pending if each not in plain)
+    early = planner.relative(folder / "early.ipynb") if waits > len(plain) else ""
     links = planner.links()
     for target, link in links.items():
         (root / link).parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +188,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         "report": planner.relative(study.folder / "report.json"),
         "notebook": planner.relative(reports / "compare.ipynb"),
         "page": planner.relative(study.folder / "index.html"),
+        "early": early,
         "capture_notebook": str(CAPTURE_NOTEBOOK),
         "swaps_notebook": str(SWAPS_NOTEBOOK),
         "search_notebook": str(SEARCH_NOTEBOOK),

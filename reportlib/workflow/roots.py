@@ -29,13 +29,11 @@ from reportlib.environments.record import EnvironmentRecord, load_record
 from reportlib.errors import StoreError
 from reportlib.store import canonical_json, digest
 from reportlib.trace.results import Replay
-from reportlib.workflow.code import code_digest
+from reportlib.workflow.code import CODE
 from reportlib.workflow.explaining import Explainer
 from reportlib.workflow.processes import Progress, pipe, run
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_addresses, trace_pair
 
-#: What ``roots.json`` depends on beside the two traces.
-ROOTS_CODE = ("compare/roots", "workflow/roots.py", "workflow/trying.py", "workflow/explaining.py")
 #: Verdicts after which nothing can be said of single operations.
 _MUTE = ("inputs differ", "inconclusive")
 
@@ -103,7 +101,7 @@ def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path |
 
 def _key(order: RootsOrder, records: tuple[EnvironmentRecord, EnvironmentRecord], home: Path) -> str:
     traces = [path.name for path in trace_addresses(records, order.trace, order.inputs, home)]
-    return digest(canonical_json([traces, code_digest(ROOTS_CODE)]).encode())[:16]
+    return digest(canonical_json([traces, CODE["roots"]]).encode())[:16]
 
 
 @dataclass

@@ -11,11 +11,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from reportlib.environments.backends import free_bytes
@@ -30,8 +32,13 @@ SNAKEFILE = Path(__file__).with_name("Snakefile")
 #: how many steps are done.
 _ARM = re.compile(r"^\S+ · (?!\+ )")
 _STEPS = re.compile(r"^(\d+) of (\d+) steps \((\d+)%\) done")
+_FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)")
+#: How long the steps of a study take beside each other, roughly: what is left is told from those that are done.
+_WEIGHTS = {"capture": 1.0, "swaps": 1.0, "search": 0.7, "roots": 2.0, "report": 0.5, "early": 0.4, "page": 0.1}
+#: The room in memory that an arm is given before another one is started beside it.
+_ARM_BYTES = 3 << 30
 #: Snakemake's table of what there is to do, and its word that it did none of it.
-_TODO = re.compile(r"^(page|report|capture|swaps|search|roots|environment) +(\d+)$")
+_TODO = re.compile(r"^(page|report|early|capture|swaps|search|roots|environment) +(\d+)$")
 _DRY = "This was a dry-run"
 #: Options with which it makes nothing, and gives what is there a new time.
 _TOUCH = frozenset({"-t", "--touch"})
@@ -86,7 +93,8 @@ def run_study(
     home : Path
         Folder for environments, inputs and captures.
     cores : int, optional
-        How many cores to use; the study's threads by default, so that no two arms disturb each other.
+        How many cores to use: as many arms run side by side as their threads fit. By default all that this process may
+        use, and that there is memory for; one arm at a time on a GPU.
     options : sequence of str
         Further options for Snakemake (``--executor``, ``--profile``, ``--dry-run``).
     progress : callable
@@ -113,7 +121,7 @@ def run_study(
         plan_path = make_plan(study, root, home, progress)
         plan = json.loads(plan_path.read_text(encoding="utf-8"))
         check_machine(study, home, plan)
-        snakemake = _Snakemake(root, home, plan_path, cores or study.threads, progress)
+        snakemake = _Snakemake(root, home, plan_path, cores or _cores(study), progress)
         snakemake.unlock()
         done = snakemake.run(options)
         # With options of the user's a run can end well and leave the page as it was: what is there is looked at.
@@ -128,6 +136,14 @@ def run_study(
             raise RunError(f"the run ended well, and {study.folder} has no page", f"the whole log is {snakemake.log}")
         made = {rule: count - left.get(rule, 0) for rule, count in _steps(plan).items() if count > left.get(rule, 0)}
         return Outcome(current.get("page"), current.get("report"), done.steps, done.dry, left, made, snakemake.log)
+
+
+def _cores(study: Study) -> int:
+    """Return how many cores to use: those there are, as far as memory goes; a GPU has one arm at a time."""
+    if study.device == "cuda":
+        return study.threads
+    side_by_side = max(1, psutil.virtual_memory().available // _ARM_BYTES)
+    return max(study.threads, min(len(os.sched_getaffinity(0)), side_by_side * study.threads))
 
 
 def _steps(plan: Mapping[str, Any]) -> dict[str, int]:
@@ -263,10 +279,14 @@ class _Snakemake:
         """Run Snakemake, its whole output in a log; what it would do is shown where that is all that was asked for."""
         done = 0
         tail: list[str] = []
+        plan = json.loads(self.plan.read_text(encoding="utf-8"))
+        # Whatever a first page needs comes before anything else.
+        first = ["--prioritize", _known_as(plan["early"], plan["links"])] if plan["early"] else []
+        clock = _Clock()
         with (
             self.log.open("w", encoding="utf-8") as copy,
             subprocess.Popen(
-                self.command(options),
+                self.command([*first, *options]),
                 cwd=self.root,
                 env=host_variables(self.home),
                 stdout=subprocess.PIPE,
@@ -281,9 +301,15 @@ class _Snakemake:
                     tail = [*tail[-400:], line]
                     if _ARM.match(line):
                         self.progress(line)
+                    elif todo := _TODO.match(line):
+                        clock.left[todo[1]] = int(todo[2])
+                    elif finished := _FINISHED.match(line):
+                        clock.finished(finished[1])
+                        if finished[1] == "early":
+                            self.progress(f"a first page is there; what is pending is named on it: {plan['page']}")
                     elif steps := _STEPS.match(line):
                         done = int(steps.group(1))
-                        self.progress(f"{steps.group(1)} of {steps.group(2)} steps done")
+                        self.progress(f"{steps.group(1)} of {steps.group(2)} steps done, {clock}")
             except BaseException:
                 process.terminate()
                 process.wait()
@@ -294,6 +320,41 @@ class _Snakemake:
         for line in self.log.read_text(encoding="utf-8").splitlines() if dry else ():
             self.progress(line)
         return _Done(done, dry)
+
+
+def _known_as(path: str, links: Mapping[str, str]) -> str:
+    """Return the name by which Snakemake knows a path, as the Snakefile does."""
+    folder = next((each for each in links if path.startswith(each + "/")), "")
+    return links[folder] + path[len(folder) :] if folder else path
+
+
+class _Clock:
+    """How long a run has taken, and about how long it will."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, int] = {}
+        self._started = time.monotonic()
+        self._working, self._done = 0.0, 0.0
+
+    def finished(self, rule: str) -> None:
+        """Take note of a finished step."""
+        if rule not in _WEIGHTS:
+            self._working = time.monotonic()  # environments say nothing of what the other steps take
+            return
+        self.left[rule] = self.left.get(rule, 1) - 1
+        self._done += _WEIGHTS[rule]
+
+    def __str__(self) -> str:
+        now = time.monotonic()
+        text = f"{_minutes(now - self._started)} so far"
+        left = sum(_WEIGHTS[rule] * count for rule, count in self.left.items() if rule in _WEIGHTS)
+        if not self._done or left <= 0:
+            return text
+        return f"{text}, about {_minutes((now - (self._working or self._started)) * left / self._done)} to go"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

@@ -17,11 +17,8 @@ from reportlib.errors import CheckpointError, StoreError
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import VARIABLES
 from reportlib.trace.format import Trace
-from reportlib.workflow.code import ambient, code_digest
+from reportlib.workflow.code import CODE, ambient
 from reportlib.workflow.processes import Call, Progress, run
-
-#: What a trace's content depends on. `reportlib.trace` takes its inputs and precisions from `reportlib.capture`.
-TRACE_CODE = ("trace", "capture", "collections/reading.py", "store.py", "floats.py")
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ def trace_addresses(
     shared = {
         **order.content(),
         "inputs": inputs.digest(),
-        "code": code_digest(TRACE_CODE),
+        "code": CODE["trace"],
         "machine": ambient(order.device)["machine"],
     }
     first, second = (_address(record, shared, order, home) for record in records)

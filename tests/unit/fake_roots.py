@@ -71,7 +71,7 @@ def answers(case: Case, side: str, output: str, seconds: float) -> dict[str, Any
     """What the verb `try` says when the case gives that side's bytes."""
     outputs = [{"dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256} for t in case.outputs[side]]
     given = {"outputs": outputs, "result": case.result[side], "written": [], "failed": None}
-    passes = {"planted": {"sha256": output, "failed": None}, "batch": {"sha256": "", "seconds": seconds}}
+    passes = {"planted": {"digest": output, "failed": None}, "batch": {"digest": "", "seconds": seconds}}
     return {"failed": None, "cases": {case.folder.name: given}, "passes": passes}
 
 

@@ -123,7 +123,7 @@ def entry(operations: list[Operation], output: TensorRecord, **changed: Any) -> 
     """A manifest's entry for a recorded pass."""
     known: dict[str, Any] = {
         "slug": "planted", "description": "planted", "kind": "forward", "given": {"token_ids": "0"}, "output": output,
-        "output_untraced": output.sha256, "operations": len(operations), "sha256": "", "seconds_untraced": 1.0,
+        "output_untraced": output.digest, "operations": len(operations), "sha256": "", "seconds_untraced": 1.0,
         "seconds_traced": 2.0, "peak_bytes_untraced": 1, "peak_bytes_traced": 2,
     }  # fmt: skip
     return RecordedPass(**{**known, **changed})

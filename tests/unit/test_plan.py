@@ -17,7 +17,6 @@ from reportlib.collections.preparing import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
 from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
 from reportlib.workflow import code, plan
-from reportlib.workflow.code import code_digest
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -237,8 +236,7 @@ def test_more_seeds_search_again_and_capture_nothing_again(project):
 
 def test_code_that_searches_is_part_of_a_searching_arms_address_only(project, monkeypatch):
     before = captures(planned(project))
-    monkeypatch.setattr(plan, "code_digest", lambda names: "other" if "searching" in names else real(names))
-    real = code_digest
+    monkeypatch.setitem(code.CODE, "search", 1_000)
     after = captures(planned(project))
     moved = {name for name in before if before[name] != after[name]}
     assert moved == {"torch201-float32-search", "torch210-float32-search"}
@@ -312,7 +310,7 @@ def test_a_study_outside_a_project_is_refused(tmp_path):
 
 def test_code_of_the_capture_is_part_of_its_address(project, monkeypatch):
     before = captures(planned(project))
-    monkeypatch.setattr(plan, "code_digest", lambda names: "other" if "capture" in names else "same")
+    monkeypatch.setitem(code.CODE, "capture", 1_000)
     assert all(captures(planned(project))[name] != before[name] for name in before)
 
 

@@ -38,8 +38,8 @@ def test_a_root_goes_into_the_json_whole(tmp_path):
     found = compare_traces(opened(tmp_path / "a"), opened(tmp_path / "b", fault))
     (root,) = json.loads(json.dumps(found.to_json()))["passes"][0]["roots"]
     assert (root["name"], root["module_b"]) == ("aten::addmm", "encoder.layer.1")
-    assert [t["sha256"] for t in root["inputs_a"]] == [t["sha256"] for t in root["inputs_b"]]
-    assert root["outputs_a"][0]["sha256"] != root["outputs_b"][0]["sha256"]
+    assert [t["digest"] for t in root["inputs_a"]] == [t["digest"] for t in root["inputs_b"]]
+    assert root["outputs_a"][0]["digest"] != root["outputs_b"][0]["digest"]
 
 
 @pytest.mark.parametrize("changed", [{"weights": "other"}, {"given": {"token_ids": "1"}}])

@@ -109,7 +109,7 @@ def compare_passes(
 def _changed(a: Operation, b: Operation) -> set[int] | None:
     """Return which outputs of B's operation differ from A's, or None when nothing differs, not even a number."""
     if len(a.outputs) != len(b.outputs) or a.result != b.result:
-        return {index for index, tensor in enumerate(b.outputs) if tensor.sha256 is not None}
+        return {index for index, tensor in enumerate(b.outputs) if tensor.digest is not None}
     pairs = zip(a.outputs, b.outputs, strict=True)
     found = {index for index, (left, right) in enumerate(pairs) if seen(left) != seen(right)}
     return found or None
@@ -120,7 +120,7 @@ def _root(a: Operation, b: Operation, reached: Reach) -> RootOperation:
     pairs = list(zip(a.outputs, b.outputs, strict=False))
     aspects["dtype"] = any(left.dtype != right.dtype for left, right in pairs)
     aspects["shape"] = any(left.shape != right.shape for left, right in pairs)
-    aspects["bytes"] = any(left.sha256 != right.sha256 for left, right in pairs)
+    aspects["bytes"] = any(left.digest != right.digest for left, right in pairs)
     return RootOperation(
         position_a=a.position,
         position_b=b.position,

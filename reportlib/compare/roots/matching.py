@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from reportlib.store import canonical_json, digest
 from reportlib.trace.format import Operation, TensorRecord
 
-#: What makes two tensors the same to an operation: dtype, shape, sha256. Strides are reported apart.
+#: What makes two tensors the same to an operation: dtype, shape, digest. Strides are reported apart.
 Seen = tuple[str, tuple[int, ...], str | None]
 
 
@@ -33,7 +33,7 @@ class Matching:
 
 def seen(record: TensorRecord) -> Seen:
     """Return what an operation sees of a tensor."""
-    return record.dtype, record.shape, record.sha256
+    return record.dtype, record.shape, record.digest
 
 
 def key(operation: Operation) -> str:

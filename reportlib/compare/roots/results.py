@@ -35,7 +35,7 @@ class RootOperation:
     arguments : mapping
         Those that are not tensors count as equal; see `reportlib.trace.format.Operation`.
     inputs_a, inputs_b : tuple of TensorRecord
-        Same dtype, shape and sha256. Strides may differ.
+        Same dtype, shape and digest. Strides may differ.
     outputs_a, outputs_b : tuple of TensorRecord
         What was returned or written.
     differs : tuple of str

@@ -20,7 +20,7 @@ class Reach:
 
 def is_new(record: TensorRecord, known: AbstractSet[Seen]) -> bool:
     """Whether the other side never has this tensor. Memory not written to yet is nothing new."""
-    return record.sha256 is not None and seen(record) not in known
+    return record.digest is not None and seen(record) not in known
 
 
 def reach(
