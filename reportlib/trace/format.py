@@ -36,8 +36,8 @@ class TensorRecord:
     shape, strides : tuple of int
         In elements.
     digest : str or None
-        `tensor_digest` of the logical contents in C order: a view and a copy of it have the same. None for memory that no operation
-        has written to yet (``aten::empty``), whose bytes mean nothing.
+        `tensor_digest` of the logical contents in C order: a view and a copy of it have the same. None for memory that
+        no operation has written to yet (``aten::empty``), whose bytes mean nothing.
     storage : int
         Number of the memory behind it, the same for all views of it. No number is used twice in a trace.
     """

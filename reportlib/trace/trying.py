@@ -118,6 +118,7 @@ def _case(case: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
 
 def _pass(given: passes.Pass) -> dict[str, Any]:
     """Run a forward pass; the batch is also timed."""
+    from reportlib.trace.operations import tensor_digest
 
     started = time.perf_counter()
     digest = tensor_digest(given.call())
