@@ -575,15 +575,6 @@ class ReplayedOperation(TypedDict):
     accumulated: OperationDifference | None
 
 
-class Cost(TypedDict):
-    """Cost."""
-
-    seconds_plain: float | None
-    seconds_recorded: float | None
-    peak_bytes_plain: float | None
-    peak_bytes_recorded: float | None
-
-
 class OperationPassReplayNotReplayed(TypedDict):
     """``not_replayed`` of a `OperationPassReplay`."""
 
@@ -602,23 +593,8 @@ class OperationPassReplay(TypedDict):
     operations: list[ReplayedOperation]
 
 
-class OperationPassCostReplay(TypedDict):
-    """``replay`` of a `OperationPassCost`."""
-
-    seconds: float | None
-    peak_bytes: float | None
-
-
-class OperationPassCost(TypedDict):
-    """``cost`` of a `OperationPass`."""
-
-    a: Cost | None
-    b: Cost | None
-    replay: OperationPassCostReplay | None
-
-
 class OperationPass(TypedDict):
-    """One pass: the two traces side by side, the replay and what both cost."""
+    """One pass: the two traces side by side, and the replay."""
 
     slug: str
     description: str
@@ -629,7 +605,6 @@ class OperationPass(TypedDict):
     matched: Count
     kind: Literal["forward", "index"]
     replay: OperationPassReplay | None
-    cost: OperationPassCost | None
 
 
 class TruthError(TypedDict):
@@ -772,11 +747,6 @@ class OperationsUndo(TypedDict):
     cases: Count
     passes_equal: Count | None
     passes: Count | None
-    seconds_without: float | None
-    seconds_with: float | None
-    ratio: float | None
-    rounds_without: NotRequired[list[float]]
-    rounds_with: NotRequired[list[float]]
 
 
 #: ``layers_truth`` of a `Operations`.
@@ -1034,7 +1004,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
-_OPEN = ("Cause", "Cost", "Explanation", "Operation", "ReplayedOperation")
+_OPEN = ("Cause", "Explanation", "Operation", "ReplayedOperation")
 SCHEMA = Path(__file__).parent / "compare" / "report.schema.json"
 
 

@@ -64,12 +64,20 @@ def operations(folder: Path, a: Capture, b: Capture) -> Record:
     _check_sides(folder, content, {"a": a, "b": b})
     for name in ("key", "truth", "seconds"):
         content.pop(name, None)
+    for each in content["passes"]:
+        each.pop("cost", None)
     for cause in content["causes"]:
         if made := cause["reproduction"]:
             name = reproduction_folder(content["b"]["arm"]["environment"], Path(made["folder"]).name)
             cause["reproduction"] = {**made, "folder": name}
     truth = folder / "truth"
     return {**content, "layers_truth": _layers_truth(Capture.open(truth), a, b) if truth.is_dir() else None}
+
+
+def durations(folder: Path) -> Record:
+    """Return how long the steps of `reportlib roots` took, and what recording and replaying each pass cost."""
+    content = read_roots(folder)
+    return {"steps": content["seconds"], "passes": {each["slug"]: each["cost"] for each in content["passes"]}}
 
 
 def _check_sides(folder: Path, content: Mapping[str, Any], captures: Mapping[str, Capture]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from reportlib.compare import pipeline, provenance
 from reportlib.compare.margins import compare_margins
-from reportlib.compare.operations import ROOTS_FILE, copy_reproductions, operations
+from reportlib.compare.operations import ROOTS_FILE, copy_reproductions, durations, operations
 from reportlib.compare.order import compare_order, compare_probes
 from reportlib.compare.pipeline import compare_artifacts, compare_layers, compare_weights, first_difference, summary
 from reportlib.compare.provenance import check, describe, environment_files, missing_arms
@@ -377,14 +377,18 @@ def compare_listed(study: Study, captures: str, roots: str, *, early: bool = Fal
     return compare_study(study, opened, explained, root=root, allow_missing=early)
 
 
-def write(result: Mapping[str, Any], roots: str, report: str) -> None:
-    """Write ``report.json``, and the reproductions beside it.
+#: What took how long, beside a report: in a file of its own, so that the same study gives the same report again.
+DURATIONS = "durations.json"
+
+
+def write(result: Mapping[str, Any], captures: str, roots: str, report: str) -> None:
+    """Write ``report.json``, and beside it the reproductions and how long everything took.
 
     Parameters
     ----------
     result : mapping
         What `compare_listed` returned.
-    roots : str
+    captures, roots : str
         As for `compare_listed`.
     report : str
         Path of the file to write; empty to write nothing.
@@ -393,8 +397,12 @@ def write(result: Mapping[str, Any], roots: str, report: str) -> None:
         return
     path = Path(report)
     write_report(result, path)
-    if not result.get("pending"):
-        copy_reproductions(_listed(roots), path.parent)
+    if result.get("pending"):
+        return
+    copy_reproductions(_listed(roots), path.parent)
+    made = {arm: Capture.open(folder).provenance.get("durations") for arm, folder in _listed(captures).items()}
+    explained = {name: durations(folder) for name, folder in _listed(roots).items()}
+    write_report({"captures": made, "operations": explained}, path.with_name(DURATIONS))
 
 
 def _listed(file: str, holding: str = "") -> dict[str, Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -31,6 +32,8 @@ from reportlib.store import Tensor, canonical_json
 # The running totals of one pass over two tensors.
 
 Positions = npt.NDArray[np.int64]
+#: Elements from which on a compiled pass is worth the second that it takes to import and to look up.
+WORTH = 1 << 23
 
 
 @dataclass
@@ -86,6 +89,24 @@ class Tally:
         """Add differing values at flat positions `where` to A's chunks."""
         counts = np.diff(np.searchsorted(where, offsets))
         self.chunks = [n + int(c) for n, c in zip(self.chunks, counts, strict=True)]
+
+    def add(self, start: int, row: Mapping[str, Any]) -> None:
+        """Add a block's row of `reportlib.compare.fused`; its chunks aside."""
+        for name in ("nan_a", "inf_a", "nan_b", "inf_b", "not_default", "not_bnb", "different_bits", "sum_abs"):
+            setattr(self, name, getattr(self, name) + row[name])
+        for name in ("max_rel", "atol", "factor"):
+            setattr(self, name, max(getattr(self, name), row[name]))
+        self.different += row["different"] + row["lost"]
+        self.not_default += row["lost"]
+        self.not_bnb += row["lost"]
+        self.hopeless |= row["lost"] > 0
+        self.finite -= row["odd"]
+        self.max_ulp = max(self.max_ulp, row["max_ulp"] % 2**64)
+        if self.first is None and row["first"] >= 0:
+            self.first = start + row["first"]
+        if row["max_abs"] > self.max_abs and row["max_at"] >= 0:
+            self.max_abs, self.max_at = row["max_abs"], start + row["max_at"]
+        self.balance = (self.balance + row["balance"]) % 2**64
 
     def chunk_differences(self, a: Chunked) -> tuple[ChunkDifference, ...]:
         """Return what differs along each chunk of `a`; nothing where there is only one."""
@@ -175,9 +196,37 @@ def _floats(a: Chunked, b: Chunked, side_a: Side, side_b: Side) -> TensorCompari
         tally.chunks = []
     else:
         tally = Tally(a.shape, chunks=[0] * len(a.parts))
-        for start, left in a.blocks():
-            _float_block(tally, left, b.flat(start, start + left.size), a.dtype, start, a.offsets())
+        _pass(tally, a, b)
     return _float_result(tally, a, side_a, side_b)
+
+
+def _pass(tally: Tally, a: Chunked, b: Chunked) -> None:
+    """Add all blocks of two tensors of one dtype: compiled where they are large."""
+    offsets = a.offsets()
+
+    def block(into: Tally, start: int, left: Array) -> None:
+        right = b.flat(start, start + left.size)
+        if is_float(a.dtype):
+            _float_block(into, left, right, a.dtype, start, offsets)
+        else:
+            _integer_block(into, left, right, start, offsets)
+
+    if a.size < WORTH:
+        for start, left in a.blocks():
+            block(tally, start, left)
+        return
+    from reportlib.compare.fused import rows  # compiling costs a second to import
+
+    tally.finite = a.size
+    for start, row in rows(a, b):
+        tally.add(start, row)
+        chunk = bisect_right(offsets, start) - 1
+        if start + BLOCK <= offsets[chunk + 1] or chunk + 2 == len(offsets):
+            tally.chunks[chunk] += row["different"] + row["lost"]
+        else:
+            across = Tally(a.shape, chunks=[0] * len(a.parts))
+            block(across, start, a.flat(start, min(start + BLOCK, a.size)))
+            tally.chunks = [n + more for n, more in zip(tally.chunks, across.chunks, strict=True)]
 
 
 def _float_block(tally: Tally, left: Array, right: Array, dtype: str, start: int, offsets: tuple[int, ...]) -> None:
@@ -279,8 +328,7 @@ def _float_result(tally: Tally, a: Chunked, side_a: Side, side_b: Side) -> Tenso
 def _integers(a: Chunked, b: Chunked, side_a: Side, side_b: Side, groups: Groups | None) -> TensorComparison:
     tally = Tally(a.shape, chunks=[0] * len(a.parts))
     if not _same_bytes(a, b):
-        for start, left in a.blocks():
-            _integer_block(tally, left, b.flat(start, start + left.size), start, a.offsets())
+        _pass(tally, a, b)
     same: str | None = None
     number: int | None = None
     equal: int | None = None

@@ -98,11 +98,10 @@ def undone(part: Part, found: Sequence[Cause]) -> dict[str, Any]:
     """Return what makes B compute as A does: for all causes, for some, or for both sides together."""
     undo = part.operations["undo"] if part.operations else None
     lines = {name: setting(line) for name, line in part.switches.items()}
-    told: dict[str, Any] = {"lines": None, "ratio": None, "timed": False, "passes": 0, "passes_equal": 0}
+    told: dict[str, Any] = {"lines": None, "passes": 0, "passes_equal": 0}
     told |= {"some": None, "some_what": [], "both": None, "both_what": []}
     if undo:
         told["lines"] = [setting(line) for line in undo["lines"]]
-        told |= {"ratio": undo.get("ratio"), "timed": bool(undo.get("rounds_with"))}
         told |= {"passes": undo["passes"] or 0, "passes_equal": undo["passes_equal"] or 0}
         return told
     helped: dict[str, list[str]] = {}

@@ -6,7 +6,7 @@ after another, and what they set is put back. Prints JSON::
     {"torch": "2.1.0+cu121", "cpu_capability": "AVX512", "threads": 2,
      "switches": {"none": {"failed": null,
                            "cases": {"gelu-float32": {"outputs": [...], "result": ..., "written": [], "failed": null}},
-                           "passes": {"batch": {"digest": "...", "seconds": 0.51, "repeats": 5, "failed": null}}}}}
+                           "passes": {"batch": {"digest": "...", "failed": null}}}}}
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -29,10 +27,6 @@ from reportlib.capture.progress import Progress
 from reportlib.errors import StoreError
 from reportlib.trace import passes
 from reportlib.trace.switches import NONE, Switch, find
-
-#: How often the batch is timed, after one call that is not; fewer times when that one took long.
-REPEATS = 5
-_LONG_SECONDS = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,20 +111,9 @@ def _case(case: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
 
 
 def _pass(given: passes.Pass) -> dict[str, Any]:
-    """Run a forward pass; the batch is also timed."""
     from reportlib.trace.operations import tensor_digest
 
-    started = time.perf_counter()
-    digest = tensor_digest(given.call())
-    first = time.perf_counter() - started
-    if given.slug != "batch":
-        return {"digest": digest, "seconds": None, "repeats": 0}
-    taken = []
-    for _ in range(REPEATS if first < _LONG_SECONDS else 1):
-        started = time.perf_counter()
-        tensor_digest(given.call())  # a GPU is only done when its result is here
-        taken.append(time.perf_counter() - started)
-    return {"digest": digest, "seconds": round(statistics.median(taken), 4), "repeats": len(taken)}
+    return {"digest": tensor_digest(given.call())}
 
 
 @contextmanager

@@ -29,8 +29,6 @@ from reportlib.workflow.traces import PreparedInputs, TraceOrder
 from reportlib.workflow.trying import try_everywhere, try_switch
 
 _REPRODUCTION_SECONDS = 300
-#: Processes that time the batch, with the switches and as many without.
-_ROUNDS = 3
 #: Variables that every process of an environment gets, or that choose no kernels.
 _SET_ANYWAY = frozenset(
     {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES"}
@@ -146,17 +144,10 @@ class Explainer:
             switch = combine(names)
             return undone(Tries({switch.name: tried(switch, cases=self.folder / "cases")}), switch.name)
 
-        def batch(switch: Switch) -> tuple[Mapping[str, Any], float | None]:
-            found = tried(switch, passes=True)["passes"]
-            return found, found.get("batch", {}).get("seconds")
-
         def confirm(names: tuple[str, ...]) -> Confirmation:
-            # In turns: what else the machine does in the meantime then falls on both.
-            rounds = [(batch(find(NONE)), batch(combine(names))) for _ in range(_ROUNDS)]
-            found = rounds[0][1][0]
+            found = tried(combine(names), passes=True)["passes"]
             equal = sum(found.get(slug, {}).get("digest") == digest for slug, digest in outputs.items())
-            without, with_them = (tuple(t for turn in rounds if (t := turn[side][1]) is not None) for side in (0, 1))
-            return Confirmation(equal, len(outputs), without, with_them)
+            return Confirmation(equal, len(outputs))
 
         by = {s.name: undone(b, s.name) for s in switches if s.name in b.switches}
         found = search(set(wanted), by, try_together, confirm)

@@ -339,7 +339,8 @@ class _Clock:
     def finished(self, rule: str) -> None:
         """Take note of a finished step."""
         if rule not in _WEIGHTS:
-            self._working = time.monotonic()  # environments say nothing of what the other steps take
+            if not self._done:
+                self._working = time.monotonic()  # environments say nothing of what the other steps take
             return
         self.left[rule] = self.left.get(rule, 1) - 1
         self._done += _WEIGHTS[rule]

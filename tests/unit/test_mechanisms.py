@@ -427,7 +427,7 @@ def test_explanations_that_were_not_reached_can_be_asked_for() -> None:
 
 
 def test_time_is_bounded() -> None:
-    found = explain(CASES / "2.1.0-2.2.2/native_layer_norm-float32", seconds=-1.0)
+    found = explain(CASES / "2.1.0-2.2.2/native_layer_norm-float32", work=-1)
     assert found.cut_short
     assert found.tried == ()
 

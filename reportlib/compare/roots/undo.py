@@ -1,4 +1,4 @@
-"""The fewest switches with which B computes what A does, and what they cost."""
+"""The fewest switches with which B computes what A does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
 from typing import Any
 
 from reportlib.trace.switches import combine, compatible, find
@@ -23,22 +22,10 @@ class Confirmation:
     ----------
     passes_equal, passes : int
         How many have A's output, byte for byte, and how many there are.
-    seconds_without, seconds_with : tuple of float
-        Median time of the batch in B, in each of several processes that took turns; none where a pass failed.
     """
 
     passes_equal: int
     passes: int
-    seconds_without: tuple[float, ...]
-    seconds_with: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times as long the batch takes; None where processes vary more than the switches do."""
-        without, with_them = self.seconds_without, self.seconds_with
-        if not without or not with_them or (min(with_them) <= max(without) and min(without) <= max(with_them)):
-            return None
-        return round(median(with_them) / median(without), 3)
 
 
 @dataclass(frozen=True)
@@ -117,7 +104,6 @@ def _sets(
 
 
 def _undo(names: Sequence[str], cases: int, confirmed: Confirmation) -> dict[str, Any]:
-    without, with_them = confirmed.seconds_without, confirmed.seconds_with
     return {
         "switches": list(names),
         "lines": list(combine(names).lines),
@@ -125,11 +111,6 @@ def _undo(names: Sequence[str], cases: int, confirmed: Confirmation) -> dict[str
         "cases": cases,
         "passes_equal": confirmed.passes_equal,
         "passes": confirmed.passes,
-        "seconds_without": median(without) if without else None,
-        "seconds_with": median(with_them) if with_them else None,
-        "rounds_without": list(without),
-        "rounds_with": list(with_them),
-        "ratio": confirmed.ratio,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,14 +19,15 @@ from reportlib.compare.roots.mechanisms.products import products
 from reportlib.compare.roots.mechanisms.softmax import softmax, sums
 from reportlib.compare.roots.mechanisms.sorting import sorting
 
-#: How long the search may take for a case, in seconds.
-SECONDS = 20.0
+#: How much the search may compute for a case, in numbers of its inputs read: about 20 seconds where one takes 40 ns.
+#: Not a time, or what is found would depend on the machine.
+WORK = 500_000_000
 #: How many elements of the outputs the first look takes, and each step of the confirmation.
 _SAMPLE, _CHUNK = 5_000, 100_000
 _FAMILIES = (elementwise, functions, products, layer_norm, vector_norm, softmax, sums, sorting)
 
 
-def explain(folder: Path, seconds: float = SECONDS) -> Mechanism:
+def explain(folder: Path, work: int = WORK) -> Mechanism:
     """Search for what reproduces the outputs of the case in `folder`.
 
     An explanation first computes some of the rows. Where it returns one side's bytes there, it computes all of them,
@@ -37,8 +37,8 @@ def explain(folder: Path, seconds: float = SECONDS) -> Mechanism:
     ----------
     folder : Path
         See `reportlib.compare.roots.cases`.
-    seconds : float
-        When to stop, about.
+    work : int
+        When to stop, in numbers read.
 
     Returns
     -------
@@ -50,16 +50,27 @@ def explain(folder: Path, seconds: float = SECONDS) -> Mechanism:
     StoreError
         When the folder holds no whole case.
     """
-    return explain_case(read_case(folder), seconds)
+    return explain_case(read_case(folder), work)
 
 
-def explain_case(case: Case, seconds: float = SECONDS) -> Mechanism:
+def explain_case(case: Case, work: int = WORK) -> Mechanism:
     """Search for what reproduces the outputs of a case in memory; see `explain`."""
     for family in _FAMILIES:
         problem = family(case)
         if problem is not None and len(problem.rows[0]):
-            return _search(problem, time.monotonic() + seconds)
+            return _search(problem, _Budget(work))
     return Mechanism(a=None, b=None, tried=(), cut_short=False)
+
+
+@dataclass
+class _Budget:
+    """What is left of the numbers that may be read."""
+
+    left: int
+
+    def spend(self, problem: Problem, rows: int) -> None:
+        """Take note of an explanation computed on so many rows."""
+        self.left -= rows * sum(given[:1].size for given in problem.rows)
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class _Count:
     elements: int
 
 
-def _search(problem: Problem, deadline: float) -> Mechanism:
+def _search(problem: Problem, budget: _Budget) -> Mechanism:
     found: dict[str, How | None] = {"a": None, "b": None}
     tried: list[Tried] = []
     sample = _sample_rows(problem)
@@ -77,15 +88,16 @@ def _search(problem: Problem, deadline: float) -> Mechanism:
     for explanation in problem.explanations:
         if all(found.values()):
             break
-        if time.monotonic() > deadline:
+        if budget.left < 0:
             cut_short = True
             break
+        budget.spend(problem, len(sample))
         count = _count(problem, explanation, sample)
         if count is None:
             continue
         complete = [side for side in ("a", "b") if found[side] is None and getattr(count, side) == count.elements]
         for side in complete:
-            whole = _confirm(problem, explanation, side, deadline)
+            whole = _confirm(problem, explanation, side, budget)
             cut_short |= whole is None
             if whole is None:
                 continue
@@ -101,7 +113,7 @@ def _reproduces(problem: Problem, name: str, side: str) -> bool:
     explanation = next((entry for entry in problem.explanations if entry.name == name), None)
     if explanation is None:
         return False
-    count = _confirm(problem, explanation, side, time.monotonic() + SECONDS)
+    count = _confirm(problem, explanation, side, _Budget(WORK))
     return count is not None and getattr(count, side) == _elements(problem)
 
 
@@ -115,15 +127,17 @@ def _elements(problem: Problem) -> int:
     return sum(output.size for output in problem.a)
 
 
-def _confirm(problem: Problem, explanation: Explanation, side: str, deadline: float) -> _Count | None:
-    """Count over all rows, until one differs; None when time ran out first."""
+def _confirm(problem: Problem, explanation: Explanation, side: str, budget: _Budget) -> _Count | None:
+    """Count over all rows, until one differs; None when the budget ran out first."""
     rows = len(problem.rows[0])
     step = max(1, _CHUNK * rows // max(_elements(problem), 1))
     total = _Count(0, 0, 0)
     for start in range(0, rows, step):
-        if start and time.monotonic() > deadline:
+        if start and budget.left < 0:
             return None
-        count = _count(problem, explanation, np.arange(start, min(start + step, rows)))
+        chosen = np.arange(start, min(start + step, rows))
+        budget.spend(problem, len(chosen))
+        count = _count(problem, explanation, chosen)
         if count is None:
             return None
         total = replace(total, a=total.a + count.a, b=total.b + count.b, elements=total.elements + count.elements)

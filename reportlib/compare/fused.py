@@ -1,0 +1,296 @@
+"""The same pass over two large tensors as `reportlib.compare.tensors` makes, compiled: at the speed of memory.
+
+numpy takes a dozen passes over temporaries for what one loop does in registers. Compiling takes seconds where it was
+not done before, so that only large tensors come here. Each block of `BLOCK` elements gives one row of partial results,
+whatever thread computes it, and rows are put together in order: no number depends on the threads.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # a cache that cannot be written to is no matter
+    import numba
+
+from reportlib.compare import tolerances
+from reportlib.compare.chunks import BLOCK, Chunked
+from reportlib.compare.tolerances import Tolerance
+from reportlib.floats import FORMATS, Array, bits, is_float, narrow, widen
+
+#: What a block gives as whole numbers: counts, then positions in the block (-1 for none), then sums modulo 2**64.
+COUNTS = ("different", "different_bits", "nan_a", "inf_a", "nan_b", "inf_b", "odd", "lost", "not_default", "not_bnb",
+          "first", "max_at", "max_ulp", "balance")  # fmt: skip
+#: And as float64.
+SUMS = ("sum_abs", "max_abs", "max_rel", "atol", "factor")
+_SLACK = 1 - 1e-12
+
+Row = dict[str, Any]
+
+
+def rows(a: Chunked, b: Chunked) -> Iterator[tuple[int, Row]]:
+    """Yield where each block starts that has anything to tell, and what it gives.
+
+    Parameters
+    ----------
+    a, b : Chunked
+        Of one dtype and size.
+    """
+    for start, left, right in _stretches(a, b):
+        number = -(-left.size // BLOCK)
+        counts = np.zeros((number, len(COUNTS)), np.int64)
+        sums = np.zeros((number, len(SUMS)))
+        if is_float(a.dtype):
+            _floats(left, right, a.dtype, counts, sums)
+        else:
+            _integer_blocks(_integers(left), _integers(right), BLOCK, counts, sums)
+        for block in np.flatnonzero((counts[:, 1] > 0) | (counts[:, 6] > 0)):
+            told: Row = dict(zip(COUNTS, counts[block].tolist(), strict=True))
+            told |= zip(SUMS, sums[block].tolist(), strict=True)
+            if not is_float(a.dtype):
+                told["max_abs"] = told["max_ulp"] % 2**64  # a float would round it
+            yield start + int(block) * BLOCK, told
+
+
+def _stretches(a: Chunked, b: Chunked) -> Iterator[tuple[int, Array, Array]]:
+    """Yield whole blocks that lie in one chunk of each side as they lie there, and a block across an end by itself."""
+    ends = sorted({*a.offsets(), *b.offsets()})
+    start, size = 0, a.size
+    for end in ends:
+        whole = min((end // BLOCK) * BLOCK, size) if end < size else size
+        if whole > start:
+            yield start, a.flat(start, whole), b.flat(start, whole)
+            start = whole
+        if start < end < size:
+            stop = min(start + BLOCK, size)
+            yield start, a.flat(start, stop), b.flat(start, stop)
+            start = stop
+
+
+def _integers(array: Array) -> Array:
+    return array.view(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _floats(
+    left: Array, right: Array, dtype: str, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.float64]
+) -> None:
+    layout, bnb = FORMATS[dtype], tolerances.bnb(dtype)
+    magnitude, infinity = (layout.bits.type(value) for value in (layout.magnitude, layout.infinity))
+    a, b = bits(left, dtype), bits(right, dtype)
+    if layout.bits.itemsize == 2:
+        values, default, wide = _tables(dtype)
+        _half_blocks(a, b, magnitude, infinity, values, default, wide, bnb.atol, bnb.rtol, BLOCK, counts, sums)
+        sums[:, 3] = narrow(sums[:, 3].astype(np.float32), dtype)
+        return
+    number = layout.working.type
+    limits = [number(limit) for tolerance in (tolerances.DEFAULT, bnb) for limit in (tolerance.atol, tolerance.rtol)]
+    _wide_blocks(a, b, left, right, magnitude, infinity, *limits, bnb.atol, bnb.rtol, BLOCK, counts, sums)
+
+
+@cache
+def _tables(dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return, by the bits of a half-precision number, its value and the largest difference within each tolerance.
+
+    torch rounds the difference to the dtype before it compares it. Rounding keeps order, so there is a largest float32
+    that rounds to no more than what is allowed.
+    """
+    every = np.arange(1 << 16, dtype=np.uint16)
+    carried = every if dtype == "bfloat16" else every.view(np.float16)
+    with np.errstate(all="ignore"):
+        values = widen(carried, dtype).astype(np.float32)
+        limits = [_limit(values, dtype, tolerance) for tolerance in (tolerances.DEFAULT, tolerances.bnb(dtype))]
+    return values, limits[0], limits[1]
+
+
+def _limit(values: npt.NDArray[Any], dtype: str, tolerance: Tolerance) -> npt.NDArray[Any]:
+    scaled = np.abs(narrow(np.float32(tolerance.rtol) * values, dtype))
+    allowed = narrow(narrow(np.array([tolerance.atol], np.float32), dtype) + scaled, dtype)
+    low, high = np.float32(0), np.finfo(np.float32).max
+    # Halve the interval of float32 bits, in which order is that of the numbers.
+    lower = np.full(values.shape, low).view(np.uint32).copy()
+    upper = np.full(values.shape, high).view(np.uint32).copy()
+    for _ in range(33):
+        middle = lower + (upper - lower + np.uint32(1)) // np.uint32(2)
+        rounded = narrow(middle.view(np.float32), dtype)
+        fits = np.isfinite(rounded) & (rounded <= allowed)
+        lower = np.where(fits, middle, lower)
+        upper = np.where(fits, upper, np.maximum(middle, np.uint32(1)) - np.uint32(1))
+    return lower.view(np.float32)
+
+
+def _compiled(function: Any) -> Any:
+    return numba.njit(function, parallel=True, cache=True, error_model="numpy", nogil=True)
+
+
+@_compiled
+def _half_blocks(  # noqa: C901  (one loop)
+    a: Any,
+    b: Any,
+    magnitude: Any,
+    infinity: Any,
+    values: Any,
+    default: Any,
+    bnb: Any,
+    atol: Any,
+    rtol: Any,
+    size: Any,
+    counts: Any,
+    sums: Any,
+) -> None:
+    """Fill a row for each block of two half-precision tensors, given as their bits."""
+    for block in numba.prange(counts.shape[0]):
+        start, stop = block * size, min(block * size + size, a.size)
+        unlike, odd = a[start] ^ a[start], False
+        for i in range(start, stop):
+            unlike |= a[i] ^ b[i]
+            odd |= ((a[i] & magnitude) >= infinity) | ((b[i] & magnitude) >= infinity)
+        if not (unlike or odd):
+            continue
+        ulp: Any = 0
+        first, top, different, bit, beyond_default, beyond_bnb, count = -1, -1, 0, 0, 0, 0, 0
+        lost, total, most, relative, step, factor = 0, 0.0, -1.0, 0.0, 0.0, 0.0
+        for i in range(start, stop):
+            x, y = a[i], b[i]
+            if odd and ((x & magnitude) >= infinity or (y & magnitude) >= infinity):
+                count += 1
+                if x != y:
+                    bit += 1
+                    first = i if first < 0 else first
+                counts[block, 2] += (x & magnitude) > infinity
+                counts[block, 3] += (x & magnitude) == infinity
+                counts[block, 4] += (y & magnitude) > infinity
+                counts[block, 5] += (y & magnitude) == infinity
+                lost += x != y or (x & magnitude) > infinity
+                continue
+            if x == y:
+                continue
+            bit += 1
+            first = i if first < 0 else first
+            left, right = values[x], values[y]
+            actual = abs(left - right)
+            different += left != right
+            beyond_default += actual > default[y]
+            beyond_bnb += actual > bnb[y]
+            step = max(step, np.float64(actual))
+            distance, magnitude_b = abs(np.float64(left) - np.float64(right)), abs(np.float64(right))
+            total += distance
+            if distance > most:
+                most, top = distance, i
+            here, there = np.int64(x & magnitude), np.int64(y & magnitude)
+            apart = here + there if (x ^ y) > magnitude else abs(here - there)
+            ulp = max(ulp, apart)
+            if magnitude_b > 0 and distance >= relative * magnitude_b * _SLACK:
+                relative = max(relative, distance / magnitude_b)
+            allowed = atol + rtol * magnitude_b
+            if distance >= factor * allowed * _SLACK:
+                factor = max(factor, distance / allowed)
+        counts[block, 0], counts[block, 1], counts[block, 6], counts[block, 7] = different, bit, count, lost
+        counts[block, 8], counts[block, 9], counts[block, 12] = beyond_default, beyond_bnb, ulp
+        counts[block, 10], counts[block, 11] = first - start if first >= 0 else -1, top - start if top >= 0 else -1
+        sums[block, 0], sums[block, 1], sums[block, 2] = total, most, relative
+        sums[block, 3], sums[block, 4] = step, factor
+
+
+@_compiled
+def _wide_blocks(  # noqa: C901  (one loop)
+    a: Any,
+    b: Any,
+    left: Any,
+    right: Any,
+    magnitude: Any,
+    infinity: Any,
+    atol_d: Any,
+    rtol_d: Any,
+    atol_b: Any,
+    rtol_b: Any,
+    atol: Any,
+    rtol: Any,
+    size: Any,
+    counts: Any,
+    sums: Any,
+) -> None:
+    """Fill a row for each block of two tensors of float32 or float64, given as their bits and their values."""
+    for block in numba.prange(counts.shape[0]):
+        start, stop = block * size, min(block * size + size, a.size)
+        unlike, odd = a[start] ^ a[start], False
+        for i in range(start, stop):
+            unlike |= a[i] ^ b[i]
+            odd |= ((a[i] & magnitude) >= infinity) | ((b[i] & magnitude) >= infinity)
+        if not (unlike or odd):
+            continue
+        first, top, different, bit, beyond_default, beyond_bnb, count = -1, -1, 0, 0, 0, 0, 0
+        ulp, lost, total, most, relative, step, factor = np.uint64(0), 0, 0.0, -1.0, 0.0, 0.0, 0.0
+        for i in range(start, stop):
+            x, y = a[i], b[i]
+            if odd and ((x & magnitude) >= infinity or (y & magnitude) >= infinity):
+                count += 1
+                if x != y:
+                    bit += 1
+                    first = i if first < 0 else first
+                counts[block, 2] += (x & magnitude) > infinity
+                counts[block, 3] += (x & magnitude) == infinity
+                counts[block, 4] += (y & magnitude) > infinity
+                counts[block, 5] += (y & magnitude) == infinity
+                lost += x != y or (x & magnitude) > infinity
+                continue
+            if x == y:
+                continue
+            bit += 1
+            first = i if first < 0 else first
+            actual = abs(left[i] - right[i])
+            different += left[i] != right[i]
+            finite = np.isfinite(actual)
+            beyond_default += not (finite and actual <= atol_d + abs(rtol_d * right[i]))
+            beyond_bnb += not (finite and actual <= atol_b + abs(rtol_b * right[i]))
+            step = max(step, np.float64(actual))
+            distance, magnitude_b = abs(np.float64(left[i]) - np.float64(right[i])), abs(np.float64(right[i]))
+            total += distance
+            if distance > most:
+                most, top = distance, i
+            here, there = np.uint64(x & magnitude), np.uint64(y & magnitude)
+            apart = here + there if (x ^ y) > magnitude else max(here, there) - min(here, there)
+            ulp = max(ulp, apart)
+            if magnitude_b > 0 and distance >= relative * magnitude_b * _SLACK:
+                relative = max(relative, distance / magnitude_b)
+            allowed = atol + rtol * magnitude_b
+            if distance >= factor * allowed * _SLACK:
+                factor = max(factor, distance / allowed)
+        counts[block, 0], counts[block, 1], counts[block, 6], counts[block, 7] = different, bit, count, lost
+        counts[block, 8], counts[block, 9], counts[block, 12] = beyond_default, beyond_bnb, np.int64(ulp)
+        counts[block, 10], counts[block, 11] = first - start if first >= 0 else -1, top - start if top >= 0 else -1
+        sums[block, 0], sums[block, 1], sums[block, 2] = total, most, relative
+        sums[block, 3], sums[block, 4] = step, factor
+
+
+@_compiled
+def _integer_blocks(a: Any, b: Any, size: int, counts: Any, sums: Any) -> None:
+    """Fill a row for each block of two tensors of whole numbers; distances as unsigned 64-bit numbers."""
+    for block in numba.prange(counts.shape[0]):
+        start, stop = block * size, min(block * size + size, a.size)
+        unlike = a[start] ^ a[start]
+        for i in range(start, stop):
+            unlike |= a[i] ^ b[i]
+        if not unlike:
+            continue
+        first, top, different, balance = -1, -1, 0, np.uint64(0)
+        total, most = 0.0, np.uint64(0)
+        for i in range(start, stop):
+            if a[i] == b[i]:
+                continue
+            different += 1
+            first = i if first < 0 else first
+            x, y = np.int64(a[i]), np.int64(b[i])
+            balance += np.uint64(x) - np.uint64(y)
+            distance = np.uint64(x) - np.uint64(y) if x > y else np.uint64(y) - np.uint64(x)
+            total += np.float64(distance)
+            if distance > most:
+                most, top = distance, i
+        counts[block, 0], counts[block, 1], counts[block, 12] = different, different, np.int64(most)
+        counts[block, 10], counts[block, 11], counts[block, 13] = first - start, top - start, np.int64(balance)
+        sums[block, 0] = total
