@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # As a variable of the shell: a path in it may hold spaces. All other paths here are relative, so that of the project may.
 export STUDY
 
-.PHONY: setup report test check docs lab lock clean
+.PHONY: setup report test check docs bench lab lock clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,10 @@ check: $(VENV)/.ready
 # The documents as a site, in docs/_build; a link or a reference that leads nowhere is an error.
 docs: $(VENV)/.ready
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
+
+# Each figure beside another way to the same, in one run; the table goes into docs/benchmarks.md.
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks
 
 lab: $(VENV)/.ready
 	$(BIN)/reportlib lab "$$STUDY"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from reportlib.floats import FORMATS, ulp_distance
+from reportlib.floats import FORMATS
 from reportlib.trace.results import Difference, Error, Truth
 from reportlib.trace.values import Layout, carrier
 
@@ -79,6 +80,7 @@ def _pair(a: torch.Tensor, b: torch.Tensor) -> tuple[int, float, float, int | No
     if torch.equal(left, right):
         return 0, 0.0, 0.0, ulps
     count, largest, squares = 0, 0.0, 0.0
+    kind = torch.float64 if dtype == torch.complex128 else dtype
     # Blocks that stay in the cache: whole tensors of temporary values take most of the time to be made.
     for start in range(0, left.numel(), _BLOCK):
         x, y = left[start : start + _BLOCK], right[start : start + _BLOCK]
@@ -87,20 +89,34 @@ def _pair(a: torch.Tensor, b: torch.Tensor) -> tuple[int, float, float, int | No
         if not number:
             continue
         count += number
-        x, y = x[unequal], y[unequal]
-        kind = torch.float64 if dtype == torch.complex128 else dtype
-        values = [_doubles(side.view(kind)) for side in (x, y)]
-        finite = torch.isfinite(values[0]) & torch.isfinite(values[1])
-        distance = (values[0][finite] - values[1][finite]).abs()
-        if not distance.numel():
-            continue
-        largest = max(largest, float(distance.max()))
-        squares += float((distance * distance).sum())
+        distance = _distance(x.view(kind), y.view(kind))
+        top = float(distance.max())
+        if not math.isfinite(top):
+            x, y = x[unequal], y[unequal]
+            finite = torch.isfinite(_doubles(x.view(kind))) & torch.isfinite(_doubles(y.view(kind)))
+            if ulps is not None:
+                x, y = x[finite], y[finite]
+            distance = _distance(x.view(kind), y.view(kind)) if ulps is not None else distance[torch.isfinite(distance)]
+            if not distance.numel():
+                continue
+            top = float(distance.max())
+        largest = max(largest, top)
+        squares += float(distance.mul_(distance).sum())
         if ulps is not None:
-            name = str(dtype).removeprefix("torch.")
-            bits = [side[finite].numpy().view(FORMATS[name].bits) for side in (x, y)]
-            ulps = max(ulps, int(ulp_distance(bits[0], bits[1], name).max()))
+            ulps = max(ulps, int((_steps(x) - _steps(y)).abs_().max()))
     return count, largest, squares, ulps
+
+
+def _distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return _doubles(x).sub(_doubles(y)).abs_()
+
+
+def _steps(carried: torch.Tensor) -> torch.Tensor:
+    """Return how many representable numbers lie between zero and each number, given as its bits; negative below it."""
+    wide = carried.to(torch.int64)
+    negative = wide >> 63  # all ones, or none
+    # Below zero the magnitude is what is left without the sign: lowest - wide, which is ~wide + lowest + 1.
+    return wide.bitwise_xor_(negative).add_(negative.bitwise_and_(torch.iinfo(carried.dtype).min + 1))
 
 
 def _doubles(values: torch.Tensor) -> torch.Tensor:
@@ -111,10 +127,11 @@ def _error(found: Tensors, exact: Tensors) -> Error:
     largest = squares = 0.0
     count = 0
     for tensor, right in zip(found, exact, strict=True):
-        apart = tensor.detach().double() - right
-        apart = apart[torch.isfinite(apart)].abs()
+        apart = tensor.detach().double().sub_(right).abs_()
+        if apart.numel() and not math.isfinite(float(apart.max())):
+            apart = apart[torch.isfinite(apart)]
         if apart.numel():
             largest = max(largest, float(apart.max()))
-            squares += float((apart * apart).sum())
+            squares += float(apart.mul_(apart).sum())
         count += apart.numel()
     return Error(largest, float(np.sqrt(squares / max(count, 1))))

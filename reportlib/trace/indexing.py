@@ -26,6 +26,7 @@ from reportlib.capture.contexts import quiet_cpu_kmeans
 from reportlib.capture.tensors import from_store
 from reportlib.errors import CaptureError, StoreError
 from reportlib.store import Capture
+from reportlib.trace.operations import tensor_digest
 from reportlib.trace.passes import Pass
 
 #: colbert-ai's settings that decide what its indexing computes.
@@ -161,10 +162,14 @@ def _define_kmeans() -> None:
     library = torch.library.Library("faiss", "DEF")
     library.define("kmeans(Tensor sample, int dim, int partitions, int iterations) -> Tensor")
     compute = collection_indexer.compute_faiss_kmeans
+    known: dict[tuple[str, int, int, int], torch.Tensor] = {}
 
     def kmeans(sample: torch.Tensor, dim: int, partitions: int, iterations: int) -> torch.Tensor:
-        centroids: torch.Tensor = compute(dim, partitions, iterations, [[sample]])
-        return centroids
+        # No part of it is torch's, and it takes most of the pass: a process computes it once for the same sample.
+        key = tensor_digest(sample), dim, partitions, iterations
+        if key not in known:
+            known[key] = compute(dim, partitions, iterations, [[sample]])
+        return known[key].clone()
 
     library.impl("kmeans", kmeans, "CompositeExplicitAutograd")
     _LIBRARY.append(library)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from fcntl import fcntl
 from pathlib import Path
 from queue import SimpleQueue
 from signal import SIGPIPE
@@ -18,6 +20,8 @@ from reportlib.errors import CaptureError
 Progress = Callable[[str], None]
 #: Lines of a process's standard error that are kept for the message of an error.
 _TAIL = 20
+#: Linux's, which Python 3.11 has not under this name on every system; gigabytes go through the pipe.
+_F_SETPIPE_SZ, _PIPE_BYTES = 1031, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ def pipe(left: Call, right: Call, home: Path, progress: Progress) -> None:
         raise
     # Only the receiver is to hold the reading end: when it ends, the sender must notice.
     if sender.stdout is not None:
+        with suppress(OSError):  # a small pipe only costs time
+            fcntl(sender.stdout, _F_SETPIPE_SZ, _PIPE_BYTES)
         sender.stdout.close()
     _listen([(left, sender, sent), (right, receiver, received)], progress)
     broken = sender.returncode == -SIGPIPE or any("BrokenPipe" in line or "Broken pipe" in line for line in sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import environ
 from pathlib import Path
@@ -147,11 +148,12 @@ def trace_pair(
     first, second = trace_addresses(records, order, inputs, home)
     folder = home / "traces"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        return (
-            _find_or_record(records[0], first, order, inputs, home, progress),
-            _find_or_record(records[1], second, order, inputs, home, progress),
-        )
+    with FileLock(folder / ".lock"), ThreadPoolExecutor(max_workers=2) as pool:
+        found = [
+            pool.submit(_find_or_record, record, address, order, inputs, home, progress)
+            for record, address in zip(records, (first, second), strict=True)
+        ]
+        return found[0].result(), found[1].result()
 
 
 def trace_addresses(
