@@ -7,7 +7,9 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from reportlib.environments.record import EnvironmentRecord, records
 from reportlib.environments.spec import EnvironmentSpec, load_spec, spec_names
 from reportlib.errors import CompilerError, EnvironmentCreationError, EnvironmentFileError
 
+#: Seconds that a conda channel is waited for; making an environment waits longer.
+_PATIENCE = 2.0
 DEFAULT_STUDY = Path("reports", "torch-2.0.1-vs-2.1.0", "study.toml")
 
 
@@ -62,7 +66,7 @@ class Diagnosis:
         return next(finding.value for finding in self.findings if finding.topic == topic)
 
 
-def diagnose(root: Path, home: Path) -> Diagnosis:
+def diagnose(root: Path, home: Path, *, measure: bool = False) -> Diagnosis:
     """Look at this machine.
 
     Parameters
@@ -71,17 +75,19 @@ def diagnose(root: Path, home: Path) -> Diagnosis:
         The project: its environment files and studies.
     home : Path
         Its folder for environments.
+    measure : bool
+        Also time bfloat16 in every environment, which starts torch there: seconds each.
 
     Returns
     -------
     Diagnosis
-        Nothing is changed. Takes a few seconds: torch is started in one environment, and channels are waited for.
+        Nothing is changed.
     """
     made = records(home)
     findings = (
         Finding("cpu", "note", f"{cpu_name()}, {os.cpu_count()} logical cores", cpu_name()),
         _instruction_sets(),
-        _bfloat16(made, home),
+        _bfloat16(made, home, measure=measure),
         _gpus(),
         _nvcc(),
         _compiler(),
@@ -101,8 +107,10 @@ def _instruction_sets() -> Finding:
     return Finding("instruction sets", "note", text, list(sets))
 
 
-def _bfloat16(made: Sequence[EnvironmentRecord], home: Path) -> Finding:
+def _bfloat16(made: Sequence[EnvironmentRecord], home: Path, *, measure: bool) -> Finding:
     """Measure bfloat16 in every environment made: versions of torch differ in what they make of one CPU."""
+    if made and not measure:
+        return Finding("bfloat16", "note", "not measured: `reportlib doctor --measure` does", None)
     speeds: dict[str, str] = {}
     parts = []
     for record in made:
@@ -167,9 +175,11 @@ def _pythons(root: Path) -> Finding:
 
 def _channels(root: Path) -> Finding:
     wanted = sorted({channel for spec in _specs(root) for channel in backends.channels(spec)})
-    reasons = {channel: backends.unreachable(channel) for channel in wanted}
     if not wanted:
         return Finding("conda channels", "note", "no environment file names one", {})
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        answers = pool.map(partial(backends.unreachable, timeout=_PATIENCE), wanted)
+        reasons = dict(zip(wanted, answers, strict=True))
     bad = [f"{channel} ({reason})" for channel, reason in reasons.items() if reason]
     reached = {channel: not reason for channel, reason in reasons.items()}
     if bad:
@@ -250,7 +260,9 @@ def _speed(chosen: study.Study, found: Diagnosis) -> tuple[str, ...]:
         return ()
     speeds = found.value("bfloat16")
     if not speeds:
-        return ("Whether bfloat16 is fast on this CPU shows when an environment is made.",)
+        return (
+            "Whether bfloat16 is fast on this CPU shows `reportlib doctor --measure`, once an environment is made.",
+        )
     slow = [name for name, speed in speeds.items() if speed == "emulated"]
     if slow:
         return (f"bfloat16 is emulated in {' and '.join(slow)}: the autocast arms there take longest.",)

@@ -196,11 +196,14 @@ def _summary(record: Any) -> dict[str, Any]:
     return {key: getattr(record, key) for key in keys}
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    measure: Annotated[bool, typer.Option("--measure", help="Also time bfloat16 in every environment.")] = False,
+    as_json: Json = False,
+) -> None:
     """Say what this machine can do, and what the default study will do on it."""
     from reportlib.cli.doctor import diagnose
 
-    diagnosis = diagnose(Path.cwd(), project_home())
+    diagnosis = diagnose(Path.cwd(), project_home(), measure=measure)
     if as_json:
         print_json(diagnosis.as_json())
         return

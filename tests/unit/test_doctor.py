@@ -49,13 +49,13 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def diagnose(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Diagnose:
     """A machine without GPU or channel, with a compiler and room."""
-    monkeypatch.setattr(backends, "unreachable", lambda _: "timed out")
+    monkeypatch.setattr(backends, "unreachable", lambda _channel, **_options: "timed out")
     monkeypatch.setattr(backends, "require_compiler", lambda: None)
     monkeypatch.setattr(backends, "free_bytes", lambda _: 50 * backends.GIB)
     monkeypatch.setattr(doctor, "installed_python", lambda version: Path(f"/usr/bin/python{version}"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CUDA_HOME", raising=False)
-    return lambda: doctor.diagnose(root, home)
+    return lambda: doctor.diagnose(root, home, measure=True)
 
 
 def make(home: Path, name: str) -> None:
@@ -79,7 +79,7 @@ def test_a_fresh_machine_is_told_what_comes_first(diagnose: Diagnose) -> None:
     assert found.outlook == (
         f"{first}float32 over all passages and autocast over 64 passages.",
         "It first makes torch8 and torch9 with uv.",
-        "Whether bfloat16 is fast on this CPU shows when an environment is made.",
+        "Whether bfloat16 is fast on this CPU shows `reportlib doctor --measure`, once an environment is made.",
     )
     assert found.value("bfloat16") is None
     assert found.value("kernels") == []
@@ -89,7 +89,7 @@ def test_a_fresh_machine_is_told_what_comes_first(diagnose: Diagnose) -> None:
 def test_a_channel_that_answers_is_where_environments_come_from(
     diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backends, "unreachable", lambda _: "")
+    monkeypatch.setattr(backends, "unreachable", lambda _channel, **_options: "")
     found = diagnose()
     assert found.value("conda channels") == {"some-channel": True}
     assert "It first makes torch8 and torch9 from conda channels." in found.outlook
@@ -184,3 +184,14 @@ def test_the_environments_python_is_looked_for_and_may_have_to_be_downloaded(
     monkeypatch.setattr(doctor, "installed_python", lambda version: Path(f"/usr/bin/python{version}"))
     assert diagnose().value("environments' python") == {"3.11": "/usr/bin/python3.11"}
     assert "download" not in diagnose().outlook[1]
+
+
+def test_unless_asked_for_nothing_is_measured(
+    diagnose: Diagnose, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del diagnose
+    make(home, "torch8")
+    monkeypatch.setattr(doctor, "examine", None)
+    found = next(f for f in doctor.diagnose(root, home).findings if f.topic == "bfloat16")
+    assert found.value is None
+    assert "--measure" in found.text
