@@ -16,13 +16,13 @@ import io
 import math
 import pickle
 import pickletools
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from isal import isal_zlib
 
 from reportlib.errors import IndexFileError
 from reportlib.indexes.archive import Record, open_regular, read_records, read_small
@@ -319,7 +319,7 @@ class StoredTensor:
     def _check(self, storage: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         total = 0
         for start in range(0, storage.size, _STEP):
-            total = zlib.crc32(storage[start : start + _STEP].data, total)
+            total = isal_zlib.crc32(storage[start : start + _STEP].data, total)
         if total != self.record.crc:
             raise IndexFileError(
                 f"{self.path} is damaged: the CRC-32 of its record {self.record.name!r} does not match",
