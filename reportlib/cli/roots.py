@@ -173,8 +173,7 @@ def _undo(content: Mapping[str, Any]) -> list[str]:
     undo = content["undo"]
     if undo is None:
         return [f"What would undo it: {content['why_no_undo']}."]
-    cost = "" if undo["ratio"] is None else f"; the batch takes {undo['ratio']:.3g} times as long"
-    told = f"on {undo['cases_equal']:,} operations and {undo['passes_equal']:,} whole passes{cost}"
+    told = f"on {undo['cases_equal']:,} operations and {undo['passes_equal']:,} whole passes"
     return [f"This makes B return A's bytes, {told}:", *(f"    {line}" for line in undo["lines"])]
 
 
