@@ -16,8 +16,8 @@ from reportlib.store import project_home
 PAGE = Path("docs/benchmarks.md")
 _HEAD = """# Benchmarks
 
-What `make bench` printed last, on {cpu} ({cores} cores). Both columns are of one run, each the fastest of several: ratios carry over to
-other machines, seconds do not.
+What `make bench` printed last, on {cpu} ({cores} cores). Both columns are of one run, each the fastest of several:
+ratios carry over to other machines, seconds do not.
 
 | figure | ours | beside | ratio | at most |
 |---|--:|--:|--:|--:|
@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reportlib-bench-", dir=project_home()) as folder:
         for benchmark in (comparing.run, recording.run):
             for figure in benchmark(record, Path(folder), small=chosen.small):
-                print(figure.line(), flush=True)  # noqa: T201
+                print(figure.line(), flush=True)
                 figures.append(figure)
     if not chosen.small:
         cores = len(os.sched_getaffinity(0))

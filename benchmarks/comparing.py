@@ -1,4 +1,4 @@
-"""Comparing two large tensors, beside the way of the posts' scripts: load, `equal`, `allclose` twice, and the differences."""
+"""Comparing two large tensors, beside the way of the posts' scripts: load, `equal`, `allclose` twice, differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import Figure, least
-from reportlib.compare import tensors
+from reportlib.compare import tensors, tolerances
 from reportlib.compare.chunks import Chunked
 from reportlib.environments.kernels import process_environment
 from reportlib.environments.record import EnvironmentRecord
@@ -32,8 +32,8 @@ def way():
     if kind.is_floating_point:
         found += [torch.allclose(x, y), torch.allclose(x, y, atol=atol, rtol=rtol)]
     wide = torch.float32 if kind.is_floating_point else torch.int64
-    found += [(x.to(wide) - y.to(wide)).abs().to(torch.float64).mean().item(), (x.to(wide) - y.to(wide)).abs().max().item()]
-    return found + [(x != y).sum().item()]
+    found += [(x.to(wide) - y.to(wide)).abs().to(torch.float64).mean().item()]
+    return found + [(x.to(wide) - y.to(wide)).abs().max().item(), (x != y).sum().item()]
 way()
 taken = []
 for _ in range(3):
@@ -52,8 +52,9 @@ def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Fig
         other = _other(record, paths, dtype)
         sides = [Chunked.of(Tensor(np.load(path, mmap_mode="r"), dtype)) for path in paths]
         ours = least(lambda sides=sides: tensors.compare(*sides))  # type: ignore[misc]
-        size_named = f"2 x {size * sides[0].parts[0].array.itemsize >> 20} MiB of {dtype}, {SHARE:.0%} of elements differing"
-        yield Figure(f"Comparing {size_named}", ours, other, "load, equal, allclose twice, mean, max, count", limit)
+        mib = size * sides[0].parts[0].array.itemsize >> 20
+        name = f"Comparing 2 x {mib} MiB of {dtype}, {SHARE:.0%} of elements differing"
+        yield Figure(name, ours, other, "load, equal, allclose twice, mean, max, count", limit)
         for path in folder.glob("*.npy*"):
             path.unlink()
 
@@ -67,14 +68,14 @@ def _pair(dtype: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     a = random.standard_normal(size, np.float32)
     b = np.where(moved, a * np.float32(1.001), a).astype(np.float32)
     if dtype == "bfloat16":
-        a, b = ((values.view(np.uint32) >> 16).astype(np.uint16) for values in (a, b * np.float32(1.01)))
-        return a, np.where(moved, b, a)
+        short = [(values.view(np.uint32) >> 16).astype(np.uint16) for values in (a, b * np.float32(1.01))]
+        return short[0], np.where(moved, short[1], short[0])
     return a.astype(dtype), b.astype(dtype)
 
 
 def _other(record: EnvironmentRecord, paths: list[Path], dtype: str) -> float:
-    tolerance = ("1e-6", "1e-5") if dtype == "float32" else ("1e-3", "1e-2") if dtype == "bfloat16" else ("1e-4", "1e-3")
-    command = [str(record.python_program), "-c", _OTHER, *map(str, paths), dtype, *tolerance]
+    bnb = tolerances.bnb(dtype if dtype != "int32" else "float32")
+    command = [str(record.python_program), "-c", _OTHER, *map(str, paths), dtype, str(bnb.atol), str(bnb.rtol)]
     done = subprocess.run(
         command, env=process_environment(record, project_home()), capture_output=True, text=True, check=True
     )

@@ -121,7 +121,8 @@ def run_study(
         plan_path = make_plan(study, root, home, progress)
         plan = json.loads(plan_path.read_text(encoding="utf-8"))
         check_machine(study, home, plan)
-        snakemake = _Snakemake(root, home, plan_path, cores or _cores(study), progress)
+        early = _known_as(plan["early"], plan["links"])
+        snakemake = _Snakemake(root, home, plan_path, cores or _cores(study), progress, early, plan["page"])
         snakemake.unlock()
         done = snakemake.run(options)
         # With options of the user's a run can end well and leave the page as it was: what is there is looked at.
@@ -155,7 +156,8 @@ def _steps(plan: Mapping[str, Any]) -> dict[str, int]:
         "search": "searches",
         "roots": "roots",
     }
-    return {**{rule: len(plan[key]) for rule, key in several.items()}, "report": 1, "page": 1}
+    early = {"early": 1} if plan["early"] else {}
+    return {**{rule: len(plan[key]) for rule, key in several.items()}, **early, "report": 1, "page": 1}
 
 
 def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
@@ -238,6 +240,8 @@ class _Snakemake:
     plan: Path
     cores: int
     progress: Progress
+    early: str = ""
+    page: str = ""
 
     @property
     def log(self) -> Path:
@@ -279,14 +283,13 @@ class _Snakemake:
         """Run Snakemake, its whole output in a log; what it would do is shown where that is all that was asked for."""
         done = 0
         tail: list[str] = []
-        plan = json.loads(self.plan.read_text(encoding="utf-8"))
         # Whatever a first page needs comes before anything else.
-        first = ["--prioritize", _known_as(plan["early"], plan["links"])] if plan["early"] else []
+        first = ["--prioritize", self.early] if self.early else []
         clock = _Clock()
         with (
             self.log.open("w", encoding="utf-8") as copy,
             subprocess.Popen(
-                self.command([*first, *options]),
+                self.command([*options, *first]),
                 cwd=self.root,
                 env=host_variables(self.home),
                 stdout=subprocess.PIPE,
@@ -306,7 +309,7 @@ class _Snakemake:
                     elif finished := _FINISHED.match(line):
                         clock.finished(finished[1])
                         if finished[1] == "early":
-                            self.progress(f"a first page is there; what is pending is named on it: {plan['page']}")
+                            self.progress(f"a first page is there; what is pending is named on it: {self.page}")
                     elif steps := _STEPS.match(line):
                         done = int(steps.group(1))
                         self.progress(f"{steps.group(1)} of {steps.group(2)} steps done, {clock}")

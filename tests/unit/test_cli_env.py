@@ -144,7 +144,7 @@ def test_a_prefix_that_cannot_be_removed_is_not_said_to_be_gone(
 def test_the_doctor_speaks_to_people_and_to_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = doctor.Finding("disk", "ok", "50 GiB [free]", 50)
     diagnosis = doctor.Diagnosis((finding,), ("The default study will run.",))
-    monkeypatch.setattr(doctor, "diagnose", lambda *_: diagnosis)
+    monkeypatch.setattr(doctor, "diagnose", lambda *_, **__: diagnosis)
     said = run("doctor")
     assert "50 GiB [free]" in said
     assert "The default study will run." in said
@@ -212,7 +212,7 @@ def test_an_unknown_device_is_refused(made: EnvironmentRecord) -> None:
 
 
 def test_what_is_not_foreseen_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(doctor, "diagnose", broken)
@@ -223,7 +223,7 @@ def test_what_is_not_foreseen_keeps_its_traceback(monkeypatch: pytest.MonkeyPatc
 def test_an_error_of_ours_reaches_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from reportlib import cli
 
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise EnvironmentCreationError("no room", "make some")
 
     monkeypatch.setattr(doctor, "diagnose", broken)

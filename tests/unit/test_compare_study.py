@@ -493,7 +493,9 @@ def test_missing_arms_are_refused_unless_asked_for(tmp_path: Path) -> None:
     assert_valid(report)
     assert report["missing_arms"] == list(gone)
     assert [p["precision"] for p in report["pairs"][0]["precisions"]] == ["float32"]
-    assert report["findings"][0]["numbers"] == {"arms": list(gone)}
+    pending = ["swaps", "operations"]
+    assert report["pending"] == pending
+    assert report["findings"][0]["numbers"] == {"arms": list(gone), "pending": pending}
     with pytest.raises(ComparisonError, match="no capture"):
         compare_study(study, {}, allow_missing=True)
 

@@ -259,15 +259,49 @@ def test_a_preferred_lock_is_what_uv_finds_in_its_place(project: Path, monkeypat
 
     def uv(arguments: list[Any], **_: Any) -> str:
         output = Path(arguments[arguments.index("--output-file") + 1])
+        if output.name == "pylock.toml":
+            output.write_text(PYLOCK)
+            return ""
         found.append(output.read_text() if output.exists() else "")
-        output.write_text(f"torch==2.1.0{HASH}")
+        output.write_text("torch==2.1.0")
         return "what uv prints does not count"
 
     monkeypatch.setattr(lock_module, "run_uv", uv)
     spec = load_spec("torch210", project)
     preferred = parse(f"torch==2.0.1{HASH}")
-    assert resolve(spec).pins == resolve(spec, prefer=preferred).pins == {"torch": "2.1.0"}
+    assert resolve(spec).pins == resolve(spec, prefer=preferred).pins == {"torch": "2.1.0", "old": "1.0"}
     assert found == ["", preferred.text]
+
+
+#: What uv says of a package's files: a wheel for here, one for another platform, and the source.
+PYLOCK = """
+[[packages]]
+name = "torch"
+version = "2.1.0"
+sdist = { url = "https://x/torch-2.1.0.tar.gz", hashes = { sha256 = "%s" } }
+wheels = [
+  { url = "https://x/torch-2.1.0-cp311-cp311-manylinux1_x86_64.whl", hashes = { sha256 = "%s" } },
+  { url = "https://x/torch-2.1.0-cp311-none-macosx_11_0_arm64.whl", hashes = { sha256 = "%s" } },
+  { url = "https://x/torch-2.1.0-cp312-cp312-manylinux1_x86_64.whl", hashes = { sha256 = "%s" } },
+]
+[[packages]]
+name = "old"
+version = "1.0"
+sdist = { url = "https://x/old-1.0.tar.gz", hashes = { sha256 = "%s" } }
+""" % tuple(digit * 64 for digit in "abcde")  # noqa: UP031  (braces are TOML's)
+
+
+def test_a_lock_keeps_the_hashes_of_what_can_be_installed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def uv(arguments: list[Any], **_: Any) -> str:
+        Path(arguments[arguments.index("--output-file") + 1]).write_text(PYLOCK)
+        return ""
+
+    monkeypatch.setattr(lock_module, "run_uv", uv)
+    text = lock_module._hashed(project / "pins.txt", "3.11")
+    assert text.split() == [
+        "old==1.0", "\\", f"--hash=sha256:{'e' * 64}", "torch==2.1.0", "\\", f"--hash=sha256:{'b' * 64}",
+    ]  # fmt: skip
+    assert "x/" not in text, "no address"
 
 
 def test_a_lock_made_like_another_keeps_what_fits(project: Path, registry: Registry, monkeypatch: Any) -> None:

@@ -91,7 +91,7 @@ def test_without_captures_the_published_report_is_shown_and_nothing_is_written(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.warns(UserWarning, match="as it was published"):
         report = compare_listed(study, *chosen[:2])
-    write(report, *chosen[1:])
+    write(report, *chosen)
     assert report == json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert places(study, "c", "", "")[2], "captures that are given are compared and written"

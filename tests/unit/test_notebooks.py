@@ -139,4 +139,4 @@ def test_the_whole_report_runs_and_says_what_report_json_says(run: Path) -> None
 
 
 def test_an_unknown_parameter_is_one_that_the_parameters_cell_lacks() -> None:
-    assert parameter_names(ROOT / "notebooks" / "compare.ipynb") == ["study", "captures", "roots", "report"]
+    assert parameter_names(ROOT / "notebooks" / "compare.ipynb") == ["study", "captures", "roots", "report", "early"]

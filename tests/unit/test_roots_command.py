@@ -53,7 +53,6 @@ def test_it_names_the_cause_and_what_would_undo_it():
     assert "A is the closer one" in done.stdout
     assert "B returns A's bytes with: onednn-off" in done.stdout
     assert "in A it behaves like A, in B like B" in done.stdout
-    assert "the batch takes 1.5 times as long" in done.stdout
     assert "    torch.backends.mkldnn.enabled = False" in done.stdout
     assert "ta-float32 · record" in done.stderr
     assert "· record" not in done.stdout
@@ -93,7 +92,6 @@ def test_the_cause_holds_what_was_measured(home):
     crossing = [s["switch"] for s in cause["switches"] if (s["environment"], s["gives"]) == ("b", "a")]
     assert crossing == ["onednn-off"]
     assert found["undo"]["switches"] == ["onednn-off"]
-    assert (found["undo"]["seconds_without"], found["undo"]["seconds_with"]) == (2.0, 3.0)
     assert set(found["passes"][0]["cost"]) == {"a", "b", "replay"}
     assert set(found["seconds"]) == {"record", "replay", "truth", "switches", "mechanisms", "undo", "reproductions"}
 

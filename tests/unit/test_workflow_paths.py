@@ -31,8 +31,8 @@ observer = false
 points = [["embs"]]
 directions = ["a into b"]
 """
-#: One capture for each environment, both searches, a series, an explanation, the report and its page.
-STEPS = {"environment": 2, "capture": 2, "swaps": 1, "search": 2, "roots": 1, "report": 1, "page": 1}
+#: One capture for each environment, both searches, a series, an explanation, a first page, the report and its page.
+STEPS = {"environment": 2, "capture": 2, "swaps": 1, "search": 2, "roots": 1, "early": 1, "report": 1, "page": 1}
 
 
 class Project:
@@ -116,12 +116,14 @@ def test_paths_may_hold_anything(project):
     assert stdout == f"the page is {project.page}\n"
     assert project.page.read_text() == "{}"
     assert (project.study / "report.json").is_file()
-    assert len(project.called()) == sum(STEPS.values())
+    assert len(project.called()) == sum(STEPS.values()) + 1, "the first page's step is two calls"
     assert not [*project.root.parent.rglob("hacked")]
     assert len([*(project.home / "captures").glob("*/manifest.json")]) == STEPS["capture"] + STEPS["search"]
-    (report,) = [call for call in project.called() if "study" in call]
-    given = Path(project.root, report[report.index("study") + 1])
-    assert given.absolute() == project.study / "study.toml", "a study is known by its folder's own name"
+    reports = [call for call in project.called() if "study" in call]
+    assert ["early" in call for call in reports] == [True, False], "a first page, and the whole one after it"
+    for report in reports:
+        given = Path(project.root, report[report.index("study") + 1])
+        assert given.absolute() == project.study / "study.toml", "a study is known by its folder's own name"
 
 
 @pytest.mark.parametrize("folder", ["a:b", "a\nb"])
@@ -157,6 +159,7 @@ def test_what_is_announced_was_looked_at(project):
     assert "no step was done" in stderr, "everything asked for was there, which is not everything"
 
     found = project.content("report")
+    assert project.page.is_file(), "a first page"
     assert (found["page"], found["report"]) == (None, str(project.study / "report.json"))
     assert found["left"] == {"page": 1}
 

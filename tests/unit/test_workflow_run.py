@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,4 +131,48 @@ def test_a_real_run_shows_arms_and_steps_only(tmp_path, monkeypatch):
     lines = ["Building DAG of jobs...", "torch201-float32 · indexing", "2 of 7 steps (29%) done"]
     plan_path = fake_snakemake(tmp_path, monkeypatch, lines)
     assert run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append).run(["-n"]) == run._Done(2, dry=False)
-    assert said == ["torch201-float32 · indexing", "2 of 7 steps done"]
+    assert said == ["torch201-float32 · indexing", "2 of 7 steps done, 0 s so far"]
+
+
+def test_a_first_page_comes_first_and_is_announced(tmp_path, monkeypatch):
+    said: list[str] = []
+    asked: list[list[str]] = []
+    lines = [
+        "capture    3",
+        "Finished jobid: 4 (Rule: capture)",
+        "Finished jobid: 2 (Rule: early)",
+        "2 of 4 steps (50%) done",
+    ]
+    plan_path = fake_snakemake(tmp_path, monkeypatch, lines)
+    command = run._Snakemake.command
+    monkeypatch.setattr(
+        run._Snakemake, "command", lambda self, options: asked.append(options) or command(self, options)
+    )
+    run._Snakemake(tmp_path, tmp_path, plan_path, 1, said.append, "early.ipynb", "index.html").run([])
+    assert asked == [["--prioritize", "early.ipynb"]]
+    assert "index.html" in said[0]
+    assert said[1].startswith("2 of 4 steps done, 0 s so far, about ")
+
+
+def test_what_is_left_follows_from_what_is_done(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
+    clock = run._Clock()
+    clock.left |= {"environment": 1, "capture": 4}
+    now[0] = 400.0
+    clock.finished("environment")
+    assert str(clock) == "5 min so far"
+    now[0] = 430.0
+    clock.finished("capture")
+    assert str(clock) == "6 min so far, about 2 min to go", "an environment says nothing of a capture"
+
+
+def test_arms_run_side_by_side_as_cores_and_memory_allow(monkeypatch):
+    def cores(threads: int, there: int, memory: int, device: str = "cpu") -> int:
+        monkeypatch.setattr(run.os, "sched_getaffinity", lambda _: set(range(there)))
+        monkeypatch.setattr(run.psutil, "virtual_memory", lambda: SimpleNamespace(available=memory << 30))
+        return run._cores(replace(load(DEFAULT), threads=threads, device=device))
+
+    assert (cores(1, 8, 64), cores(2, 8, 64), cores(1, 8, 7), cores(1, 1, 1)) == (8, 8, 2, 1)
+    assert cores(4, 2, 64) == 4, "an arm has its threads, whatever the machine"
+    assert cores(1, 8, 64, "cuda") == 1
