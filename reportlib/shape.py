@@ -935,6 +935,7 @@ class ReportStudyCheckpoint(TypedDict):
     sentence: str
     sha256: str | None
     dim: Count | None
+    projection: NotRequired[Literal["trained", "untrained"]]
 
 
 class ReportStudyPrecisions(TypedDict):

@@ -199,6 +199,7 @@ KEYS = {
     "collection.split": "of a data set's or a BEIR folder's queries; when empty, test or the only one",
     "collection.titles": "a passage's title is put before its text",
     "checkpoint.source": f'"{checkpoints.NAME}", a folder, or a hub id',
+    "checkpoint.projection": f"trained or untrained, of {checkpoints.NAME}; trained is what dim = 96 has",
     "checkpoint.dim": f"width of {checkpoints.NAME}'s token embeddings, a multiple of 8 * nbits; others bring theirs",
     "colbert.nbits": "bits of a residual's number: 1, 2, 4 or 8",
     "colbert.doc_maxlen": "tokens of a passage",
@@ -298,7 +299,7 @@ def _unused_of_collection(spec: CollectionSpec) -> frozenset[str]:
 
 
 def _unused_of_checkpoint(spec: CheckpointSpec) -> frozenset[str]:
-    return frozenset() if spec.source == checkpoints.NAME else frozenset({"dim"})
+    return frozenset({"projection"} if spec.source == checkpoints.NAME else {"dim", "projection"})
 
 
 def _all_precisions(study: Study, chosen: tuple[str, ...]) -> frozenset[str]:

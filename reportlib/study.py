@@ -69,6 +69,11 @@ class CollectionSpec:
     titles: bool = True
 
 
+#: Width of the offline checkpoint's trained projection; and how a study can ask for it, or not.
+TRAINED_DIM = 96
+PROJECTIONS = ("trained", "untrained")
+
+
 @dataclass(frozen=True)
 class CheckpointSpec:
     """Which model encodes the passages: the ``[checkpoint]`` table.
@@ -79,10 +84,19 @@ class CheckpointSpec:
         ``all-minilm-l6-v2`` (from a package, no hub needed), a local folder, or a hub id.
     dim : int
         Width of the token embeddings of the offline checkpoint. Others bring their own.
+    projection : str
+        ``trained`` or ``untrained``, of the offline checkpoint; empty for trained where there is one, at a dim of
+        `TRAINED_DIM`.
     """
 
     source: str = "all-minilm-l6-v2"
     dim: int = 96
+    projection: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the offline checkpoint's projection is the trained one."""
+        return self.projection == "trained" or (not self.projection and self.dim == TRAINED_DIM)
 
 
 @dataclass(frozen=True)

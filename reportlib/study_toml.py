@@ -21,6 +21,8 @@ from reportlib.study import (
     DEVICES,
     DIRECTIONS,
     PRECISIONS,
+    PROJECTIONS,
+    TRAINED_DIM,
     VARIABLES,
     CheckpointSpec,
     ColbertSettings,
@@ -228,10 +230,16 @@ def checkpoint_complaints(spec: CheckpointSpec, nbits: int, *, dim_given: bool) 
     if not spec.source:
         yield Complaint(("checkpoint", "source"), "is empty", f"use {checkpoints.NAME!r}, a folder or a hub id")
     elif spec.source != checkpoints.NAME:
-        if dim_given:
+        for key in [*(["dim"] if dim_given else []), *(["projection"] if spec.projection else [])]:
             yield Complaint(
-                ("checkpoint", "dim"), f"belongs to {checkpoints.NAME}; {spec.source} brings its own", "remove the line"
+                ("checkpoint", key), f"belongs to {checkpoints.NAME}; {spec.source} brings its own", "remove the line"
             )
+    elif spec.projection not in ("", *PROJECTIONS):
+        yield Complaint(("checkpoint", "projection"), f"is {spec.projection!r}", f"use {' or '.join(PROJECTIONS)}")
+    elif spec.projection == "trained" and spec.dim != TRAINED_DIM:
+        path = ("checkpoint", "dim") if dim_given else ("checkpoint", "projection")
+        mend = f'use dim = {TRAINED_DIM}, or projection = "untrained"'
+        yield Complaint(path, f"a trained projection has {TRAINED_DIM} numbers, and dim is {spec.dim}", mend)
     elif spec.dim > checkpoints.HIDDEN:
         yield Complaint(
             ("checkpoint", "dim"),

@@ -373,6 +373,7 @@ def describe(study: Study, captures: Mapping[str, Capture], environments: Sequen
             "sentence": _described(first, "checkpoint") or _checkpoint(study.checkpoint),
             "sha256": input_hash(first, "checkpoint"),
             "dim": _dim(first),
+            **_projection(study.checkpoint),
         },
         "colbert": asdict(study.colbert),
         "variables": dict(study.variables),
@@ -416,6 +417,13 @@ def _dim(capture: Capture) -> int | None:
     return lines[0].shape[-1] if lines and lines[0].shape else None
 
 
+def _projection(spec: CheckpointSpec) -> dict[str, str]:
+    """Return whether the offline checkpoint's projection is trained; of others nothing is known."""
+    if spec.source != CheckpointSpec().source:
+        return {}
+    return {"projection": "trained" if spec.trained else "untrained"}
+
+
 def _without_folders(source: str) -> str:
     """Return a hub id as it is, and of a path only the last part: paths are this machine's own."""
     return PurePath(source).name if source.startswith(("/", ".", "~")) else source
@@ -433,5 +441,5 @@ def _collection(spec: CollectionSpec) -> str:
 
 def _checkpoint(spec: CheckpointSpec) -> str:
     if spec.source == CheckpointSpec().source:
-        return "all-MiniLM-L6-v2 with a seeded orthonormal projection in place of a trained one."
+        return f"all-MiniLM-L6-v2 with {'a trained' if spec.trained else 'an untrained'} projection."
     return f"{_without_folders(spec.source)}."

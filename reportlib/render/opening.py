@@ -100,7 +100,10 @@ def caveats(report: Report) -> Iterator[str]:
     study, machine = report["study"], report["platform"]
     indexed = dict.fromkeys(p["passages"] or 0 for p in study["precisions"])
     passages = f"{formats.listing(formats.count(n) for n in indexed)} passages"
-    if study["checkpoint"]["source"] == "all-minilm-l6-v2":
+    projection = study["checkpoint"].get("projection")
+    if projection == "trained":
+        yield "the checkpoint is small and was trained on docstrings, so quality is that of no published ColBERT"
+    elif projection == "untrained":
         yield "the checkpoint's last layer is untrained, so quality numbers say nothing about a real ColBERT"
     yield f"only {passages} were indexed" if min(indexed) < 10_000 else passages
     if study["collection"]["source"] == "numpy-docstrings":
