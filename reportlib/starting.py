@@ -299,7 +299,9 @@ def _unused_of_collection(spec: CollectionSpec) -> frozenset[str]:
 
 
 def _unused_of_checkpoint(spec: CheckpointSpec) -> frozenset[str]:
-    return frozenset({"projection"} if spec.source == checkpoints.NAME else {"dim", "projection"})
+    if spec.source != checkpoints.NAME:
+        return frozenset({"dim", "projection"})
+    return frozenset() if spec.projection else frozenset({"projection"})
 
 
 def _all_precisions(study: Study, chosen: tuple[str, ...]) -> frozenset[str]:

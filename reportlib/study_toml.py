@@ -230,10 +230,10 @@ def checkpoint_complaints(spec: CheckpointSpec, nbits: int, *, dim_given: bool) 
     if not spec.source:
         yield Complaint(("checkpoint", "source"), "is empty", f"use {checkpoints.NAME!r}, a folder or a hub id")
     elif spec.source != checkpoints.NAME:
-        for key in [*(["dim"] if dim_given else []), *(["projection"] if spec.projection else [])]:
-            yield Complaint(
-                ("checkpoint", key), f"belongs to {checkpoints.NAME}; {spec.source} brings its own", "remove the line"
-            )
+        what = f"belongs to {checkpoints.NAME}; {spec.source} brings its own"
+        for key, given in (("dim", dim_given), ("projection", bool(spec.projection))):
+            if given:
+                yield Complaint(("checkpoint", key), what, "remove the line")
     elif spec.projection not in ("", *PROJECTIONS):
         yield Complaint(("checkpoint", "projection"), f"is {spec.projection!r}", f"use {' or '.join(PROJECTIONS)}")
     elif spec.projection == "trained" and spec.dim != TRAINED_DIM:

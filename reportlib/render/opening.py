@@ -102,8 +102,9 @@ def caveats(report: Report) -> Iterator[str]:
     passages = f"{formats.listing(formats.count(n) for n in indexed)} passages"
     projection = study["checkpoint"].get("projection")
     if projection == "trained":
-        yield "the checkpoint is small and was trained on docstrings, so quality is that of no published ColBERT"
-    elif projection == "untrained":
+        yield "quality is that of a small encoder whose last layer was trained on docstrings, not of a published ColBERT"
+    # Of reports from before there was a trained one, none says which.
+    elif projection == "untrained" or study["checkpoint"]["source"] == "all-minilm-l6-v2":
         yield "the checkpoint's last layer is untrained, so quality numbers say nothing about a real ColBERT"
     yield f"only {passages} were indexed" if min(indexed) < 10_000 else passages
     if study["collection"]["source"] == "numpy-docstrings":

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from reportlib import wheels
-from reportlib.checkpoints import HIDDEN, SEED, Checkpoint, check_dim, orthonormal, prepare
+from reportlib import checkpoints, wheels
+from reportlib.checkpoints import HIDDEN, SEED, TRAINED, Checkpoint, check_dim, orthonormal, prepare
 from reportlib.errors import CheckpointError
 from reportlib.study import CheckpointSpec
 
@@ -47,8 +47,8 @@ def write(folder: Path, **changes: Any) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Checkpoint]:
-    def prepared(source: str, dim: int = 96) -> Checkpoint:
-        return prepare(CheckpointSpec(source, dim), base=tmp_path, home=tmp_path / "home")
+    def prepared(source: str, dim: int = 96, projection: str = "") -> Checkpoint:
+        return prepare(CheckpointSpec(source, dim, projection), base=tmp_path, home=tmp_path / "home")
 
     return prepared
 
@@ -306,8 +306,40 @@ def test_the_offline_checkpoint_has_a_prefix_and_a_projection(wheel: Path, run: 
     assert "_name_or_path" not in json.loads((found.path / "config.json").read_text())
     settings = json.loads((found.path / "artifact.metadata").read_text())
     assert (settings["dim"], settings["doc_token_id"]) == (64, "[unused1]")
-    assert f"projection to 64 numbers (seed {SEED})" in found.source
+    assert f"seed {SEED}" in found.source
     assert wheel.is_dir()
+
+
+def test_at_a_dim_of_96_the_projection_is_the_trained_one(wheel: Path, run: Callable[..., Checkpoint]) -> None:
+    assert wheel.is_dir()
+    trained, untrained = run("all-minilm-l6-v2"), run("all-minilm-l6-v2", projection="untrained")
+    assert trained == run("all-minilm-l6-v2", projection="trained")
+    assert trained.sha256 != untrained.sha256
+    was, learned = orthonormal(96, HIDDEN), safetensors.numpy.load_file(TRAINED)["linear.weight"]
+    for found, projection in ((trained, learned), (untrained, was)):
+        weights = safetensors.numpy.load_file(found.path / "model.safetensors")
+        assert np.array_equal(weights["linear.weight"], projection)
+    # Training began at the untrained one.
+    assert learned.dtype == np.float32
+    assert 0.2 < np.linalg.norm(learned - was) / np.linalg.norm(was) < 5
+
+
+def test_a_trained_projection_of_other_bytes_is_refused(
+    wheel: Path, run: Callable[..., Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert wheel.is_dir()
+    data = bytearray(TRAINED.read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "flipped").write_bytes(data)
+    monkeypatch.setattr(checkpoints, "TRAINED", tmp_path / "flipped")
+    with pytest.raises(CheckpointError, match="flipped is not the file"):
+        run("all-minilm-l6-v2")
+    assert run("all-minilm-l6-v2", projection="untrained")
+
+
+def test_no_other_width_has_a_trained_projection(run: Callable[..., Checkpoint]) -> None:
+    with pytest.raises(CheckpointError, match="no trained projection to 64"):
+        run("all-minilm-l6-v2", dim=64, projection="trained")
 
 
 def test_the_dim_is_part_of_what_is_asked_for(wheel: Path, run: Callable[..., Checkpoint]) -> None:

@@ -440,6 +440,21 @@ def test_paths_of_this_machine_stay_out_of_the_report(tmp_path: Path) -> None:
     assert "/secret" not in render(report)
     assert report["study"]["collection"]["sentence"] == "The BEIR folder corpus."
     assert report["study"]["checkpoint"]["source"] == "model"
+    assert "projection" not in report["study"]["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "projection"),
+    [
+        (CheckpointSpec(), "trained"),
+        (CheckpointSpec(projection="untrained"), "untrained"),
+        (CheckpointSpec(dim=64), "untrained"),
+    ],
+)
+def test_a_report_says_whether_the_projection_is_trained(tmp_path: Path, spec: CheckpointSpec, projection: str) -> None:
+    report = report_of(tmp_path, checkpoint=spec)
+    assert_valid(report)
+    assert report["study"]["checkpoint"]["projection"] == projection
 
 
 def test_three_environments_make_two_pairs(tmp_path: Path) -> None:

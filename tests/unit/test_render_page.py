@@ -66,6 +66,17 @@ def test_the_first_screen_has_verdict_numbers_figure_and_three_answers(searched:
     assert first.select_one(".caveat")
 
 
+@pytest.mark.parametrize(("projection", "trained"), [("trained", True), ("untrained", False), (None, False)])
+def test_what_quality_stands_for_follows_from_the_projection(
+    searched: dict[str, Any], projection: str | None, trained: bool
+) -> None:
+    report = copy.deepcopy(searched)
+    report["study"]["checkpoint"] |= {"projection": projection} if projection else {}
+    caveat = soup(render.first_screen(report)).select(".caveat")[0].text
+    assert ("untrained" in caveat) is not trained
+    assert ("trained on docstrings" in caveat) is trained
+
+
 def test_the_switch_shows_the_posts_precision_first_and_is_there_for_several_only(searched: dict[str, Any]) -> None:
     first = soup(render.first_screen(searched))
     assert [i["id"] for i in first.select("input")] == ["show-autocast", "show-float32"]

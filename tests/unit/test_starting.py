@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def test_what_is_off_is_the_default() -> None:
     study = begin(collection="UKPLab/dapr", config="ConditionalQA").study
     written = uncommented(study.path.read_text())
     assert CollectionSpec(**written["collection"]) == study.collection
-    assert written["checkpoint"] == {"source": CheckpointSpec.source, "dim": CheckpointSpec.dim}
+    assert written["checkpoint"] == asdict(CheckpointSpec())
     assert tuple(written["swaps"]["precisions"]) == tuple(study.passages)
 
 
@@ -179,6 +179,7 @@ def test_any_study_reads_back_as_it_was_written(
         title,
         tuple(environments),
         collection=CollectionSpec("tsv", path),
+        checkpoint=CheckpointSpec(projection="untrained" if yes else ""),
         passages={"autocast": k},
         texts=(title, path) if title != path else (title,),
         controls=ControlSpec(repeat=yes),

@@ -174,6 +174,9 @@ def test_a_misspelt_key_is_answered_with_what_was_meant(tmp_path: Path, text: st
         ("[colbert]\nnbits = 8", ", line 4: colbert.nbits: a dim of 96 does not fit nbits 8"),
         ("[checkpoint]\ndim = 416", ", line 4: checkpoint.dim: all-minilm-l6-v2 is 384 wide"),
         ('[checkpoint]\ndim = 96\nsource = "a/b"', ", line 4: checkpoint.dim: belongs to all-minilm-l6-v2; a/b brings"),
+        ('[checkpoint]\nprojection = "tuned"', ", line 4: checkpoint.projection: is 'tuned'"),
+        ('[checkpoint]\nprojection = "trained"\ndim = 64', ", line 5: checkpoint.dim: a trained projection has 96"),
+        ('[checkpoint]\nprojection = "trained"\nsource = "a/b"', ", line 4: checkpoint.projection: belongs to all-"),
         ('[checkpoint]\nsource = ""', ", line 4: checkpoint.source: is empty"),
     ],
 )
