@@ -102,7 +102,7 @@ def caveats(report: Report) -> Iterator[str]:
     passages = f"{formats.listing(formats.count(n) for n in indexed)} passages"
     projection = study["checkpoint"].get("projection")
     if projection == "trained":
-        yield "quality is that of a small encoder whose last layer was trained on docstrings, not of a published ColBERT"
+        yield "quality is that of a small encoder, its last layer trained on docstrings, and of no published ColBERT"
     # Of reports from before there was a trained one, none says which.
     elif projection == "untrained" or study["checkpoint"]["source"] == "all-minilm-l6-v2":
         yield "the checkpoint's last layer is untrained, so quality numbers say nothing about a real ColBERT"
