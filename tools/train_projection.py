@@ -100,9 +100,8 @@ def read(roots: list[Path], keep: Callable[[str], bool], barred: Collection[str]
 
 def module(name: str, modules: Collection[str]) -> str:
     """Return the module that a passage is in: the longest beginning of its name that is one."""
-    while name not in modules:
-        name = name.rpartition(".")[0]
-    return name
+    parts = name.split("#")[0].rstrip("~").split(".")
+    return next(".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in modules)
 
 
 def apart(name: str) -> bool:
