@@ -14,7 +14,8 @@ from reportlib.store import project_home
 from reportlib.sweep import probes
 from reportlib.sweep.bisection import Bisection, bisect_at
 from reportlib.sweep.classes import report
-from reportlib.sweep.measurement import KEEP, Environments, sweep as measure
+from reportlib.sweep.measurement import KEEP, Environments
+from reportlib.sweep.measurement import sweep as measure
 from reportlib.sweep.shape import Sweep
 from reportlib.sweep.versions import NEWEST, Wish, releases
 from reportlib.workflow.traces import PreparedInputs
@@ -31,7 +32,9 @@ def _say(line: str) -> None:
 
 
 def sweep(
-    versions: Annotated[list[str] | None, typer.Argument(help="Versions of torch, or a sweep.toml that lists them.")] = None,
+    versions: Annotated[
+        list[str] | None, typer.Argument(help="Versions of torch, or a sweep.toml that lists them.")
+    ] = None,
     lowest: Annotated[str, typer.Option("--from", help="All releases from this one on.")] = "",
     highest: Annotated[str, typer.Option("--to", help="Up to this one, or newest.")] = NEWEST,
     keep: Keep = "none",
@@ -83,7 +86,7 @@ def _station(keep: str, backend: str) -> Environments:
     if keep not in KEEP:
         raise typer.BadParameter(f"{keep!r} is not one of {', '.join(KEEP)}", param_hint="--keep")
     home = project_home().absolute()
-    return Environments(Path.cwd(), home, PreparedInputs.find(home, _BATCH), keep, backend, progress=_say)
+    return Environments(Path.cwd(), home, PreparedInputs.find(home, _BATCH), keep, backend)
 
 
 def _write(path: Path, text: str) -> None:
@@ -107,7 +110,9 @@ def summary(found: Sweep) -> list[str]:
 
 def answer(found: Bisection, of: str, *, equal_is_same: bool) -> list[str]:
     """Return the change points of a bisection, what it did not look at, and what it installed."""
-    lines = [f"{of} changes from torch {older} to {newer}" + _between(skipped) for older, newer, skipped in found.changes]
+    lines = [
+        f"{of} changes from torch {older} to {newer}" + _between(skipped) for older, newer, skipped in found.changes
+    ]
     if not found.changes:
         lines.append(f"{of} has equal bytes at both ends")
     if not equal_is_same:

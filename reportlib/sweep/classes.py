@@ -86,7 +86,7 @@ def _precision(
     operations = [
         _row(probe["id"], _described(probe), [content["probes"][probe["id"]] for content in contents], versions)
         for probe in probes
-        if probe["precision"] == name
+        if name in probe["precisions"]
     ]
     layers = []
     for layer in contents[0]["layers"] if contents else ():

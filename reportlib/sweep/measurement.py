@@ -19,7 +19,7 @@ from reportlib.environments.further import environment_name, further
 from reportlib.environments.lock import Lock, read_lock, run_uv
 from reportlib.environments.record import find_record
 from reportlib.errors import DiskSpaceError, EnvironmentCreationError, ReportlibError
-from reportlib.store import canonical_json, digest, digest_file
+from reportlib.store import canonical_json, digest
 from reportlib.sweep import probes
 from reportlib.trace.probing import MEASURED, SAMPLES
 from reportlib.workflow.code import CODE, ambient
@@ -28,6 +28,8 @@ from reportlib.workflow.traces import PreparedInputs, TraceOrder
 
 Progress = Callable[[str], None]
 KEEP = ("none", "all")
+#: What of a probe decides its result; the rest says where it was met.
+_DETERMINING = ("id", "name", "overload", "arguments", "tensors")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,6 @@ class Environments:
     keep: str = "none"
     backend: str = PREFERENCE
     order: TraceOrder = field(default_factory=lambda: TraceOrder(threads=1))
-    progress: Progress = lambda line: None
     _there: set[str] = field(default_factory=set)
 
     @property
@@ -167,7 +168,7 @@ class Environments:
         spec, lock = self._file(version)
         content = {
             "code": CODE["probe"],
-            "probes": digest_file(probes.path()),
+            "probes": [[probe[name] for name in _DETERMINING] for probe in probes.read()],
             "inputs": self.inputs.digest(),
             "order": self.order.content(),
             "machine": ambient("cpu")["machine"],
@@ -187,7 +188,7 @@ class Environments:
             if spec.lock_path.is_file():
                 return spec, read_lock(spec)
             spec.path.unlink()  # cut off between the two
-        made = further(version, self.root, progress=self.progress)
+        made = further(version, self.root)
         if made.lock is None:
             raise EnvironmentCreationError(made.asked, "check the network, or name your mirror in UV_DEFAULT_INDEX")
         self.own.mkdir(parents=True, exist_ok=True)
@@ -200,8 +201,7 @@ class Environments:
         assert site.spec is not None  # noqa: S101
         if find_record(site.name, self.home) is not None:
             self._there.add(site.name)
-        create(site.spec, self.home, backend=self.backend, extensions=False, threads=self.order.threads,
-               progress=lambda line: self.progress(f"{site.name} · {line}"))  # fmt: skip
+        create(site.spec, self.home, backend=self.backend, extensions=False, threads=self.order.threads)
 
     def measure(self, site: Site) -> None:
         """Run the verb ``probe`` inside the environment."""
@@ -214,7 +214,7 @@ class Environments:
         """Remove the environment and the downloads that the following one has in another version."""
         if self.keep == "all" or site.name in self._there or find_record(site.name, self.home) is None:
             return
-        remove(site.name, self.home, progress=self.progress)
+        remove(site.name, self.home)
         others = following.packages if following else {}
         if names := [name for name, version in site.packages.items() if others.get(name) != version]:
             run_uv(["cache", "clean", *names])

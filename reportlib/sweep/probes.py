@@ -29,14 +29,14 @@ _LEAST = 90
 #: of 1,146,937 embeddings; a tenth is enough), and F.normalize is several operations (G4).
 _ADDED: tuple[Mapping[str, Any], ...] = (
     {"name": "aten::sort", "overload": "", "arguments": {"self": {"tensor": 0}}, "passes": ["index"],
-     "tensors": [{"dtype": "int64", "shape": [114_693], "strides": [1]}], "precision": "float32"},
+     "tensors": [{"dtype": "int64", "shape": [114_693], "strides": [1]}], "precisions": ["float32", "autocast"]},
     {"name": "torch::normalize", "overload": "", "arguments": {"dim": 2}, "passes": ["batch"],
-     "tensors": [{"dtype": "float32", "shape": [32, 74, 96], "strides": [7_104, 96, 1]}], "precision": "float32"},
+     "tensors": [{"dtype": "float32", "shape": [32, 74, 96], "strides": [7_104, 96, 1]}], "precisions": ["float32", "autocast"]},
 )  # fmt: skip
 
 
 def read() -> list[dict[str, Any]]:
-    """Return the probes: ``id``, ``name``, ``overload``, ``arguments``, ``tensors``, ``precision`` and ``passes``."""
+    """Return the probes: ``id``, ``name``, ``overload``, ``arguments``, ``tensors``, ``precisions`` and ``passes``."""
     found: list[dict[str, Any]] = json.loads(path().read_text(encoding="utf-8"))["probes"]
     return found
 
@@ -58,38 +58,42 @@ def make(traces: Iterable[Trace]) -> list[dict[str, Any]]:
     -------
     list of dict
         One for each operation, dtypes, shapes and arguments; of an index pass only the largest of each operation and
-        dtypes. What both precisions run, float32 stands for.
+        dtypes. What autocast leaves in float32 is of both precisions.
     """
     found: dict[str, dict[str, Any]] = {}
     for trace in traces:
         for slug in ("text0", "batch", "index"):
-            largest: dict[tuple[Any, ...], dict[str, Any]] = {}
-            for operation in trace.operations(slug) if slug in trace.passes else ():
-                if (probe := _probe(operation, trace.arm["precision"])) is None:
-                    continue
-                key = _key(probe)
-                if slug == "index":
-                    kind = (operation.full_name, *(tensor["dtype"] for tensor in probe["tensors"]))
-                    if _size(probe) >= max(_LEAST, _size(largest.get(kind, probe))):
-                        largest[kind] = probe
-                elif slug not in found.setdefault(key, probe)["passes"]:
-                    found[key]["passes"].append(slug)
-            for probe in largest.values():
-                if slug not in found.setdefault(_key(probe), probe)["passes"]:
-                    found[_key(probe)]["passes"].append(slug)
+            if slug not in trace.passes:
+                continue
+            recorded = [probe for operation in trace.operations(slug) if (probe := _probe(operation)) is not None]
+            for probe in _largest(recorded) if slug == "index" else recorded:
+                known = found.setdefault(_key(probe), probe)
+                for name, value in (("passes", slug), ("precisions", trace.arm["precision"])):
+                    if value not in known[name]:
+                        known[name].append(value)
     for added in _ADDED:
         found.setdefault(_key(added), dict(added))
     return [{"id": _id(probe), **probe} for probe in found.values()]
 
 
-def _probe(operation: Operation, precision: str) -> dict[str, Any] | None:
+def _largest(probes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return of each operation and dtypes the probe that reads most."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for probe in probes:
+        kind = (probe["name"], probe["overload"], *(tensor["dtype"] for tensor in probe["tensors"]))
+        if _size(probe) >= max(_LEAST, _size(found.get(kind, probe))):
+            found[kind] = probe
+    return list(found.values())
+
+
+def _probe(operation: Operation) -> dict[str, Any] | None:
     """Return an operation as a probe, or None where it computes nothing."""
     computes = operation.name.startswith("aten::") and operation.written and operation.inputs and operation.outputs
     if not computes or operation.name in _MOVES or operation.outputs[0].digest is None:
         return None
     tensors = [{"dtype": t.dtype, "shape": list(t.shape), "strides": list(t.strides)} for t in operation.inputs]
     return {"name": operation.name, "overload": operation.overload, "arguments": dict(operation.arguments),
-            "tensors": tensors, "precision": precision, "passes": []}  # fmt: skip
+            "tensors": tensors, "precisions": [], "passes": []}  # fmt: skip
 
 
 def _key(probe: Mapping[str, Any]) -> str:
