@@ -32,9 +32,7 @@ def _say(line: str) -> None:
 
 
 def sweep(
-    versions: Annotated[
-        list[str] | None, typer.Argument(help="Versions of torch, or a sweep.toml that lists them.")
-    ] = None,
+    versions: Annotated[list[str] | None, typer.Argument(help="Versions of torch, or a sweep.toml.")] = None,
     lowest: Annotated[str, typer.Option("--from", help="All releases from this one on.")] = "",
     highest: Annotated[str, typer.Option("--to", help="Up to this one, or newest.")] = NEWEST,
     keep: Keep = "none",

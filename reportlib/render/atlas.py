@@ -213,7 +213,8 @@ def _layer(name: str) -> str:
 def breaks(sweep: Sweep) -> Html:
     """List every operation that changes, where, by how much, and in which direction."""
     columns = (Column("upgrade"), Column("operation"), Column("elements that differ", numeric=True),
-               Column("largest difference", numeric=True), Column("the newer is"), Column("change upstream"))  # fmt: skip
+               Column("largest difference", numeric=True), Column("the newer is"),
+               Column("change upstream"))  # fmt: skip
     together: dict[tuple[str, str, str, str], list[Break]] = {}
     order = {version: index for index, version in enumerate(measured(sweep))}
     for entry in sweep["precisions"]:
@@ -280,12 +281,11 @@ def _posts(sweep: Sweep, pair: Any) -> str:
         return "not in the posts"
     if pair["posts"] == "same":
         return "equal"
-    order = measured(sweep)
-    inside = [post for post in sweep["posts"] if _within(post, pair, order)]
+    inside = [post for post in sweep["posts"] if _within(post, pair)]
     return "; ".join(f"{p['older']} → {p['newer']}: {p['text']} ({p['source']})" for p in inside) or "differs"
 
 
-def _within(post: Any, pair: Any, order: Sequence[str]) -> bool:
+def _within(post: Any, pair: Any) -> bool:
     """Whether a break of the posts lies in a pair; versions that this sweep lacks lie between those it has."""
 
     def number(version: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 from reportlib.errors import ReportlibError, StudyError
@@ -52,38 +53,46 @@ def bisect(versions: Sequence[str], observe: Callable[[str], str | None], is_fre
     StudyError
         When the first or the last cannot be measured.
     """
-    found = Bisection()
-    known: dict[str, str | None] = {}
+    search = _Search(observe, is_free)
+    for end in (versions[0], versions[-1]):
+        if search.look(end) is None:
+            raise StudyError(f"torch {end} cannot be measured", "give another end; the line above says why")
+    free = [version for version in versions[1:-1] if is_free(version) and search.look(version) is not None]
+    for start, stop in pairwise([versions[0], *free, versions[-1]]):
+        search.halve(versions[versions.index(start) : versions.index(stop) + 1])
+    return search.found
 
-    def look(version: str) -> str | None:
-        if version not in known:
-            if not is_free(version):
-                found.installed.append(version)
-            known[version] = observe(version)
-        return known[version]
 
-    def halve(inside: Sequence[str]) -> None:
+class _Search:
+    """A bisection on its way."""
+
+    def __init__(self, observe: Callable[[str], str | None], is_free: Callable[[str], bool]) -> None:
+        self.observe, self.is_free = observe, is_free
+        self.found = Bisection()
+        self.known: dict[str, str | None] = {}
+
+    def look(self, version: str) -> str | None:
+        """Return what a version has, looked up once."""
+        if version not in self.known:
+            if not self.is_free(version):
+                self.found.installed.append(version)
+            self.known[version] = self.observe(version)
+        return self.known[version]
+
+    def halve(self, inside: Sequence[str]) -> None:
+        """Add the changes between the first and the last; of those between, the middle one that can be measured."""
         first, *between, last = inside
-        if look(first) == look(last):
+        if self.look(first) == self.look(last):
             if between:
-                found.unseen.append((first, last, len(between)))
+                self.found.unseen.append((first, last, len(between)))
             return
         middle = (len(between) - 1) / 2
         for index in sorted(range(len(between)), key=lambda index: abs(index - middle)):
-            if look(between[index]) is not None:
-                halve(inside[: index + 2])
-                halve(inside[index + 1 :])
+            if self.look(between[index]) is not None:
+                self.halve(inside[: index + 2])
+                self.halve(inside[index + 1 :])
                 return
-        found.changes.append((first, last, tuple(between)))
-
-    for end in (versions[0], versions[-1]):
-        if look(end) is None:
-            raise StudyError(f"torch {end} cannot be measured", "give another end; the line above says why")
-    free = [version for version in versions[1:-1] if is_free(version) and look(version) is not None]
-    stops = [versions[0], *free, versions[-1]]
-    for start, stop in zip(stops, stops[1:], strict=False):
-        halve(versions[versions.index(start) : versions.index(stop) + 1])
-    return found
+        self.found.changes.append((first, last, tuple(between)))
 
 
 def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Progress) -> Bisection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _version(outcome: Outcome, content: Mapping[str, Any]) -> shape.Measured:
 
 
 def classes(digests: Sequence[str | None]) -> list[int | None]:
-    """Number digests in the order in which they first come: equal numbers are equal bytes."""
+    """Give each digest a number, in the order in which they first come: equal numbers are equal bytes."""
     known: dict[str, int] = {}
     return [None if text is None else known.setdefault(text, len(known)) for text in digests]
 
@@ -130,7 +131,7 @@ def _row(
 def _breaks(row: shape.Row, versions: Sequence[str], samples: Samples) -> Iterator[shape.Break]:
     """Yield where a row changes; a version that lacks the operation is passed over."""
     there = [(index, number) for index, number in enumerate(row["classes"]) if number is not None]
-    for (before, old), (after, new) in zip(there, there[1:], strict=False):
+    for (before, old), (after, new) in pairwise(there):
         if old == new:
             continue
         older, newer = versions[before], versions[after]

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from reportlib.environments import EnvironmentSpec, create, load_record, load_spec, remove, spec_names
 from reportlib.environments.backends import PREFERENCE
 from reportlib.environments.further import environment_name, further
-from reportlib.environments.lock import Lock, read_lock, run_uv
+from reportlib.environments.lock import Lock, read_lock, run_uv, silent
 from reportlib.environments.record import find_record
 from reportlib.errors import DiskSpaceError, EnvironmentCreationError, ReportlibError
 from reportlib.store import canonical_json, digest
@@ -208,7 +208,7 @@ class Environments:
         site.folder.parent.mkdir(parents=True, exist_ok=True)
         record = load_record(site.name, self.home)
         call = self.order.call(record, self.inputs, "probe", "probing", probes=probes.path(), output=site.folder)
-        run(call, self.home, lambda line: None)
+        run(call, self.home, silent)
 
     def remove(self, site: Site, following: Site | None) -> None:
         """Remove the environment and the downloads that the following one has in another version."""

@@ -31,7 +31,8 @@ _ADDED: tuple[Mapping[str, Any], ...] = (
     {"name": "aten::sort", "overload": "", "arguments": {"self": {"tensor": 0}}, "passes": ["index"],
      "tensors": [{"dtype": "int64", "shape": [114_693], "strides": [1]}], "precisions": ["float32", "autocast"]},
     {"name": "torch::normalize", "overload": "", "arguments": {"dim": 2}, "passes": ["batch"],
-     "tensors": [{"dtype": "float32", "shape": [32, 74, 96], "strides": [7_104, 96, 1]}], "precisions": ["float32", "autocast"]},
+     "tensors": [{"dtype": "float32", "shape": [32, 74, 96], "strides": [7_104, 96, 1]}],
+     "precisions": ["float32", "autocast"]},
 )  # fmt: skip
 
 

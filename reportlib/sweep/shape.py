@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from reportlib.shape import Count, Size, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Measured(TypedDict):
@@ -53,8 +53,8 @@ class Upstream(TypedDict):
 class Break(TypedDict):
     """Where a row's bytes change from one measured version to the next.
 
-    ``different`` of ``sampled`` elements of the first output that differs, evenly spaced, differ, by ``max_abs`` at most;
-    None where the shapes do.
+    ``different`` of ``sampled`` elements of the first output that differs, evenly spaced, differ, by ``max_abs`` at
+    most; None where the shapes do.
     """
 
     row: Text

@@ -144,7 +144,7 @@ def seeded(probe: Mapping[str, Any]) -> list[Any]:
         seed = int.from_bytes(hashlib.sha256(f"{probe['id']}#{index}".encode()).digest()[:4], "big")
         role = (probe["name"].rpartition("::")[2].rstrip("_"), roles.get(index, ""))
         values = _values(np.random.RandomState(seed), role, described["dtype"], layout.core, probe)
-        found.append(from_bytes(layout, memoryview(np.ascontiguousarray(values)).cast("B")))
+        found.append(from_bytes(layout, np.ascontiguousarray(values).data.cast("B")))
     return found
 
 
