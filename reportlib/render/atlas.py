@@ -25,6 +25,8 @@ _TINTS = 6
 _INSIDE = {"text0": "one short text", "text1": "another", "batch": "a batch", "index": "indexing"}
 _GIVEN = {"text0": "“a”", "text1": "“test input”", "batch": "a batch of 32"}
 _CLOSER = {"newer": "closer to float64", "older": "further from float64", "equal": "as far from float64"}
+#: No line ends inside an upgrade.
+_UPGRADE = "{older}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{newer}"
 #: How many shapes a row tells before it counts them.
 _SHAPES = 3
 DATA = "sweep.json"
@@ -121,11 +123,9 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
     found = []
     for entry in sweep["precisions"]:
         name = entry["precision"]
-        steps = [f"{pair['older']} → {pair['newer']}" for pair in sweep["pairs"] if pair["layers"][name]]
+        steps = [_UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["layers"][name]]
         only = [
-            f"{pair['older']} → {pair['newer']}"
-            for pair in sweep["pairs"]
-            if pair["operations"][name] and not pair["layers"][name]
+            _UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["operations"][name] and not pair["layers"][name]
         ]
         moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
         where = f"BERT’s bytes change at {formats.listing(steps)}" if steps else "BERT’s bytes never change"
@@ -193,14 +193,17 @@ def _operations(rows: Iterable[Measured]) -> Iterator[Line]:
 
 
 def _layers(rows: Sequence[Measured]) -> Iterator[Line]:
-    """Yield BERT's layers, for each input neighbouring ones with the same classes together."""
-    for given, group in itertools.groupby(rows, key=lambda row: row["inside"][0]):
+    """Yield BERT's layers: neighbours with the same classes together, and inputs for which that comes out alike."""
+    together: dict[tuple[str, tuple[int | None, ...]], list[Measured]] = {}
+    for _, group in itertools.groupby(rows, key=lambda row: row["inside"][0]):
         for numbers, same in itertools.groupby(group, key=lambda row: tuple(row["classes"])):
             held = list(same)
-            named = [_layer(row["name"]) for row in held]
-            shown = named[0] if len(named) == 1 else f"{named[0]} to {named[-1]}"
-            repeats = all(row["repeats"] for row in held)
-            yield Line(f"BERT on {_GIVEN.get(given, given)}", "", shown, numbers, repeats)
+            ends = list(dict.fromkeys(_layer(row["name"]) for row in (held[0], held[-1])))
+            together.setdefault((" to ".join(ends), numbers), []).extend(held)
+    for (named, numbers), held in together.items():
+        given = dict.fromkeys(_GIVEN.get(row["inside"][0], row["inside"][0]) for row in held)
+        repeats = all(row["repeats"] for row in held)
+        yield Line(f"BERT: {named}", "", f"on {formats.listing(given)}", numbers, repeats)
 
 
 def _layer(name: str) -> str:
@@ -232,7 +235,7 @@ def breaks(sweep: Sweep) -> Html:
         change = same[0]["upstream"]
         rows.append(
             Row((
-                f"{older} → {newer}",
+                _upgrade(older, newer),
                 Markup("<code>{}</code> {}").format(name, dtypes),
                 formats.share(most),
                 formats.amount(max(sizes)) if sizes else formats.ABSENT,
@@ -241,6 +244,10 @@ def breaks(sweep: Sweep) -> Html:
             ))
         )  # fmt: skip
     return table("Operations that return other bytes on the same inputs", columns, rows)
+
+
+def _upgrade(older: str, newer: str) -> Markup:
+    return Markup('<span class="whole">{}</span>').format(_UPGRADE.format(older=older, newer=newer))
 
 
 def _upstream(change: Any) -> Markup:
@@ -259,9 +266,12 @@ def pairs(sweep: Sweep) -> Html:
         for entry in shown:
             moved = _moved(entry, pair["older"], pair["newer"])
             layers = pair["layers"][entry["precision"]]
-            bert = "BERT: other bytes" if layers else "BERT: equal bytes"
-            cells.append(Markup("{}").format(f"{bert}; {formats.listing(moved, most=4) or 'no operation'}"))
-        rows.append(Row((f"{pair['older']} → {pair['newer']}", *cells)))
+            if layers or moved:
+                bert = "BERT: other bytes" if layers else "BERT: equal bytes"
+                cells.append(f"{bert}; {formats.listing(moved, most=4) or 'no operation'}")
+            else:
+                cells.append("equal")
+        rows.append(Row((_upgrade(pair["older"], pair["newer"]), *cells)))
     note = fragment(
         "note",
         text="The posts compared the final artifacts of an index on a GPU; this page compares operations and BERT’s "

@@ -23,6 +23,9 @@ from reportlib.sweep import shape
 from reportlib.sweep.measurement import Outcome
 from reportlib.words.environments import beyond_torch
 
+#: Two errors closer than this to each other say nothing of a direction.
+_ALIKE = 0.01
+
 
 def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], threads: int = 1) -> shape.Sweep:
     """Return what a sweep found.
@@ -149,7 +152,9 @@ def _breaks(row: shape.Row, versions: Sequence[str], samples: Samples) -> Iterat
 def _closer(old: float | None, new: float | None) -> str | None:
     if old is None or new is None:
         return None
-    return "equal" if old == new else "newer" if new < old else "older"
+    if abs(old - new) <= _ALIKE * max(old, new):
+        return "equal"
+    return "newer" if new < old else "older"
 
 
 def _pair(index: int, versions: Sequence[str], precisions: Sequence[shape.Precision]) -> shape.Pair:
