@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from reportlib.environments.backends import PREFERENCE
+from reportlib.errors import RunError
 from reportlib.store import project_home
 from reportlib.sweep import probes
 from reportlib.sweep.bisection import Bisection, bisect_at
@@ -47,7 +48,11 @@ def sweep(
 
     wish = _wish(versions or [], lowest, highest).resolve()
     with _station(keep, backend).opened() as station:
-        found = report(measure(wish, station, _say), probes.read(), station.order.threads)
+        outcomes = measure(wish, station, _say)
+        if sum(not outcome.why for outcome in outcomes) < 2:
+            whys = "; ".join(f"torch {outcome.version}: {outcome.why}" for outcome in outcomes if outcome.why)
+            raise RunError(f"fewer than two versions were measured: {whys}", "give others, or mend what is said")
+        found = report(outcomes, probes.read(), station.order.threads)
     output.mkdir(parents=True, exist_ok=True)
     _write(output / "sweep.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     _write(output / "index.html", draw(found))

@@ -70,7 +70,7 @@ def _version(outcome: Outcome, content: Mapping[str, Any]) -> shape.Measured:
         "python": site.python if site else "",
         "cpu_capability": content.get("cpu_capability"),
         "why": outcome.why,
-        "packages": dict(site.packages) if site else {},
+        "packages": {name: site.packages[name] for name in site.pins if name in site.packages} if site else {},
     }
 
 

@@ -12,7 +12,7 @@ SCHEMA_VERSION: Literal[1] = 1
 
 
 class Measured(TypedDict):
-    """A version, in the order of versions."""
+    """A version, in the order of versions; ``packages`` are those that its environment file pins."""
 
     version: Text
     build: str
