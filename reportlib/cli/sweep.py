@@ -19,6 +19,7 @@ from reportlib.sweep.measurement import KEEP, Environments
 from reportlib.sweep.measurement import sweep as measure
 from reportlib.sweep.shape import Sweep
 from reportlib.sweep.versions import NEWEST, Wish, releases
+from reportlib.words.formats import plural
 from reportlib.workflow.traces import PreparedInputs
 
 _log = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -120,7 +121,7 @@ def answer(found: Bisection, of: str, *, equal_is_same: bool) -> list[str]:
         lines.append(f"{of} has equal bytes at both ends")
     if not equal_is_same:
         lines += [
-            f"not looked into: {number} releases between {older} and {newer}, which have equal bytes"
+            f"not looked into: {plural(number, 'release')} between {older} and {newer} with equal bytes at both ends"
             for older, newer, number in found.unseen
         ]
     told = ", ".join(found.installed) or "none, all was measured before"

@@ -74,13 +74,15 @@ def draw(sweep: Sweep) -> str:
     for entry in sweep["precisions"]:
         title = f"## Operations and layers in {precision(entry['precision'], 'cpu')}"
         cells += [nbformat.v4.new_markdown_cell(title), _shown(atlas(sweep, entry))]
-    for title, drawn in (
+    sections = (
         ("## Each break", breaks(sweep)),
         ("## Beside the posts", pairs(sweep)),
-        ("## Methods and data\n\n### What was run", methods(sweep)),
+        ("## Methods and data", None),
+        ("### What was run", methods(sweep)),
         ("### Versions", versions(sweep)),
-    ):
-        cells += [nbformat.v4.new_markdown_cell(title), _shown(drawn)]
+    )
+    for title, drawn in sections:
+        cells += [nbformat.v4.new_markdown_cell(title), *([_shown(drawn)] if drawn else [])]
     notebook = nbformat.v4.new_notebook(cells=cells)
     style = str(fragment("atlas_style", tints=range(_TINTS)).markup)
     return draw_notebook(notebook, "the sweep", data=DATA, style=style)
@@ -129,7 +131,7 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
         ]
         moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
         where = f"BERT’s bytes change at {formats.listing(steps)}" if steps else "BERT’s bytes never change"
-        rest = f", and operations outside it at {formats.listing(only)}" if only else ""
+        rest = f", operations alone at {formats.listing(only)}" if only else ""
         said = f"{where}{rest}; {moved} of {len(entry['operations'])} operations change somewhere."
         found.append((precision(name, "cpu"), said))
     return found
@@ -272,10 +274,14 @@ def pairs(sweep: Sweep) -> Html:
             else:
                 cells.append("equal")
         rows.append(Row((_upgrade(pair["older"], pair["newer"]), *cells)))
+    theirs = [pair for pair in sweep["pairs"] if pair["posts"] == "different"]
+    ours = [pair for pair in sweep["pairs"] if pair["posts"] == "same" and any(pair["layers"].values())]
+    names = [(entry["precision"], precision(entry["precision"], "cpu")) for entry in shown]
     note = fragment(
-        "note",
-        text="The posts compared the final artifacts of an index on a GPU; this page compares operations and BERT’s "
-        "layers on a CPU. The same version can break on one and not on the other.",
+        "atlas_posts",
+        theirs=len(theirs),
+        here=[(sum(bool(pair["operations"][name]) for pair in theirs), said) for name, said in names],
+        ours=[_UPGRADE.format(**pair) for pair in ours],
     )
     return join([table("Consecutive versions: the posts’ result and this platform’s", columns, rows), note])
 

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.compare.roots import upstream
+from reportlib.store import canonical_json
 from reportlib.study import PRECISIONS
 from reportlib.sweep import shape
 from reportlib.sweep.measurement import Outcome
@@ -52,6 +53,7 @@ def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], thr
     builds = dict(zip(names, contents, strict=True))
     return {
         "schema_version": shape.SCHEMA_VERSION,
+        "inputs": contents[0]["inputs"] if contents else {},
         "platform": {"cpu": cpu_name(), "instruction_sets": list(instruction_sets()), "threads": threads},
         "versions": [_version(outcome, builds.get(outcome.version, {})) for outcome in outcomes],
         "beyond_torch": {name: list(held) for name, held in beyond_torch(environments).items()},
@@ -97,7 +99,8 @@ def _precision(
         precision, given, module = layer.split("/")
         if precision == name:
             described = {"name": module, "dtypes": [], "shapes": [], "inside": [given]}
-            layers.append(_row(layer, described, [content["layers"][layer] for content in contents], versions))
+            entries = [{**one["layers"][layer], "inputs": canonical_json(one["inputs"])} for one in contents]
+            layers.append(_row(layer, described, entries, versions))
     breaks = [entry for row in (*operations, *layers) for entry in _breaks(row, versions, samples)]
     return {"precision": name, "operations": operations, "layers": layers, "breaks": breaks}  # type: ignore[typeddict-item]
 

@@ -255,7 +255,7 @@ def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list
         if not site.is_measured:
             waiting.append(site)
     started = time.monotonic()
-    if len(waiting) < len(versions):
+    if len(waiting) < len(versions) > 1:
         progress(f"{len(versions) - len(waiting)} of {len(versions)} versions need no measuring")
     with ThreadPoolExecutor(max_workers=1) as pool:
         installing: Future[None] | None = pool.submit(station.install, waiting[0]) if waiting else None

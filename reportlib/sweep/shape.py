@@ -104,9 +104,10 @@ class Platform(TypedDict):
 
 
 class Sweep(TypedDict):
-    """A sweep's result, from which its page is drawn."""
+    """A sweep's result, from which its page is drawn; ``inputs`` are sha256 of what BERT read."""
 
     schema_version: Literal[1]
+    inputs: dict[str, str]
     platform: Platform
     versions: list[Measured]
     beyond_torch: dict[str, list[str | None]]

@@ -68,7 +68,7 @@ class FakeStation:
             raise CaptureError("torch does not start")
         site.folder.mkdir(parents=True)
         samples: dict[str, np.ndarray] = {}
-        content: dict[str, Any] = {"torch": f"{site.version}+cpu", "cpu_capability": "AVX2", "threads": 1,
+        content: dict[str, Any] = {"torch": f"{site.version}+cpu", "cpu_capability": "AVX2", "inputs": {"weights": "w"},
                                    "probes": {}, "layers": {}}  # fmt: skip
         for kind, names in (("probes", [probe["id"] for probe in PROBES]), ("layers", LAYERS)):
             for name in names:
