@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from made_sweeps import LAYERS, NORM, PROBES, SORT, FakeStation
+from packaging.requirements import Requirement
+from packaging.version import Version
 from pydantic import TypeAdapter
 
 from reportlib.environments.lock import silent
 from reportlib.errors import DiskSpaceError, EnvironmentFileError, StudyError
-from reportlib.sweep import probes
+from reportlib.sweep import measurement, probes, versions
 from reportlib.sweep.classes import classes, posts, report
 from reportlib.sweep.measurement import Site, sweep
 from reportlib.sweep.shape import Sweep
@@ -147,3 +151,67 @@ def test_the_probes_are_of_recorded_passes_and_have_names_of_their_own() -> None
     assert {"bfloat16", "float32"} <= dtypes["autocast"]
     assert max(probe["tensors"][0]["shape"][0] for probe in known if probe["name"] == "aten::sort") >= 32768
     assert json.loads(probes.path().read_text())["probes"] == known
+
+
+def test_releases_are_asked_for_from_the_newest_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ["1.13.1", "2.0.0", "2.9.1", "2.10.0"]
+
+    def highest(bound: str, python: str) -> Version | None:
+        assert python == "3.11"
+        fitting = [version for version in index if Requirement(bound).specifier.contains(version)]
+        return max(map(Version, fitting), default=None)
+
+    monkeypatch.setattr(versions, "_highest", highest)
+    assert versions.releases("1.13") == index
+    assert versions.releases("2.0.0", "2.9.1") == ["2.0.0", "2.9.1"]
+    assert Wish(("2.1.0",), "2.9.1", "newest").resolve() == ["2.1.0", "2.9.1", "2.10.0"]
+    with pytest.raises(EnvironmentFileError):
+        versions.releases("2.11.0")
+
+
+class Made:
+    """What `reportlib.sweep.measurement` asks of environments, noted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, there: set[str]) -> None:
+        self.removed: list[str] = []
+        self.cleaned: list[str] = []
+        self.there = there
+        monkeypatch.setattr(measurement, "find_record", lambda name, _home: name if name in self.there else None)
+        monkeypatch.setattr(measurement, "create", lambda spec, *_args, **_options: self.there.add(spec.name))
+        monkeypatch.setattr(measurement, "remove", lambda name, _home: self.removed.append(name))
+        monkeypatch.setattr(measurement, "run_uv", lambda command: self.cleaned.extend(command[2:]))
+
+
+def station(folder: Path, keep: str = "none") -> measurement.Environments:
+    return measurement.Environments(folder, folder, measurement.PreparedInputs(folder, folder), keep)
+
+
+def site(folder: Path, version: str, **packages: str) -> Site:
+    spec: Any = SimpleNamespace(name=version)
+    return Site(version, version, folder / version, packages={"torch": version, **packages}, spec=spec)
+
+
+def test_an_environment_goes_with_the_downloads_that_the_next_one_has_no_use_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, here = Made(monkeypatch, {"2.1.0"}), station(tmp_path)
+    old, new = site(tmp_path, "2.0.1", numpy="1.26.4", triton="2.0"), site(tmp_path, "2.1.0", numpy="1.26.4")
+    for each in (old, new):
+        here.install(each)
+    here.remove(old, new)
+    here.remove(new, None)
+    assert made.removed == ["2.0.1"], "an environment that was there before stays"
+    assert made.cleaned == ["torch", "triton"]
+
+
+def test_all_is_kept_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV_CACHE_DIR", raising=False)
+    made = Made(monkeypatch, set())
+    with station(tmp_path, "all").opened() as here:
+        here.install(site(tmp_path, "2.0.1"))
+        here.remove(site(tmp_path, "2.0.1"), None)
+        assert "UV_CACHE_DIR" not in os.environ
+    assert made.removed == made.cleaned == []
+    with station(tmp_path).opened() as here:
+        assert Path(os.environ["UV_CACHE_DIR"]).is_relative_to(here.own)
+    assert "UV_CACHE_DIR" not in os.environ
