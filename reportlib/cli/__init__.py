@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, str] = {
     "check": "compare",
     "compare": "compare",
     "roots": "roots",
+    "sweep": "sweep",
+    "bisect": "sweep",
     "env": "environments",
     "doctor": "environments",
 }

@@ -51,7 +51,9 @@ def publish(executed_notebook: Path, html: Path) -> None:
     unfinished.replace(html)
 
 
-def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
+def draw(
+    notebook: nbformat.NotebookNode, name: str = "the notebook", *, data: str = "report.json", style: str = ""
+) -> str:
     """Return the page of an executed notebook.
 
     Parameters
@@ -60,6 +62,10 @@ def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
         Left as it is.
     name : str
         For messages.
+    data : str
+        The file beside the page that holds its numbers.
+    style : str
+        Rules of this page alone, after those of all.
 
     Returns
     -------
@@ -86,6 +92,10 @@ def draw(notebook: nbformat.NotebookNode, name: str = "the notebook") -> str:
             "execute compare.ipynb, whole, and publish what papermill wrote",
         )
     _head(soup, title)
+    for source in soup.select("footer a[href='report.json']"):
+        source["href"] = source.string = data
+    if style and soup.style is not None:
+        soup.style.append(style)
     _plain_ids(soup)
     _fold_methods(soup)
     _contents(soup)

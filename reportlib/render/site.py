@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # writes only
 
@@ -24,9 +24,9 @@ from markupsafe import Markup
 
 from reportlib.errors import RunError
 from reportlib.findings.verdict import headline, outcomes
+from reportlib.render import atlas
 from reportlib.render.html import Html, fragment
 from reportlib.render.opening import compared, ran_on
-from reportlib.shape import Report
 from reportlib.words.formats import listing
 
 ATOM = "http://www.w3.org/2005/Atom"
@@ -43,15 +43,17 @@ class Entry:
     Attributes
     ----------
     folder : Path
-        With ``index.html`` and ``report.json``.
+        With ``index.html`` and the file of its numbers.
     report : dict
-        What ``report.json`` says.
+        What that file says.
     date : datetime
-        When ``report.json`` was last committed; where there is no git, when the file was last written.
+        When that file was last committed; where there is no git, when it was last written.
     """
 
+    #: The file beside the page that holds its numbers.
+    data: ClassVar[str] = "report.json"
     folder: Path
-    report: Report
+    report: Any
     date: datetime
 
     @property
@@ -78,27 +80,59 @@ class Entry:
         return [(o.part.label, found[o.part.key]) for o in outcomes(self.report) if o.part.key in found]
 
     @property
+    def ran_on(self) -> list[str]:
+        """What it ran on, as short as it can be said."""
+        return ran_on(self.report)
+
+    @property
     def text(self) -> str:
         """The same without marks, for a feed or a description."""
         return " ".join(f"{label}: {sentence}" for label, sentence in self.lines).replace("**", "").replace("`", "")
 
 
+class AtlasEntry(Entry):
+    """The page of a sweep."""
+
+    data = atlas.DATA
+
+    @property
+    def versions(self) -> str:
+        """What it went over: ``PyTorch 1.13.1 → 2.8.0``."""
+        return atlas.span(self.report)
+
+    @property
+    def verdict(self) -> str:
+        """Its headline."""
+        return atlas.verdict(self.report)
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Where its breaks are, for each precision."""
+        return atlas.sentences(self.report)
+
+    @property
+    def ran_on(self) -> list[str]:
+        """What it ran on."""
+        return atlas.ran_on(self.report)
+
+
 def entries(reports: Path) -> list[Entry]:
-    """Return every published report below a folder, the newest first.
+    """Return every published report and sweep below a folder, the newest first.
 
     Raises
     ------
     RunError
-        When there is none, or a ``report.json`` cannot be read.
+        When there is none, or a file of numbers cannot be read.
     """
-    found = []
-    for path in sorted(reports.glob("*/report.json")):
-        if (path.parent / "index.html").is_file():
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise RunError(f"{path} is no report: {error}", "publish its study again") from error
-            found.append(Entry(path.parent, content, _date(path)))
+    found: list[Entry] = []
+    for kind in (Entry, AtlasEntry):
+        for path in sorted(reports.glob(f"*/{kind.data}")):
+            if (path.parent / "index.html").is_file():
+                try:
+                    content = json.loads(path.read_text(encoding="utf-8"))
+                except ValueError as error:
+                    raise RunError(f"{path} is no report: {error}", "publish it again") from error
+                found.append(kind(path.parent, content, _date(path)))
     if not found:
         raise RunError(f"there is no published report in {reports}", "run `reportlib run STUDY` first")
     return sorted(found, key=lambda entry: (-entry.date.timestamp(), entry.slug))
@@ -166,7 +200,7 @@ def _copy(entry: Entry, output: Path) -> None:
     """Copy what a page links to. Few servers list a folder, so that each reproduction gets a page that does."""
     place = output / entry.slug
     place.mkdir()
-    shutil.copy(entry.folder / "report.json", place)
+    shutil.copy(entry.folder / entry.data, place)
     if (entry.folder / "reproductions").is_dir():
         shutil.copytree(entry.folder / "reproductions", place / "reproductions")
     for folder in place.glob("reproductions/*"):
@@ -180,11 +214,11 @@ def _copy(entry: Entry, output: Path) -> None:
 def _page(entry: Entry, siblings: Sequence[Entry], *, home: bool) -> bs4.BeautifulSoup:
     """Return a page with links to its siblings below its first screen."""
     soup = bs4.BeautifulSoup((entry.folder / "index.html").read_text(encoding="utf-8"), "html.parser")
-    contents, own = soup.find("nav", class_="contents"), ran_on(entry.report)
+    contents, own = soup.find("nav", class_="contents"), entry.ran_on
     if isinstance(contents, bs4.Tag) and (home or siblings):
         links = [
             {"slug": quote(e.slug), "verdict": e.verdict,
-             "apart": listing([part for part in ran_on(e.report) if part not in own] or ran_on(e.report))}
+             "apart": listing([part for part in e.ran_on if part not in own] or e.ran_on)}
             for e in siblings
         ]  # fmt: skip
         drawn = fragment("siblings", siblings=links, home=home)
@@ -198,7 +232,7 @@ def _index(found: Sequence[Entry], *, feed: bool) -> Html:
         style=Markup(_STYLE),  # noqa: S704 ours
         feed=feed,
         entries=[
-            {"slug": quote(e.slug), "versions": e.versions, "ran_on": ran_on(e.report), "verdict": e.verdict,
+            {"slug": quote(e.slug), "versions": e.versions, "ran_on": e.ran_on, "verdict": e.verdict,
              "lines": e.lines, "date": f"{e.date:%Y-%m-%d}"}
             for e in found
         ],
@@ -229,7 +263,7 @@ def _feed(found: Sequence[Entry], base_url: str) -> str:
         add(item, "id", address)
         add(item, "link", href=address)
         add(item, "updated", entry.date.isoformat())
-        add(item, "summary", f"{' · '.join(ran_on(entry.report))}. {entry.text}")
+        add(item, "summary", f"{' · '.join(entry.ran_on)}. {entry.text}")
     ET.indent(feed)
     return ET.tostring(feed, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -257,7 +291,7 @@ def _jekyll(entry: Entry, body: str) -> str:
 
 
 def _quarto(entry: Entry, body: str) -> str:
-    beside = ["index.html", "report.json", "reproductions/**"]
+    beside = ["index.html", entry.data, "reproductions/**"]
     kept = {"engine": "markdown", "html-table-processing": "none", "page-layout": "full", "resources": beside}
     return _headed(_said(entry) | kept, f"\n```{{=html}}\n{body}```\n")
 

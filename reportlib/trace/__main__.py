@@ -16,6 +16,7 @@ VERBS = {
     "send": ("reportlib.trace.sending", "write every operation with its values to a pipe"),
     "replay": ("reportlib.trace.replaying", "run the operations that another environment sends, on its inputs"),
     "truth": ("reportlib.trace.truth", "run the forward passes in float64"),
+    "probe": ("reportlib.trace.probing", "run operations on seeded inputs, and BERT's layers, and hash what comes out"),
     "try": ("reportlib.trace.trying", "run cases under this process's switches"),
 }
 

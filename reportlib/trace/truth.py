@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         for given in loaded.passes:
             progress.stage(f"computing {given.description!r} in float64")
             started = time.perf_counter()
-            taken, output = _outputs(loaded.checkpoint, given)
+            taken, output = layer_outputs(loaded.checkpoint, given)
             seconds[given.slug] = round(time.perf_counter() - started, 4)
             for name, tensor in taken.items():
                 writer.tensor(f"layers/{given.slug}/{name}", to_numpy(tensor)[0], "layers")
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     progress.stage("done")
 
 
-def _outputs(checkpoint: Any, given: passes.Pass) -> tuple[dict[str, Any], Any]:
+def layer_outputs(checkpoint: Any, given: passes.Pass) -> tuple[dict[str, Any], Any]:
     """Run a pass and return its layers' outputs by name, and its own."""
     from reportlib.capture.layers import modules_to_watch
 

@@ -15,7 +15,7 @@ from reportlib.study import VARIABLES
 
 #: What the package's own code is in an address: raised by whoever changes what it computes, so that it is computed
 #: anew, and by nobody else. A test holds each number against the code that it stands for (tests/unit/test_code.py).
-CODE = {"capture": 1, "search": 1, "trace": 1, "roots": 1}
+CODE = {"capture": 1, "search": 1, "trace": 1, "roots": 1, "probe": 1}
 
 
 def code_digest(names: tuple[str, ...]) -> str:

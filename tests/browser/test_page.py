@@ -40,6 +40,8 @@ MADE = {
     "hostile": hostile,
 }
 PUBLISHED = {path.parent.name: path for path in sorted(ROOT.glob("reports/*/index.html"))}
+#: A sweep's page has another first screen.
+REPORTS = [name for name, path in PUBLISHED.items() if (path.parent / "report.json").is_file()]
 DEFAULT = "torch-2.0.1-vs-2.1.0"
 PHONE, TABLET, DESKTOP = ({"width": w, "height": h} for w, h in ((390, 844), (820, 1180), (1440, 900)))
 OPEN = "document.querySelectorAll('details').forEach(d => d.open = true)"
@@ -174,7 +176,7 @@ def test_dark_is_dark(visit: Any) -> None:
     assert sum(map(int, colours[1][4:-1].split(", "))) < 120
 
 
-@every_published
+@pytest.mark.parametrize("name", REPORTS)
 def test_the_verdict_and_its_figure_are_on_a_phones_first_screen(visit: Any, name: str) -> None:
     page = visit(name, PHONE)
     assert page.locator("h1").bounding_box()["y"] < 120
@@ -184,6 +186,15 @@ def test_the_verdict_and_its_figure_are_on_a_phones_first_screen(visit: Any, nam
     desktop = visit(name, DESKTOP)
     last = desktop.locator(".caveat").bounding_box()
     assert last["y"] + last["height"] < DESKTOP["height"]
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in REPORTS])
+def test_a_sweeps_breaks_are_on_a_phones_first_screen_and_its_table_on_a_desktops(visit: Any, name: str) -> None:
+    page = visit(name, PHONE)
+    lede = page.locator(".opening .lede").bounding_box()
+    assert lede["y"] + lede["height"] < PHONE["height"]
+    desktop = visit(name, DESKTOP)
+    assert desktop.locator("table.atlas").first.bounding_box()["y"] < DESKTOP["height"]
 
 
 @every_published

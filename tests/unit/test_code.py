@@ -25,6 +25,7 @@ STARTS = {
     "capture": ((NOTEBOOKS / "capture.ipynb", NOTEBOOKS / "swaps.ipynb"), INSIDE),
     "search": ((NOTEBOOKS / "search.ipynb",), INSIDE),
     "trace": ((PACKAGE / "trace" / "__main__.py",), INSIDE),
+    "probe": ((PACKAGE / "trace" / "probing.py",), INSIDE),
     "roots": (
         (PACKAGE / "workflow" / "roots.py",),
         ("reportlib.compare.roots", "reportlib.workflow", "reportlib.trace"),

@@ -1,0 +1,138 @@
+"""`reportlib sweep` and `reportlib bisect`: which operations change over many versions of PyTorch, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from reportlib.environments.backends import PREFERENCE
+from reportlib.errors import RunError
+from reportlib.store import project_home
+from reportlib.sweep import probes
+from reportlib.sweep.bisection import Bisection, bisect_at
+from reportlib.sweep.classes import report
+from reportlib.sweep.measurement import KEEP, Environments
+from reportlib.sweep.measurement import sweep as measure
+from reportlib.sweep.shape import Sweep
+from reportlib.sweep.versions import NEWEST, Wish, releases
+from reportlib.words.formats import plural
+from reportlib.workflow.traces import PreparedInputs
+
+_log = Console(stderr=True, highlight=False, soft_wrap=True)
+_BATCH = 32
+
+Keep = Annotated[str, typer.Option(help="none: remove each environment again that was not there before; or all.")]
+Backends = Annotated[str, typer.Option(help="As for `reportlib env create`.")]
+
+
+def _say(line: str) -> None:
+    _log.print(line, markup=False, style="dim")
+
+
+def sweep(
+    versions: Annotated[list[str] | None, typer.Argument(help="Versions of torch, or a sweep.toml.")] = None,
+    lowest: Annotated[str, typer.Option("--from", help="All releases from this one on.")] = "",
+    highest: Annotated[str, typer.Option("--to", help="Up to this one, or newest.")] = NEWEST,
+    keep: Keep = "none",
+    output: Annotated[Path, typer.Option(help="The folder of the page.")] = Path("reports/torch-sweep"),
+    backend: Backends = PREFERENCE,
+) -> None:
+    """Probe operations and BERT's layers on many versions of PyTorch, and draw one page of where bytes change.
+
+    Each version is installed, measured and removed; what was measured once is not done again.
+    """
+    from reportlib.render.atlas import draw
+
+    wish = _wish(versions or [], lowest, highest).resolve()
+    with _station(keep, backend).opened() as station:
+        outcomes = measure(wish, station, _say)
+        if sum(not outcome.why for outcome in outcomes) < 2:
+            whys = "; ".join(f"torch {outcome.version}: {outcome.why}" for outcome in outcomes if outcome.why)
+            raise RunError(f"fewer than two versions were measured: {whys}", "give others, or mend what is said")
+        found = report(outcomes, probes.read(), station.order.threads)
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output / "sweep.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    _write(output / "index.html", draw(found))
+    for line in summary(found):
+        typer.echo(line)
+    _say(f"the page is {output / 'index.html'}")
+
+
+def bisect(
+    a: Annotated[str, typer.Argument(help="A version of torch.")],
+    b: Annotated[str, typer.Argument(help="A newer one, or newest.")],
+    of: Annotated[str, typer.Option(help="An operation, as in sort or native_layer_norm; a pattern; or layers.")],
+    keep: Keep = "none",
+    equal_is_same: Annotated[
+        bool, typer.Option("--equal-is-same", help="Take equal ends for no change between them, and do not mention it.")
+    ] = False,
+    backend: Backends = PREFERENCE,
+) -> None:
+    """Find the releases between two versions at which something changes, with as few installations as possible."""
+    with _station(keep, backend).opened() as station:
+        found = bisect_at(station, releases(a, b), of, _say)
+    for line in answer(found, of, equal_is_same=equal_is_same):
+        typer.echo(line)
+
+
+def _wish(given: list[str], lowest: str, highest: str) -> Wish:
+    if len(given) == 1 and given[0].endswith(".toml"):
+        read = Wish.read(Path(given[0]))
+        return Wish(read.versions, lowest or read.lowest, read.highest or highest)
+    return Wish(tuple(given), lowest, highest)
+
+
+def _station(keep: str, backend: str) -> Environments:
+    if keep not in KEEP:
+        raise typer.BadParameter(f"{keep!r} is not one of {', '.join(KEEP)}", param_hint="--keep")
+    home = project_home().absolute()
+    return Environments(Path.cwd(), home, PreparedInputs.find(home, _BATCH), keep, backend)
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".partial")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    unfinished.replace(path)
+
+
+def summary(found: Sweep) -> list[str]:
+    """Return where bytes change, a line for each pair of neighbours, and which versions have no measurement."""
+    lines = []
+    for pair in found["pairs"]:
+        counts = ", ".join(
+            f"{name} {pair['operations'][name]} operations and {pair['layers'][name]} layers"
+            for name in pair["operations"]
+            if pair["operations"][name] or pair["layers"][name]
+        )
+        lines.append(f"torch {pair['older']} -> {pair['newer']}: {counts or 'equal bytes'}")
+    return [*lines, *(f"torch {one['version']}: {one['why']}" for one in found["versions"] if one["why"])]
+
+
+def answer(found: Bisection, of: str, *, equal_is_same: bool) -> list[str]:
+    """Return the change points of a bisection, what it did not look at, and what it installed."""
+    lines = [
+        f"{of} changes from torch {older} to {newer}" + _between(skipped) for older, newer, skipped in found.changes
+    ]
+    if not found.changes:
+        lines.append(f"{of} has equal bytes at both ends")
+    if not equal_is_same:
+        lines += [
+            f"not looked into: {plural(number, 'release')} between {older} and {newer} with equal bytes at both ends"
+            for older, newer, number in found.unseen
+        ]
+    told = ", ".join(found.installed) or "none, all was measured before"
+    return [*lines, f"versions measured for it ({len(found.installed)}): {told}"]
+
+
+def _between(skipped: tuple[str, ...]) -> str:
+    return f" (or at {', '.join(skipped)}, which could not be measured)" if skipped else ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("sweep")(sweep)
+    app.command("bisect")(bisect)

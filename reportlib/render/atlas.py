@@ -1,0 +1,342 @@
+"""The atlas: operations by versions of PyTorch, equal letters for equal bytes, drawn from ``sweep.json`` alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from markupsafe import Markup
+
+from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, link, table
+from reportlib.render.publish import draw as draw_notebook
+from reportlib.words import formats, operations
+from reportlib.words.environments import precision
+
+if TYPE_CHECKING:
+    from reportlib.sweep.shape import Break, Precision, Sweep
+    from reportlib.sweep.shape import Row as Measured
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#: How many tints there are: a row with more classes takes the first ones again, and its letters still tell them apart.
+_TINTS = 6
+_INSIDE = {"text0": "one short text", "text1": "another", "batch": "a batch", "index": "indexing"}
+_GIVEN = {"text0": "“a”", "text1": "“test input”", "batch": "a batch of 32"}
+_CLOSER = {"newer": "closer to float64", "older": "further from float64", "equal": "as far from float64"}
+#: No line ends inside an upgrade.
+_UPGRADE = "{older}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{newer}"
+#: How many shapes a row tells before it counts them.
+_SHAPES = 3
+DATA = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the atlas: one or more probes or layers whose bytes change at the same versions."""
+
+    title: str
+    code: str
+    detail: str
+    classes: tuple[int | None, ...]
+    repeats: bool = True
+
+    @property
+    def changes(self) -> bool:
+        """Whether two versions have other bytes."""
+        return len({number for number in self.classes if number is not None}) > 1
+
+    @property
+    def runs(self) -> list[tuple[int, str, str]]:
+        """Neighbours with equal bytes together: how many, their letter and their tint."""
+        return [
+            (len(list(same)), formats.ABSENT, "none") if number is None
+            else (len(list(same)), _LETTERS[number % len(_LETTERS)], f"tint{number % _TINTS}")
+            for number, same in itertools.groupby(self.classes)
+        ]  # fmt: skip
+
+
+def draw(sweep: Sweep) -> str:
+    """Return the page of a sweep.
+
+    Parameters
+    ----------
+    sweep : mapping
+        As `reportlib.sweep.classes.report` makes it.
+
+    Returns
+    -------
+    str
+        HTML, without scripts and without requests.
+    """
+    cells: list[Any] = [_shown(opening(sweep))]
+    for entry in sweep["precisions"]:
+        title = f"## Operations and layers in {precision(entry['precision'], 'cpu')}"
+        cells += [nbformat.v4.new_markdown_cell(title), _shown(atlas(sweep, entry))]
+    sections = (
+        ("## Each break", breaks(sweep)),
+        ("## Beside the posts", pairs(sweep)),
+        ("## Methods and data", None),
+        ("### What was run", methods(sweep)),
+        ("### Versions", versions(sweep)),
+    )
+    for title, drawn in sections:
+        cells += [nbformat.v4.new_markdown_cell(title), *([_shown(drawn)] if drawn else [])]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    style = str(fragment("atlas_style", tints=range(_TINTS)).markup)
+    return draw_notebook(notebook, "the sweep", data=DATA, style=style)
+
+
+def _shown(drawn: Html) -> Any:
+    output = nbformat.v4.new_output("display_data", {"text/html": str(drawn.markup)})
+    return nbformat.v4.new_code_cell(outputs=[output])
+
+
+def measured(sweep: Sweep) -> list[str]:
+    """Return the versions that have a measurement, from the older to the newer."""
+    return [one["version"] for one in sweep["versions"] if not one["why"]]
+
+
+def span(sweep: Sweep) -> str:
+    """Return what the sweep went over: ``PyTorch 1.13.1 → 2.15.0``."""
+    known = measured(sweep)
+    return f"PyTorch {known[0]} → {known[-1]}" if known else "PyTorch"
+
+
+def ran_on(sweep: Sweep) -> list[str]:
+    """Return what it ran on, as short as it can be said."""
+    kernels = dict.fromkeys(one["cpu_capability"] for one in sweep["versions"] if one["cpu_capability"])
+    ran = [f"{len(measured(sweep))} versions", f"{sweep['platform']['cpu'] or 'an unknown CPU'}, no GPU"]
+    return [*ran, f"{' and '.join(filter(None, kernels))} kernels"] if kernels else ran
+
+
+def verdict(sweep: Sweep) -> str:
+    """Return the headline."""
+    moved = [pair for pair in sweep["pairs"] if any(pair["layers"].values())]
+    if not moved:
+        return f"None of {len(sweep['pairs'])} upgrades changes a byte of BERT on this CPU"
+    changes = "changes" if len(moved) == 1 else "change"
+    return f"{len(moved)} of {len(sweep['pairs'])} upgrades {changes} BERT’s bytes on this CPU"
+
+
+def sentences(sweep: Sweep) -> list[tuple[str, str]]:
+    """Return where the breaks are, one sentence for each precision, after its name."""
+    found = []
+    for entry in sweep["precisions"]:
+        name = entry["precision"]
+        steps = [_UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["layers"][name]]
+        only = [
+            _UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["operations"][name] and not pair["layers"][name]
+        ]
+        moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
+        where = f"BERT’s bytes change at {formats.listing(steps)}" if steps else "BERT’s bytes never change"
+        rest = f", operations alone at {formats.listing(only)}" if only else ""
+        said = f"{where}{rest}; {moved} of {len(entry['operations'])} operations change somewhere."
+        found.append((precision(name, "cpu"), said))
+    return found
+
+
+def opening(sweep: Sweep) -> Html:
+    """Say where the breaks are."""
+    failed = [one["version"] for one in sweep["versions"] if one["why"]]
+    return fragment(
+        "atlas_opening",
+        versions=span(sweep),
+        ran_on=" · ".join(ran_on(sweep)),
+        title=verdict(sweep),
+        lede=sentences(sweep),
+        failed=failed,
+        beyond=list(sweep["beyond_torch"]),
+        kernels=len({one["cpu_capability"] for one in sweep["versions"] if one["cpu_capability"]}) > 1,
+    )
+
+
+# The table.
+
+
+def atlas(sweep: Sweep, entry: Precision) -> Html:
+    """Draw a precision's table: BERT first, then each operation that changes; those that do not are folded."""
+    known = [*_layers(entry["layers"]), *_operations(entry["operations"])]
+    kernels = [one["cpu_capability"] or formats.ABSENT for one in sweep["versions"] if not one["why"]]
+    runs = [(len(list(same)), name) for name, same in itertools.groupby(kernels)]
+    name = precision(entry["precision"], "cpu")
+    drawn = fragment(
+        "atlas",
+        caption=f"{name}: in a row, the same letter and colour are the same bytes",
+        versions=measured(sweep),
+        kernels=runs,
+        lines=[line for line in known if line.changes],
+    )
+    same = [line for line in known if not line.changes]
+    columns = (Column("operation"), Column("in"), Column("of"))
+    rows = [Row((Markup("<code>{}</code>").format(line.code), line.title, line.detail)) for line in same]
+    title = f"{formats.plural(len(same), 'row')} with equal bytes on every version"
+    return join([drawn, fold(title, dense(f"{name}: {title}", columns, rows))])
+
+
+def _operations(rows: Iterable[Measured]) -> Iterator[Line]:
+    """Yield operations, those of one name and the same classes together."""
+    together: dict[tuple[Any, ...], list[Measured]] = {}
+    for row in rows:
+        together.setdefault((row["name"], tuple(row["dtypes"]), tuple(row["classes"])), []).append(row)
+    for (name, dtypes, numbers), same in together.items():
+        inside = dict.fromkeys(_INSIDE.get(one, one) for row in same for one in row["inside"])
+        shapes = dict.fromkeys(" · ".join("×".join(map(str, shape)) or "1" for shape in row["shapes"]) for row in same)
+        plain = name.rpartition("::")[2]
+        own = plain.partition(".")[0]
+        yield Line(
+            title=operations.words({"name": own}).short.replace("`", ""),
+            code=plain,
+            detail=f"{'/'.join(dtypes)}, {formats.listing(inside)}: {formats.listing(shapes, most=_SHAPES)}",
+            classes=numbers,
+            repeats=all(row["repeats"] for row in same),
+        )
+
+
+def _layers(rows: Sequence[Measured]) -> Iterator[Line]:
+    """Yield BERT's layers: neighbours with the same classes together, and inputs for which that comes out alike."""
+    together: dict[tuple[str, tuple[int | None, ...]], list[Measured]] = {}
+    for _, group in itertools.groupby(rows, key=lambda row: row["inside"][0]):
+        for numbers, same in itertools.groupby(group, key=lambda row: tuple(row["classes"])):
+            held = list(same)
+            ends = list(dict.fromkeys(_layer(row["name"]) for row in (held[0], held[-1])))
+            together.setdefault((" to ".join(ends), numbers), []).extend(held)
+    for (named, numbers), held in together.items():
+        given = dict.fromkeys(_GIVEN.get(row["inside"][0], row["inside"][0]) for row in held)
+        repeats = all(row["repeats"] for row in held)
+        yield Line(f"BERT: {named}", "", f"on {formats.listing(given)}", numbers, repeats)
+
+
+def _layer(name: str) -> str:
+    return f"layer {int(name) + 1}" if name.isdigit() else name
+
+
+# Each break, and the pairs beside the posts'.
+
+
+def breaks(sweep: Sweep) -> Html:
+    """List every operation that changes, where, by how much, and in which direction."""
+    columns = (Column("upgrade"), Column("operation"), Column("elements that differ", numeric=True),
+               Column("largest difference", numeric=True), Column("the newer is"),
+               Column("change upstream"))  # fmt: skip
+    together: dict[tuple[str, str, str, str], list[Break]] = {}
+    order = {version: index for index, version in enumerate(measured(sweep))}
+    for entry in sweep["precisions"]:
+        known = {row["id"]: row for row in entry["operations"]}
+        for one in entry["breaks"]:
+            if row := known.get(one["row"]):
+                key = (one["older"], one["newer"], row["name"].rpartition("::")[2], "/".join(row["dtypes"]))
+                together.setdefault(key, []).append(one)
+    rows = []
+    for (older, newer, name, dtypes), same in sorted(together.items(), key=lambda item: order[item[0][0]]):
+        # What order whole numbers came in has no size.
+        sizes = [one["max_abs"] for one in same if one["max_abs"] is not None and one["closer"]]
+        most = max((one["different"] or 0) / one["sampled"] for one in same if one["sampled"])
+        closer = dict.fromkeys(_CLOSER[one["closer"]] for one in same if one["closer"])
+        change = same[0]["upstream"]
+        rows.append(
+            Row((
+                _upgrade(older, newer),
+                Markup("<code>{}</code> {}").format(name, dtypes),
+                formats.share(most),
+                formats.amount(max(sizes)) if sizes else formats.ABSENT,
+                formats.listing(closer, "or") or "whole numbers",
+                _upstream(change) if change else "not known",
+            ))
+        )  # fmt: skip
+    return table("Operations that return other bytes on the same inputs", columns, rows)
+
+
+def _upgrade(older: str, newer: str) -> Markup:
+    return Markup('<span class="whole">{}</span>').format(_UPGRADE.format(older=older, newer=newer))
+
+
+def _upstream(change: Any) -> Markup:
+    known = "" if change["status"] == "named" else " (fits, and no more)"
+    return link(change["url"], change["title"]) + known
+
+
+def pairs(sweep: Sweep) -> Html:
+    """Draw the posts' table of consecutive pairs beside what this platform gives."""
+    shown = list(sweep["precisions"])
+    columns = (Column("upgrade"), Column("the posts: L4 GPU, float16 autocast"),
+               *(Column(f"here, CPU, {precision(entry['precision'], 'cpu')}") for entry in shown))  # fmt: skip
+    rows = []
+    for pair in sweep["pairs"]:
+        cells = [_posts(sweep, pair)]
+        for entry in shown:
+            moved = _moved(entry, pair["older"], pair["newer"])
+            layers = pair["layers"][entry["precision"]]
+            if layers or moved:
+                bert = "BERT: other bytes" if layers else "BERT: equal bytes"
+                cells.append(f"{bert}; {formats.listing(moved, most=4) or 'no operation'}")
+            else:
+                cells.append("equal")
+        rows.append(Row((_upgrade(pair["older"], pair["newer"]), *cells)))
+    theirs = [pair for pair in sweep["pairs"] if pair["posts"] == "different"]
+    ours = [pair for pair in sweep["pairs"] if pair["posts"] == "same" and any(pair["layers"].values())]
+    names = [(entry["precision"], precision(entry["precision"], "cpu")) for entry in shown]
+    note = fragment(
+        "atlas_posts",
+        theirs=len(theirs),
+        here=[(sum(bool(pair["operations"][name]) for pair in theirs), said) for name, said in names],
+        ours=[_UPGRADE.format(**pair) for pair in ours],
+    )
+    return join([table("Consecutive versions: the posts’ result and this platform’s", columns, rows), note])
+
+
+def _moved(entry: Precision, older: str, newer: str) -> list[str]:
+    known = {row["id"]: row["name"] for row in entry["operations"]}
+    moved = [b["row"] for b in entry["breaks"] if (b["older"], b["newer"]) == (older, newer) and b["row"] in known]
+    return list(dict.fromkeys(known[row].rpartition("::")[2].partition(".")[0] for row in moved))
+
+
+def _posts(sweep: Sweep, pair: Any) -> str:
+    if pair["posts"] is None:
+        return "not in the posts"
+    if pair["posts"] == "same":
+        return "equal"
+    inside = [post for post in sweep["posts"] if _within(post, pair)]
+    return "; ".join(f"{p['older']} → {p['newer']}: {p['text']} ({p['source']})" for p in inside) or "differs"
+
+
+def _within(post: Any, pair: Any) -> bool:
+    """Whether a break of the posts lies in a pair; versions that this sweep lacks lie between those it has."""
+
+    def number(version: str) -> tuple[int, ...]:
+        return tuple(map(int, version.split(".")))
+
+    return number(pair["older"]) <= number(post["older"]) and number(post["newer"]) <= number(pair["newer"])
+
+
+# How it was made.
+
+
+def methods(sweep: Sweep) -> Html:
+    """Say what a probe is, and what holds for all."""
+    rows = [row for entry in sweep["precisions"] for row in (*entry["operations"], *entry["layers"])]
+    return fragment(
+        "atlas_methods",
+        threads=sweep["platform"]["threads"],
+        probes=len({row["id"] for entry in sweep["precisions"] for row in entry["operations"]}),
+        compared=sweep["compared"],
+        most=max(len(measured(sweep)) - 1, 0),
+        unlike=list(dict.fromkeys(row["id"] for row in rows if not row["same_inputs"])),
+        unsteady=list(dict.fromkeys(row["id"] for row in rows if not row["repeats"])),
+    )
+
+
+def versions(sweep: Sweep) -> Html:
+    """List every version, with what was really installed, or why there is no measurement."""
+    columns = (Column("version"), Column("build"), Column("kernels"), Column("beside torch"))
+    beyond, rows = sweep["beyond_torch"], []
+    place = {version: index for index, version in enumerate(measured(sweep))}
+    for one in sweep["versions"]:
+        held = [f"{name} {versions[place[one['version']]] or 'not there'}" for name, versions in beyond.items()
+                if one["version"] in place]  # fmt: skip
+        told = one["why"] or ", ".join(held) or "as all others"
+        rows.append(
+            Row((one["version"], one["build"] or formats.ABSENT, one["cpu_capability"] or formats.ABSENT, told))
+        )
+    return table("Versions of PyTorch", columns, rows)

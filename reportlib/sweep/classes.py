@@ -1,0 +1,218 @@
+"""Classes of equal bytes, and the breaks between them: from measurements to ``sweep.json``.
+
+Versions are compared by hashes. Only where a hash changes from one version to the next are values set beside each
+other, so that of n versions at most n - 1 pairs are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+from safetensors import safe_open
+
+from reportlib.capture.preflight import cpu_name, instruction_sets
+from reportlib.compare.roots import upstream
+from reportlib.store import canonical_json
+from reportlib.study import PRECISIONS
+from reportlib.sweep import shape
+from reportlib.sweep.measurement import Outcome
+from reportlib.words.environments import beyond_torch
+
+#: Two errors closer than this to each other say nothing of a direction.
+_ALIKE = 0.01
+
+
+def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], threads: int = 1) -> shape.Sweep:
+    """Return what a sweep found.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        From the older version to the newer.
+    probes : sequence of mapping
+        As `reportlib.sweep.probes.read` returns them.
+    threads : int
+        How many each measurement had.
+    """
+    measured = [outcome for outcome in outcomes if not outcome.why]
+    contents = [outcome.measured() for outcome in measured]
+    names = [outcome.version for outcome in measured]
+    samples = Samples([outcome.samples for outcome in measured])
+    precisions = [_precision(name, names, contents, probes, samples) for name in PRECISIONS]
+    environments = [
+        {"packages": dict(o.site.packages), "pins": dict(o.site.pins), "python": o.site.python}
+        for o in measured
+        if o.site is not None
+    ]
+    builds = dict(zip(names, contents, strict=True))
+    return {
+        "schema_version": shape.SCHEMA_VERSION,
+        "inputs": contents[0]["inputs"] if contents else {},
+        "platform": {"cpu": cpu_name(), "instruction_sets": list(instruction_sets()), "threads": threads},
+        "versions": [_version(outcome, builds.get(outcome.version, {})) for outcome in outcomes],
+        "beyond_torch": {name: list(held) for name, held in beyond_torch(environments).items()},
+        "compared": len(samples.pairs),
+        "precisions": precisions,
+        "pairs": [_pair(index, names, precisions) for index in range(len(names) - 1)],
+        "posts": list(shape.POSTS),
+    }
+
+
+def _version(outcome: Outcome, content: Mapping[str, Any]) -> shape.Measured:
+    site = outcome.site
+    return {
+        "version": outcome.version,
+        "build": content.get("torch", ""),
+        "python": site.python if site else "",
+        "cpu_capability": content.get("cpu_capability"),
+        "why": outcome.why,
+        "packages": {name: site.packages[name] for name in site.pins if name in site.packages} if site else {},
+    }
+
+
+def classes(digests: Sequence[str | None]) -> list[int | None]:
+    """Give each digest a number, in the order in which they first come: equal numbers are equal bytes."""
+    known: dict[str, int] = {}
+    return [None if text is None else known.setdefault(text, len(known)) for text in digests]
+
+
+def _precision(
+    name: str,
+    versions: Sequence[str],
+    contents: Sequence[Mapping[str, Any]],
+    probes: Sequence[Mapping[str, Any]],
+    samples: Samples,
+) -> shape.Precision:
+    operations = [
+        _row(probe["id"], _described(probe), [content["probes"][probe["id"]] for content in contents], versions)
+        for probe in probes
+        if name in probe["precisions"]
+    ]
+    layers = []
+    for layer in contents[0]["layers"] if contents else ():
+        precision, given, module = layer.split("/")
+        if precision == name:
+            described = {"name": module, "dtypes": [], "shapes": [], "inside": [given]}
+            entries = [{**one["layers"][layer], "inputs": canonical_json(one["inputs"])} for one in contents]
+            layers.append(_row(layer, described, entries, versions))
+    breaks = [entry for row in (*operations, *layers) for entry in _breaks(row, versions, samples)]
+    return {"precision": name, "operations": operations, "layers": layers, "breaks": breaks}  # type: ignore[typeddict-item]
+
+
+def _described(probe: Mapping[str, Any]) -> dict[str, Any]:
+    into = [value["dtype"] for value in probe["arguments"].values() if isinstance(value, dict) and "dtype" in value]
+    dtypes = list(dict.fromkeys([*(tensor["dtype"] for tensor in probe["tensors"]), *into]))
+    name = f"{probe['name']}.{probe['overload']}" if probe["overload"] else probe["name"]
+    return {"name": name, "dtypes": dtypes, "shapes": [tensor["shape"] for tensor in probe["tensors"]],
+            "inside": list(probe["passes"])}  # fmt: skip
+
+
+def _row(
+    identity: str, described: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], versions: Sequence[str]
+) -> shape.Row:
+    ran = [entry for entry in entries if entry["failed"] is None]
+    errors: dict[str, tuple[float | None, float | None]] = {}
+    for entry in ran:
+        errors.setdefault(entry["digest"], (entry["max_error"], entry["rms_error"]))
+    return {
+        "id": identity,
+        "name": described["name"],
+        "dtypes": described["dtypes"],
+        "shapes": described["shapes"],
+        "inside": described["inside"],
+        "classes": classes([entry.get("digest") for entry in entries]),
+        "errors": list(errors.values()),
+        "same_inputs": len({entry.get("inputs") for entry in ran}) <= 1,
+        "repeats": all(entry["repeats"] for entry in ran),
+        "failed": {v: e["failed"] for v, e in zip(versions, entries, strict=True) if e["failed"] is not None},
+    }
+
+
+def _breaks(row: shape.Row, versions: Sequence[str], samples: Samples) -> Iterator[shape.Break]:
+    """Yield where a row changes; a version that lacks the operation is passed over."""
+    there = [(index, number) for index, number in enumerate(row["classes"]) if number is not None]
+    for (before, old), (after, new) in pairwise(there):
+        if old == new:
+            continue
+        older, newer = versions[before], versions[after]
+        device, operation = "cpu", re.sub(r"^torch::normalize", "aten::linalg_vector_norm", row["name"])
+        yield {
+            "row": row["id"],
+            "older": older,
+            "newer": newer,
+            **samples.difference(row["id"], before, after),  # type: ignore[typeddict-item]
+            "closer": _closer(row["errors"][old][1], row["errors"][new][1]),
+            "upstream": upstream.find(operation, row["dtypes"], device, older, newer),
+        }
+
+
+def _closer(old: float | None, new: float | None) -> str | None:
+    if old is None or new is None:
+        return None
+    if abs(old - new) <= _ALIKE * max(old, new):
+        return "equal"
+    return "newer" if new < old else "older"
+
+
+def _pair(index: int, versions: Sequence[str], precisions: Sequence[shape.Precision]) -> shape.Pair:
+    older, newer = versions[index : index + 2]
+
+    def changed(rows: Sequence[shape.Row]) -> int:
+        pairs = (row["classes"][index : index + 2] for row in rows)
+        return sum(old != new for old, new in pairs if old is not None and new is not None)
+
+    return {
+        "older": older,
+        "newer": newer,
+        "operations": {entry["precision"]: changed(entry["operations"]) for entry in precisions},
+        "layers": {entry["precision"]: changed(entry["layers"]) for entry in precisions},
+        "posts": posts(older, newer),  # type: ignore[typeddict-item]
+    }
+
+
+def posts(older: str, newer: str) -> str | None:
+    """Return what the posts' consecutive pairs between two versions say, or None where these are not all theirs."""
+    low, high = Version(older), Version(newer)
+    if low < Version(shape.POSTS_FROM) or high > Version(shape.POSTS_TO):
+        return None
+    inside = [post for post in shape.POSTS if low <= Version(post["older"]) and Version(post["newer"]) <= high]
+    return "different" if inside else "same"
+
+
+class Samples:
+    """Elements of every version's outputs, read where a hash says that they differ.
+
+    Attributes
+    ----------
+    pairs : set of tuple of int
+        Which versions were set beside each other.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+        self.pairs: set[tuple[int, int]] = set()
+
+    def difference(self, row: str, before: int, after: int) -> dict[str, Any]:
+        """Return ``max_abs``, ``different`` and ``sampled`` of the first output whose sample differs."""
+        self.pairs.add((before, after))
+        found: dict[str, Any] = {"max_abs": None, "different": None, "sampled": 0}
+        with safe_open(self.files[before], "np") as old, safe_open(self.files[after], "np") as new:
+            names = sorted(name for name in old.keys() if name.rpartition("#")[0] == row)  # noqa: SIM118 not a dict
+            for name in names:
+                a, b = old.get_tensor(name), new.get_tensor(name)
+                if a.shape != b.shape:
+                    return {**found, "sampled": int(a.size)}
+                unlike = a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")
+                distance = np.abs(a[unlike].astype(np.float64) - b[unlike])
+                distance = distance[np.isfinite(distance)]
+                found = {"max_abs": float(distance.max(initial=0.0)), "different": int(unlike.sum()),
+                         "sampled": int(a.size)}  # fmt: skip
+                if found["different"]:
+                    break
+        return found

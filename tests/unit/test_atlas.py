@@ -1,0 +1,109 @@
+"""The atlas: what its tables say, and that it is a page as the others are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import bs4
+import pytest
+from made_sweeps import LAYERS, NORM, PROBES, SORT, FakeStation
+from pydantic import TypeAdapter
+
+from reportlib.environments.lock import silent
+from reportlib.render.atlas import draw
+from reportlib.render.site import entries, make_site
+from reportlib.sweep.classes import report
+from reportlib.sweep.measurement import sweep
+from reportlib.sweep.shape import Sweep
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ["2.0.1", "2.1.0", "2.2.2", "2.8.0", "2.9.0"]
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    steps = {NORM: ["2.2.0"], SORT: ["2.1.0"], LAYERS[1]: ["2.2.0"], LAYERS[3]: ["2.9.0"]}
+    station = FakeStation(tmp_path_factory.mktemp("measured"), steps, {"2.8.0": "install"})
+    made = report(sweep(VERSIONS, station, silent), PROBES)
+    made["versions"][3]["why"] += HOSTILE
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(found: Sweep) -> bs4.BeautifulSoup:
+    return bs4.BeautifulSoup(draw(found), "html.parser")
+
+
+def cells(table: bs4.Tag, name: str) -> list[tuple[str, int]]:
+    (row,) = [row for row in table.select("tbody tr") if name in row.th.get_text(" ")]  # type: ignore[union-attr]
+    return [(cell.get_text(), int(str(cell["colspan"]))) for cell in row.select("td")]
+
+
+def test_neighbours_of_equal_bytes_are_one_cell(page: bs4.BeautifulSoup) -> None:
+    first, second = page.select("table.atlas")
+    assert [head.get_text() for head in first.select("thead tr:first-child th")][1:] == [
+        "2.0.1",
+        "2.1.0",
+        "2.2.2",
+        "2.9.0",
+    ]
+    assert cells(first, "native_layer_norm") == [("A", 2), ("B", 2)]
+    assert cells(first, "sort") == [("A", 1), ("B", 3)]
+    assert cells(first, "BERT") == [("A", 2), ("B", 2)]
+    assert cells(second, "BERT") == [("A", 3), ("B", 1)]
+
+
+def test_the_first_screen_says_where_the_breaks_are(page: bs4.BeautifulSoup) -> None:
+    said = [paragraph.get_text().replace("\N{NO-BREAK SPACE}", " ") for paragraph in page.select(".opening .lede p")]
+    assert len(said) == 2
+    assert "2.1.0 → 2.2.2" in said[0]
+    assert "2.0.1 → 2.1.0" in said[0]
+    assert "2.2.2 → 2.9.0" in said[1]
+    assert "2.8.0" in page.select_one(".opening .warning").get_text()  # type: ignore[union-attr]
+
+
+def test_the_posts_stand_beside_what_is_measured_here(page: bs4.BeautifulSoup) -> None:
+    table = next(t for t in page.select("table") if "posts" in t.select_one("caption").get_text())  # type: ignore[union-attr]
+    rows = [[cell.get_text(" ", strip=True) for cell in row.select("td")] for row in table.select("tbody tr")]
+    assert "0/10" in rows[0][0]
+    assert "sort" in rows[0][1]
+    assert rows[1][0] == "equal"
+    assert rows[2][0] == "not in the posts"
+
+
+def test_it_has_no_script_and_asks_nobody_for_anything(page: bs4.BeautifulSoup) -> None:
+    assert not page.select("script, link[href^='http'], img, iframe")
+    assert "default-src 'none'" in str(page.select_one("meta[http-equiv='Content-Security-Policy']"))
+    assert HOSTILE in page.get_text()
+    assert page.select_one("footer a")["href"] == "sweep.json"  # type: ignore[index]
+
+
+def test_the_site_lists_it(found: Sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "torch-sweep"
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps(found))
+    (folder / "index.html").write_text(draw(found))
+    (entry,) = entries(tmp_path / "reports")
+    make_site(tmp_path / "reports", tmp_path / "site", "https://example.org")
+    index = bs4.BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    assert index.select_one("article h2 a")["href"] == "torch-sweep/"  # type: ignore[index]
+    assert entry.versions == "PyTorch 2.0.1 → 2.9.0"
+    assert (tmp_path / "site" / "torch-sweep" / "sweep.json").read_text() == json.dumps(found)
+    assert (tmp_path / "site" / "torch-sweep" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "folder", [p.parent for p in ROOT.glob("reports/*/sweep.json")], ids=lambda folder: folder.name
+)
+def test_a_published_atlas_follows_from_its_numbers(folder: Path) -> None:
+    content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    TypeAdapter(Sweep).validate_python(content)
+    assert draw(content) == (folder / "index.html").read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for numbers in ROOT.glob("reports/*/sweep.json"):
+        drawn = draw(json.loads(numbers.read_text(encoding="utf-8")))
+        (numbers.parent / "index.html").write_text(drawn, encoding="utf-8", newline="\n")

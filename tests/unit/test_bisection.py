@@ -1,0 +1,75 @@
+"""Bisection: every change point that unlike ends lead to, and how many installations that took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_sweeps import NORM, SORT, FakeStation
+
+from reportlib.cli.sweep import answer
+from reportlib.environments.lock import silent
+from reportlib.errors import StudyError
+from reportlib.sweep.bisection import bisect_at
+from reportlib.sweep.measurement import sweep
+
+VERSIONS = [f"2.{minor}.{micro}" for minor in range(10) for micro in range(3)]
+
+
+def bisect(station: FakeStation, of: str = "sort", versions: list[str] = VERSIONS):
+    return bisect_at(station, versions, of, silent)
+
+
+def test_one_change_among_thirty_versions_takes_seven_installations(tmp_path: Path) -> None:
+    station = FakeStation(tmp_path, {SORT: ["2.6.1"]})
+    found = bisect(station)
+    assert found.changes == [("2.6.0", "2.6.1", ())]
+    assert station.installed == found.installed
+    assert len(station.installed) <= 7
+    assert station.most == 1
+
+
+def test_all_change_points_are_found(tmp_path: Path) -> None:
+    station = FakeStation(tmp_path, {NORM: ["2.0.1", "2.2.0", "2.8.2"]})
+    found = bisect(station, "native_layer_norm")
+    assert [(older, newer) for older, newer, _ in found.changes] == [
+        ("2.0.0", "2.0.1"), ("2.1.2", "2.2.0"), ("2.8.1", "2.8.2")
+    ]  # fmt: skip
+    assert len(station.installed) < 16
+
+
+def test_what_was_measured_before_costs_nothing_and_narrows_the_search(tmp_path: Path) -> None:
+    sweep(["2.0.0", "2.6.0", "2.6.2", "2.9.2"], FakeStation(tmp_path, {SORT: ["2.6.1"]}), silent)
+    station = FakeStation(tmp_path, {SORT: ["2.6.1"]})
+    found = bisect(station)
+    assert station.installed == ["2.6.1"]
+    assert found.changes == [("2.6.0", "2.6.1", ())]
+    assert found.unseen == [("2.0.0", "2.6.0", 17), ("2.6.2", "2.9.2", 8)]
+
+
+def test_equal_ends_are_not_taken_for_no_change_unless_asked(tmp_path: Path) -> None:
+    station = FakeStation(tmp_path, {})
+    found = bisect(station)
+    assert (found.changes, found.unseen) == ([], [("2.0.0", "2.9.2", 28)])
+    assert station.installed == ["2.0.0", "2.9.2"]
+    assert sum("28" in line for line in answer(found, "sort", equal_is_same=False)) == 1
+    assert not any("28" in line for line in answer(found, "sort", equal_is_same=True))
+
+
+def test_versions_that_do_not_install_are_gone_around(tmp_path: Path) -> None:
+    station = FakeStation(tmp_path, {SORT: ["2.1.0"]}, {"2.0.2": "install", "2.1.0": "prepare"})
+    found = bisect(station, versions=VERSIONS[:6])
+    assert found.changes == [("2.0.1", "2.1.1", ("2.0.2", "2.1.0"))]
+    with pytest.raises(StudyError):
+        bisect(FakeStation(tmp_path / "other", {}, {"2.0.0": "measure"}))
+
+
+def test_a_name_that_is_no_probe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="native_layer_norm, sort"):
+        bisect(FakeStation(tmp_path, {}), "ivf")
+
+
+def test_layers_and_patterns_can_be_bisected(tmp_path: Path) -> None:
+    steps = {"float32/text0/output": ["2.1.0"], "autocast/text0/00": ["2.5.0"]}
+    assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "layers").changes] == ["2.1.0", "2.5.0"]
+    assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "float32/*").changes] == ["2.1.0"]
