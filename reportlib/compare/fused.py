@@ -30,6 +30,8 @@ COUNTS = ("different", "different_bits", "nan_a", "inf_a", "nan_b", "inf_b", "od
 #: And as float64.
 SUMS = ("sum_abs", "max_abs", "max_rel", "atol", "factor")
 _SLACK = 1 - 1e-12
+#: A block of smaller distances adds up to a whole number that float64 has.
+_EXACT = 2**53 // BLOCK
 
 Row = dict[str, Any]
 
@@ -49,7 +51,9 @@ def rows(a: Chunked, b: Chunked) -> Iterator[tuple[int, Row]]:
         if is_float(a.dtype):
             _floats(left, right, a.dtype, counts, sums)
         else:
-            _integer_blocks(_integers(left), _integers(right), BLOCK, counts, sums)
+            # 32 bits hold what a block of 8-bit numbers adds up to, and twice as many of them fit a register.
+            zero = np.zeros(1, np.int32 if left.itemsize == 1 else np.uint64)
+            _integer_blocks(_integers(left), _integers(right), zero, BLOCK, counts, sums)
         for block in np.flatnonzero((counts[:, 1] > 0) | (counts[:, 6] > 0)):
             told: Row = dict(zip(COUNTS, counts[block].tolist(), strict=True))
             told |= zip(SUMS, sums[block].tolist(), strict=True)
@@ -269,23 +273,36 @@ def _wide_blocks(
         sums[block, 3], sums[block, 4] = step, factor
 
 
+@_compiled
+def _distance(x: Any, y: Any) -> Any:
+    return np.uint64(max(x, y)) - np.uint64(min(x, y))
+
+
 @_parallel
-def _integer_blocks(a: Any, b: Any, size: Any, counts: Any, sums: Any) -> None:
-    """Fill a row for each block of two tensors of whole numbers; distances as unsigned 64-bit numbers."""
+def _integer_blocks(a: Any, b: Any, zero: Any, size: Any, counts: Any, sums: Any) -> None:
+    """Fill a row for each block of two tensors of whole numbers, which are added up in the type of the array `zero`."""
+    kind = zero.dtype.type
     for block in numba.prange(counts.shape[0]):
         left, right = a[block * size : block * size + size], b[block * size : block * size + size]
         if _alike(left, right):
             continue
-        where = np.empty(left.size, np.int32)
-        count = _unequal(left, right, where)
-        balance, total, most, top = np.uint64(0), 0.0, np.uint64(0), -1
-        for k in range(count):
-            x, y = np.int64(left[where[k]]), np.int64(right[where[k]])
-            balance += np.uint64(x) - np.uint64(y)
-            distance = np.uint64(x) - np.uint64(y) if x > y else np.uint64(y) - np.uint64(x)
-            total += np.float64(distance)
-            if distance > most:
-                most, top = distance, where[k]
-        counts[block, 0], counts[block, 1], counts[block, 12] = count, count, np.int64(most)
-        counts[block, 10], counts[block, 11], counts[block, 13] = where[0], top, np.int64(balance)
-        sums[block, 0] = total
+        different, balance, total, most = kind(0), kind(0), kind(0), kind(0)
+        for i in range(left.size):
+            distance = kind(_distance(left[i], right[i]))
+            different = kind(different + kind(left[i] != right[i]))
+            balance = kind(balance + kind(kind(left[i]) - kind(right[i])))
+            total = kind(total + distance)
+            most = max(most, distance)
+        first = top = 0
+        while left[first] == right[first]:
+            first += 1
+        while kind(_distance(left[top], right[top])) != most:
+            top += 1
+        sum_abs: Any = np.float64(total)
+        if np.uint64(most) >= _EXACT:
+            sum_abs = 0.0
+            for i in range(left.size):
+                sum_abs += np.float64(_distance(left[i], right[i]))
+        counts[block, 0], counts[block, 1], counts[block, 12] = different, different, np.int64(most)
+        counts[block, 10], counts[block, 11], counts[block, 13] = first, top, np.int64(balance)
+        sums[block, 0] = sum_abs

@@ -70,7 +70,7 @@ class Side:
         """Return the passage id that each token id belongs to."""
         ends, first = self._steps
         # A binary search mispredicts at each of its twenty steps; from the right stretch on, two or three are left.
-        passages = first[np.clip(token_ids >> _STRETCH, 0, first.size - 1)]
+        passages: Integers = first[np.clip(token_ids >> _STRETCH, 0, first.size - 1)]
         while (behind := ends[passages] <= token_ids).any():
             passages += behind
         return passages
