@@ -26,7 +26,7 @@ from reportlib.compare import tensors
 from reportlib.compare.chunks import Chunked
 from reportlib.store import Tensor
 sides = [Chunked.of(Tensor(np.load(path, mmap_mode="r"), sys.argv[3])) for path in sys.argv[1:3]]
-print(least(lambda: tensors.compare(*sides), 5))
+print(least(lambda: tensors.compare(*sides), 15))
 """
 _SAVE = """
 import sys, numpy as np, torch
@@ -48,7 +48,7 @@ def way():
     mean = difference.mean() if x.is_floating_point() else difference.sum() / x.numel()
     return results + [mean.item(), difference.max().item()]
 taken = []
-for _ in range(4):
+for _ in range(3):
     started = time.perf_counter(); way(); taken.append(time.perf_counter() - started)
 print(min(taken))
 """
