@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import comparing, recording
+from benchmarks import comparing, indexes, recording
 from benchmarks.figure import Figure
 from reportlib.capture.preflight import cpu_name
 from reportlib.environments.record import load_record
@@ -33,7 +33,7 @@ def main() -> None:
     record = load_record(chosen.environment, project_home())
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="reportlib-bench-", dir=project_home()) as folder:
-        for benchmark in (comparing.run, recording.run):
+        for benchmark in (comparing.run, indexes.run, recording.run):
             for figure in benchmark(record, Path(folder), small=chosen.small):
                 print(figure.line(), flush=True)
                 figures.append(figure)

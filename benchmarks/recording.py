@@ -20,7 +20,7 @@ def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Fig
     for precision, limit in (("float32", 2.5), ("autocast", None)):
         order = TraceOrder(precision=precision, passages=passages, threads=1)
         output = folder / precision
-        run_call(order.call(record, inputs, "record", "recording", output=output), project_home(), lambda _: None)
+        run_call(order.call(record, inputs, "record", "recording", output=output), project_home(), lambda _line: None)
         batch = Trace.open(output).passes["batch"]
         name = f"Recording a forward pass of {passages} passages, {precision}"
         yield Figure(name, batch.seconds_traced, batch.seconds_untraced, "the pass alone", limit)

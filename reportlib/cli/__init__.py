@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "publish": "study",
     "site": "study",
     "lab": "study",
-    "check": "compare",
+    "check": "check",
     "compare": "compare",
     "roots": "roots",
     "sweep": "sweep",

@@ -1,20 +1,15 @@
-"""`reportlib compare` and `reportlib check`: two index folders, or a study, and what is required of them."""
+"""`reportlib compare`: two index folders that already exist, side by side, and a gate on what differs."""
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import bs4
-import jinja2
 import typer
-from markupsafe import Markup
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
@@ -22,126 +17,11 @@ from rich.table import Table
 
 from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import RequirementError
-from reportlib.gate import FAILS, HOLDS, Judgement, exit_code, judge, parse
+from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
 from reportlib.gate.outcomes import junit, sarif
-from reportlib.gate.studies import REPORT, StudyJudgement, judge_study
-from reportlib.render.html import Column, Html, Row, fragment, let_break, table
-from reportlib.render.labels import badge
 from reportlib.words import formats
 
-# `reportlib compare --html`: the comparison of two index folders as one small page that asks no host for anything.
-
 _Record = Mapping[str, Any]
-_OUTCOMES = {HOLDS: "identical", FAILS: "different"}
-#: The policy forbids scripts and every request: what a file says could do nothing even past the escaping.
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="description" content="{{ answer }}">
-<title>{{ title }}</title>
-<style>
-{{ style }}
-</style>
-</head>
-<body>
-<main>
-<header class="opening">
-<p class="kicker">reportlib compare</p>
-<h1>{{ title }}</h1>
-<p>{{ answer }}</p>
-</header>
-{% for piece in pieces %}
-{{ piece }}
-{% endfor %}
-</main>
-</body>
-</html>
-"""
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(_PAGE)
-
-
-def page(found: _Record, judgements: Sequence[Judgement], answer: str, warnings: Sequence[str]) -> str:
-    """Return the page of a comparison.
-
-    Parameters
-    ----------
-    found : mapping
-        What `reportlib.compare.indexes.compare_indexes` returned.
-    judgements : sequence of Judgement
-        Of the gate; empty where nothing was required.
-    answer : str
-        The comparison in a sentence.
-    warnings : sequence of str
-        What could not be told, and why.
-
-    Returns
-    -------
-    str
-        HTML; the same comparison gives the same bytes.
-    """
-    style = files("reportlib.render").joinpath("templates", "report", "style.css").read_text(encoding="utf-8")
-    pieces = [_requirements(judgements), _artifacts_table(found), _sides_table(found), _settings_table(found)]
-    told = [found["renumbering"]["text"]] if found["renumbering"] else []
-    if warnings or told:
-        pieces.insert(0, fragment("sentences", sentences=[*warnings, *told]))
-    # The style sheet is this package's own; a quotation mark in it must stay one.
-    drawn = _template().render(title="Two indexes", answer=answer, pieces=pieces, style=Markup(style))  # noqa: S704
-    soup = bs4.BeautifulSoup(drawn, "html.parser")
-    let_break(soup)
-    return str(soup) + "\n"
-
-
-def _requirements(judgements: Sequence[Judgement]) -> Html:
-    rows = [
-        Row((j.requirement.text, badge(_OUTCOMES.get(j.outcome, "missing"), j.outcome), j.reason)) for j in judgements
-    ]
-    return table("What was required", [Column("requirement"), Column("outcome"), Column("measured")], rows)
-
-
-def _artifacts_table(found: _Record) -> Html:
-    columns = [Column("artifact"), Column("verdict"), Column("A"), Column("B"), Column("differing", numeric=True)]
-    rows = []
-    for record in found["artifacts"]:
-        verdict = badge(record["verdict"]) if record["verdict"] else badge("missing", "not compared")
-        share = formats.percent(record["different"], record["elements"]) if record["elements"] else formats.ABSENT
-        same = record["verdict"] == "identical"
-        cells = (record["name"], verdict, _described(record["a"]), _described(record["b"]), share)
-        rows.append(Row(cells, "" if same else record["text"], passing=same))
-    return table("Final artifacts", columns, rows)
-
-
-def _described(side: _Record | None) -> str:
-    return formats.ABSENT if side is None else f"{side['dtype']} {formats.shape(side['shape'])}"
-
-
-def _sides_table(found: _Record) -> Html:
-    named = ("path", "chunks", "passages", "embeddings", "centroids", "dim", "nbits", "ivf_file", "devices")
-    rows = [Row((key.replace("_", " "), *(_text(found[side][key]) for side in ("a", "b")))) for key in named]
-    return table("The indexes", [Column("of the index"), Column("A"), Column("B")], rows)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return formats.count(value) if value is None or isinstance(value, int) else str(value)
-
-
-def _settings_table(found: _Record) -> Html:
-    rows = [Row((s["name"], json.dumps(s["a"]), json.dumps(s["b"]))) for s in found["settings"] if not s["place"]]
-    columns = [Column("setting"), Column("A"), Column("B")]
-    return table("Settings that differ", columns, rows)
-
-
-# `reportlib compare`: two index folders that already exist, side by side, and a gate on what differs.
-
 #: Seconds before progress is shown, and between lines of it where there is no terminal.
 PATIENCE, PAUSE = 2.0, 30.0
 #: What a comparison without requirements exits with, as `diff` does.
@@ -208,7 +88,8 @@ def write_file(path: Path | None, text: Callable[[], str]) -> None:
 
 
 def _page(found: _Record, judgements: Sequence[Judgement]) -> str:
-    # Drawing imports matplotlib, which no other command line should wait for.
+    # matplotlib and scipy come with it: seconds for which an answer in the terminal need not wait.
+    from reportlib.cli.index_page import page
 
     return page(found, judgements, answer(found), _warnings(found))
 
@@ -360,66 +241,6 @@ class _Meter:
         self._bar.update(self._bar.task_ids[0], completed=done)
 
 
-# `reportlib check`: the gate on a study that has been run.
-
-
-def check(
-    study: Annotated[Path, typer.Argument(help="The study.toml, or the folder that holds it and its report.json.")],
-    require: Annotated[str, typer.Option(help='"ivf identical, codes differing < 1%, recall@10 drop < 0.01".')],
-    precision: Annotated[
-        list[str] | None, typer.Option(help="Judge only this precision; may be given more than once. [default: all]")
-    ] = None,
-    junit_file: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write the judgements as JUnit XML.")
-    ] = None,
-    sarif_file: Annotated[
-        Path | None, typer.Option("--sarif", metavar="FILE", help="Write the judgements as SARIF.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
-) -> None:
-    """Judge requirements on a study's report, for every pair and precision.
-
-    Exits with 0 when all hold, 1 when one does not, 2 when it is inconclusive: an arm is missing, a control failed, or
-    the queries are too few to tell.
-    """
-    requirements = parse(require)
-    folder = study if study.is_dir() else study.parent
-    found = judge_study(requirements, folder, precision or ())
-    write_file(junit_file, lambda: junit(found.judgements))
-    log = sarif(found.judgements, str(folder), found.exit_code, REPORT)
-    write_file(sarif_file, lambda: json.dumps(log, indent=1) + "\n")
-    if as_json:
-        rows = [{"where": j.where, **judged(j)} for j in found.judgements]
-        content = {"schema_version": 1, "requirements": rows, "missing_arms": found.missing}
-        sys.stdout.write(json.dumps({**content, "exit_code": found.exit_code}, indent=1) + "\n")
-    else:
-        for line in lines(found):
-            typer.echo(line)
-    raise typer.Exit(found.exit_code)
-
-
-def lines(found: StudyJudgement) -> list[str]:
-    """Return a line for each judgement that is not that it holds, or is about search; one line where all hold.
-
-    That a requirement on search holds is never certain, so its line says what was measured.
-    """
-    searched = [f"{j.text}." for j in found.judgements if j.outcome == HOLDS and not j.requirement.artifacts]
-    said = [f"{j.text}." for j in found.judgements if j.outcome != HOLDS]
-    if found.missing:
-        said.append(f"Inconclusive: the report has nothing of {', '.join(found.missing)}.")
-    if not found.judgements:
-        said.append("Inconclusive: the report compares nothing.")
-    if said:
-        return [*said, *searched]
-    if found.exit_code:
-        last = "No requirement is known to fail, but an artifact was not captured on both sides: inconclusive."
-    else:
-        number = len(found.judgements)
-        last = f"All {number} judgements hold." if number > 1 else "The requirement holds."
-    return [*searched, last]
-
-
 def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    for command in (check, compare):
-        app.command()(command)
+    """Add the command to the command line."""
+    app.command()(compare)

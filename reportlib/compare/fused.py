@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ COUNTS = ("different", "different_bits", "nan_a", "inf_a", "nan_b", "inf_b", "od
 #: And as float64.
 SUMS = ("sum_abs", "max_abs", "max_rel", "atol", "factor")
 _SLACK = 1 - 1e-12
+#: A block of smaller distances adds up to a whole number that float64 has.
+_EXACT = 2**53 // BLOCK
 
 Row = dict[str, Any]
 
@@ -49,7 +51,9 @@ def rows(a: Chunked, b: Chunked) -> Iterator[tuple[int, Row]]:
         if is_float(a.dtype):
             _floats(left, right, a.dtype, counts, sums)
         else:
-            _integer_blocks(_integers(left), _integers(right), BLOCK, counts, sums)
+            # 32 bits hold what a block of 8-bit numbers adds up to, and twice as many of them fit a register.
+            zero = np.zeros(1, np.int32 if left.itemsize == 1 else np.uint64)
+            _integer_blocks(_integers(left), _integers(right), zero, BLOCK, counts, sums)
         for block in np.flatnonzero((counts[:, 1] > 0) | (counts[:, 6] > 0)):
             told: Row = dict(zip(COUNTS, counts[block].tolist(), strict=True))
             told |= zip(SUMS, sums[block].tolist(), strict=True)
@@ -124,173 +128,181 @@ def _limit(values: npt.NDArray[Any], dtype: str, tolerance: Tolerance) -> npt.ND
     return lower.view(np.float32)
 
 
-def _compiled(function: Any) -> Any:
-    return numba.njit(function, parallel=True, cache=True, error_model="numpy", nogil=True)
+def _compiled(function: Any, **options: Any) -> Any:
+    try:
+        return numba.njit(function, cache=True, error_model="numpy", nogil=True, **options)
+    except RuntimeError:  # no place to keep it in: compiled in every process that needs it
+        return numba.njit(function, error_model="numpy", nogil=True, **options)
+
+
+_parallel = partial(_compiled, parallel=True)
 
 
 @_compiled
-def _half_blocks(  # noqa: C901  (one loop)
-    a: Any,
-    b: Any,
-    magnitude: Any,
-    infinity: Any,
-    values: Any,
-    default: Any,
-    bnb: Any,
-    atol: Any,
-    rtol: Any,
-    size: Any,
-    counts: Any,
-    sums: Any,
-) -> None:
+def _alike(a: Any, b: Any) -> Any:
+    """Return whether two blocks have the same bits; without a branch, so by wide words."""
+    unlike = False
+    for i in range(a.size):
+        unlike |= a[i] != b[i]
+    return not unlike
+
+
+@_compiled
+def _finite(a: Any, magnitude: Any, infinity: Any) -> Any:
+    """Return whether all of a block is finite, in the same way."""
+    odd = False
+    for i in range(a.size):
+        odd |= (a[i] & magnitude) >= infinity
+    return not odd
+
+
+@_compiled
+def _unequal(a: Any, b: Any, where: Any) -> Any:
+    """Fill `where` with the places of unequal bits, and return how many there are; without a branch to mispredict."""
+    count = 0
+    for i in range(a.size):
+        where[count] = i
+        count += a[i] != b[i]
+    return count
+
+
+@_compiled
+def _without_odd(a: Any, b: Any, magnitude: Any, infinity: Any, where: Any, count: Any, row: Any) -> Any:
+    """Count what is not finite into a block's `row`, and return how many places are left of `where` without it."""
+    for i in range(a.size):
+        x, y = a[i] & magnitude, b[i] & magnitude
+        if x >= infinity or y >= infinity:
+            row[2] += x > infinity
+            row[3] += x == infinity
+            row[4] += y > infinity
+            row[5] += y == infinity
+            row[6] += 1
+            row[7] += a[i] != b[i] or x > infinity
+    left = 0
+    for k in range(count):
+        i = where[k]
+        where[left] = i
+        left += (a[i] & magnitude) < infinity and (b[i] & magnitude) < infinity
+    return left
+
+
+@_compiled
+def _places(a: Any, b: Any, magnitude: Any, infinity: Any, where: Any, row: Any) -> Any:
+    """Return how many places of `where` hold finite numbers of unequal bits; what else a block has goes into `row`."""
+    finite = _finite(a, magnitude, infinity) and _finite(b, magnitude, infinity)
+    if finite and _alike(a, b):
+        return 0
+    count = _unequal(a, b, where)
+    row[1], row[10] = count, where[0] if count else -1
+    return count if finite else _without_odd(a, b, magnitude, infinity, where, count, row)
+
+
+@_parallel
+def _half_blocks(
+    a: Any, b: Any, magnitude: Any, infinity: Any, values: Any, default: Any, bnb: Any, atol: Any, rtol: Any,
+    size: Any, counts: Any, sums: Any,
+) -> None:  # fmt: skip
     """Fill a row for each block of two half-precision tensors, given as their bits."""
     for block in numba.prange(counts.shape[0]):
-        start, stop = block * size, min(block * size + size, a.size)
-        unlike, odd = a[start] ^ a[start], False
-        for i in range(start, stop):
-            unlike |= a[i] ^ b[i]
-            odd |= ((a[i] & magnitude) >= infinity) | ((b[i] & magnitude) >= infinity)
-        if not (unlike or odd):
-            continue
+        left, right = a[block * size : block * size + size], b[block * size : block * size + size]
+        where = np.empty(left.size, np.int32)
+        count = _places(left, right, magnitude, infinity, where, counts[block])
         ulp: Any = 0
-        first, top, different, bit, beyond_default, beyond_bnb, count = -1, -1, 0, 0, 0, 0, 0
-        lost, total, most, relative, step, factor = 0, 0.0, -1.0, 0.0, 0.0, 0.0
-        for i in range(start, stop):
-            x, y = a[i], b[i]
-            if odd and ((x & magnitude) >= infinity or (y & magnitude) >= infinity):
-                count += 1
-                if x != y:
-                    bit += 1
-                    first = i if first < 0 else first
-                counts[block, 2] += (x & magnitude) > infinity
-                counts[block, 3] += (x & magnitude) == infinity
-                counts[block, 4] += (y & magnitude) > infinity
-                counts[block, 5] += (y & magnitude) == infinity
-                lost += x != y or (x & magnitude) > infinity
-                continue
-            if x == y:
-                continue
-            bit += 1
-            first = i if first < 0 else first
-            left, right = values[x], values[y]
-            actual = abs(left - right)
-            different += left != right
+        top, different, beyond_default, beyond_bnb = -1, 0, 0, 0
+        total, most, relative, step, factor = 0.0, -1.0, 0.0, 0.0, 0.0
+        for k in range(count):
+            x, y = left[where[k]], right[where[k]]
+            actual = abs(values[x] - values[y])
+            different += values[x] != values[y]
             beyond_default += actual > default[y]
             beyond_bnb += actual > bnb[y]
             step = max(step, np.float64(actual))
-            distance, magnitude_b = abs(np.float64(left) - np.float64(right)), abs(np.float64(right))
+            distance, magnitude_b = abs(np.float64(values[x]) - np.float64(values[y])), abs(np.float64(values[y]))
             total += distance
             if distance > most:
-                most, top = distance, i
+                most, top = distance, where[k]
             here, there = np.int64(x & magnitude), np.int64(y & magnitude)
-            apart = here + there if (x ^ y) > magnitude else abs(here - there)
-            ulp = max(ulp, apart)
+            ulp = max(ulp, here + there if (x ^ y) > magnitude else abs(here - there))
             if magnitude_b > 0 and distance >= relative * magnitude_b * _SLACK:
                 relative = max(relative, distance / magnitude_b)
             allowed = atol + rtol * magnitude_b
             if distance >= factor * allowed * _SLACK:
                 factor = max(factor, distance / allowed)
-        counts[block, 0], counts[block, 1], counts[block, 6], counts[block, 7] = different, bit, count, lost
-        counts[block, 8], counts[block, 9], counts[block, 12] = beyond_default, beyond_bnb, ulp
-        counts[block, 10], counts[block, 11] = first - start if first >= 0 else -1, top - start if top >= 0 else -1
+        counts[block, 0], counts[block, 8], counts[block, 9] = different, beyond_default, beyond_bnb
+        counts[block, 11], counts[block, 12] = top, ulp
         sums[block, 0], sums[block, 1], sums[block, 2] = total, most, relative
         sums[block, 3], sums[block, 4] = step, factor
 
 
-@_compiled
-def _wide_blocks(  # noqa: C901  (one loop)
-    a: Any,
-    b: Any,
-    left: Any,
-    right: Any,
-    magnitude: Any,
-    infinity: Any,
-    atol_d: Any,
-    rtol_d: Any,
-    atol_b: Any,
-    rtol_b: Any,
-    atol: Any,
-    rtol: Any,
-    size: Any,
-    counts: Any,
-    sums: Any,
-) -> None:
+@_parallel
+def _wide_blocks(
+    a: Any, b: Any, left_values: Any, right_values: Any, magnitude: Any, infinity: Any, atol_d: Any, rtol_d: Any,
+    atol_b: Any, rtol_b: Any, atol: Any, rtol: Any, size: Any, counts: Any, sums: Any,
+) -> None:  # fmt: skip
     """Fill a row for each block of two tensors of float32 or float64, given as their bits and their values."""
     for block in numba.prange(counts.shape[0]):
-        start, stop = block * size, min(block * size + size, a.size)
-        unlike, odd = a[start] ^ a[start], False
-        for i in range(start, stop):
-            unlike |= a[i] ^ b[i]
-            odd |= ((a[i] & magnitude) >= infinity) | ((b[i] & magnitude) >= infinity)
-        if not (unlike or odd):
-            continue
-        first, top, different, bit, beyond_default, beyond_bnb, count = -1, -1, 0, 0, 0, 0, 0
-        ulp, lost, total, most, relative, step, factor = np.uint64(0), 0, 0.0, -1.0, 0.0, 0.0, 0.0
-        for i in range(start, stop):
-            x, y = a[i], b[i]
-            if odd and ((x & magnitude) >= infinity or (y & magnitude) >= infinity):
-                count += 1
-                if x != y:
-                    bit += 1
-                    first = i if first < 0 else first
-                counts[block, 2] += (x & magnitude) > infinity
-                counts[block, 3] += (x & magnitude) == infinity
-                counts[block, 4] += (y & magnitude) > infinity
-                counts[block, 5] += (y & magnitude) == infinity
-                lost += x != y or (x & magnitude) > infinity
-                continue
-            if x == y:
-                continue
-            bit += 1
-            first = i if first < 0 else first
-            actual = abs(left[i] - right[i])
-            different += left[i] != right[i]
+        start = block * size
+        left, right = a[start : start + size], b[start : start + size]
+        where = np.empty(left.size, np.int32)
+        count = _places(left, right, magnitude, infinity, where, counts[block])
+        top, different, beyond_default, beyond_bnb = -1, 0, 0, 0
+        ulp, total, most, relative, step, factor = np.uint64(0), 0.0, -1.0, 0.0, 0.0, 0.0
+        for k in range(count):
+            x, y = left[where[k]], right[where[k]]
+            value_a, value_b = left_values[start + where[k]], right_values[start + where[k]]
+            actual = abs(value_a - value_b)
+            different += value_a != value_b
             finite = np.isfinite(actual)
-            beyond_default += not (finite and actual <= atol_d + abs(rtol_d * right[i]))
-            beyond_bnb += not (finite and actual <= atol_b + abs(rtol_b * right[i]))
+            beyond_default += not (finite and actual <= atol_d + abs(rtol_d * value_b))
+            beyond_bnb += not (finite and actual <= atol_b + abs(rtol_b * value_b))
             step = max(step, np.float64(actual))
-            distance, magnitude_b = abs(np.float64(left[i]) - np.float64(right[i])), abs(np.float64(right[i]))
+            distance, magnitude_b = abs(np.float64(value_a) - np.float64(value_b)), abs(np.float64(value_b))
             total += distance
             if distance > most:
-                most, top = distance, i
+                most, top = distance, where[k]
             here, there = np.uint64(x & magnitude), np.uint64(y & magnitude)
-            apart = here + there if (x ^ y) > magnitude else max(here, there) - min(here, there)
-            ulp = max(ulp, apart)
+            ulp = max(ulp, here + there if (x ^ y) > magnitude else max(here, there) - min(here, there))
             if magnitude_b > 0 and distance >= relative * magnitude_b * _SLACK:
                 relative = max(relative, distance / magnitude_b)
             allowed = atol + rtol * magnitude_b
             if distance >= factor * allowed * _SLACK:
                 factor = max(factor, distance / allowed)
-        counts[block, 0], counts[block, 1], counts[block, 6], counts[block, 7] = different, bit, count, lost
-        counts[block, 8], counts[block, 9], counts[block, 12] = beyond_default, beyond_bnb, np.int64(ulp)
-        counts[block, 10], counts[block, 11] = first - start if first >= 0 else -1, top - start if top >= 0 else -1
+        counts[block, 0], counts[block, 8], counts[block, 9] = different, beyond_default, beyond_bnb
+        counts[block, 11], counts[block, 12] = top, np.int64(ulp)
         sums[block, 0], sums[block, 1], sums[block, 2] = total, most, relative
         sums[block, 3], sums[block, 4] = step, factor
 
 
 @_compiled
-def _integer_blocks(a: Any, b: Any, size: int, counts: Any, sums: Any) -> None:
-    """Fill a row for each block of two tensors of whole numbers; distances as unsigned 64-bit numbers."""
+def _distance(x: Any, y: Any) -> Any:
+    return np.uint64(max(x, y)) - np.uint64(min(x, y))
+
+
+@_parallel
+def _integer_blocks(a: Any, b: Any, zero: Any, size: Any, counts: Any, sums: Any) -> None:
+    """Fill a row for each block of two tensors of whole numbers, which are added up in the type of the array `zero`."""
+    kind = zero.dtype.type
     for block in numba.prange(counts.shape[0]):
-        start, stop = block * size, min(block * size + size, a.size)
-        unlike = a[start] ^ a[start]
-        for i in range(start, stop):
-            unlike |= a[i] ^ b[i]
-        if not unlike:
+        left, right = a[block * size : block * size + size], b[block * size : block * size + size]
+        if _alike(left, right):
             continue
-        first, top, different, balance = -1, -1, 0, np.uint64(0)
-        total, most = 0.0, np.uint64(0)
-        for i in range(start, stop):
-            if a[i] == b[i]:
-                continue
-            different += 1
-            first = i if first < 0 else first
-            x, y = np.int64(a[i]), np.int64(b[i])
-            balance += np.uint64(x) - np.uint64(y)
-            distance = np.uint64(x) - np.uint64(y) if x > y else np.uint64(y) - np.uint64(x)
-            total += np.float64(distance)
-            if distance > most:
-                most, top = distance, i
+        different, balance, total, most = kind(0), kind(0), kind(0), kind(0)
+        for i in range(left.size):
+            distance = kind(_distance(left[i], right[i]))
+            different = kind(different + kind(left[i] != right[i]))
+            balance = kind(balance + kind(kind(left[i]) - kind(right[i])))
+            total = kind(total + distance)
+            most = max(most, distance)
+        first = top = 0
+        while left[first] == right[first]:
+            first += 1
+        while kind(_distance(left[top], right[top])) != most:
+            top += 1
+        sum_abs: Any = np.float64(total)
+        if np.uint64(most) >= _EXACT:
+            sum_abs = 0.0
+            for i in range(left.size):
+                sum_abs += np.float64(_distance(left[i], right[i]))
         counts[block, 0], counts[block, 1], counts[block, 12] = different, different, np.int64(most)
-        counts[block, 10], counts[block, 11], counts[block, 13] = first - start, top - start, np.int64(balance)
-        sums[block, 0] = total
+        counts[block, 10], counts[block, 11], counts[block, 13] = first, top, np.int64(balance)
+        sums[block, 0] = sum_abs

@@ -33,7 +33,7 @@ from reportlib.store import Tensor, canonical_json
 
 Positions = npt.NDArray[np.int64]
 #: Elements from which on a compiled pass is worth the second that it takes to import and to look up.
-WORTH = 1 << 23
+WORTH = 1 << 25
 
 
 @dataclass

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from render_reports import HOSTILE, WIDE, everything_differs, executed, hostile, inconclusive, searched, strange
 
-from reportlib.cli import compare
+from reportlib.cli import index_page
 from reportlib.render.publish import draw
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -141,7 +141,7 @@ def test_the_page_of_two_indexes_is_never_wider_than_the_screen(browser: Any, tm
         found[side] = dict.fromkeys(("chunks", "passages", "embeddings", "centroids", "dim", "nbits", "devices"))
         found[side] |= {"path": "/" + WIDE[0] + WIDE[2], "ivf_file": WIDE[3]}
     path = tmp_path / "page.html"
-    path.write_text(compare.page(found, [], WIDE[2], warnings), encoding="utf-8")
+    path.write_text(index_page.page(found, [], WIDE[2], warnings), encoding="utf-8")
     page = browser.new_page(viewport=PHONE)
     page.goto(path.as_uri())
     for width in (320, 390, 820, 1440):

@@ -14,7 +14,7 @@ from reportlib.floats import is_float
 from reportlib.store import CARRIERS, Tensor
 
 SIZE = 5 * BLOCK + 1_234
-DTYPES = ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8")
+DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 #: Where the sides' chunks end: inside blocks, at one's end, and one block that holds several ends.
 CUTS = ((), (BLOCK, BLOCK + 7, BLOCK + 90, 3 * BLOCK - 1), (2 * BLOCK + 3,))
 

@@ -10,7 +10,7 @@ from captures import Settings, pipeline_values, probes, sort, unstable, write
 
 from reportlib.compare import chunks, verdicts
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.order import compare_order, compare_probes
+from reportlib.compare.order import Side, compare_order, compare_probes
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture, Tensor
 from reportlib.study import Arm
@@ -246,6 +246,17 @@ def test_groups_of_huge_numbers_are_sorted_without_overflow() -> None:
     a = np.array([top, -top, 0, 5, top, 1], np.int64)
     lengths = np.array([3, 0, 3])
     assert verdicts.sorted_within(a, lengths).tolist() == [-top, 0, top, 1, 5, top]
+
+
+@pytest.mark.parametrize("most", [1, 9, 500])
+def test_each_token_id_is_in_its_passage(most: int) -> None:
+    """Passages shorter and longer than a stretch, without any token, and token ids beyond the last."""
+    lengths = np.random.default_rng(most).integers(0, most, 300, endpoint=True)
+    codes = Chunked.of(Tensor(np.zeros(int(lengths.sum()), np.int32), "int32"))
+    of_tokens = np.repeat(np.arange(300), lengths)
+    side = Side.of(codes, codes, codes, lengths.tolist())
+    assert (side.passages_of(np.arange(codes.size)) == of_tokens).all()
+    assert side.passages_of(np.array([codes.size, codes.size + 1000])).tolist() == [300, 300]
 
 
 def test_probes_give_the_sizes_between_which_the_order_changes() -> None:
