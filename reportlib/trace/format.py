@@ -103,7 +103,7 @@ class Operation:
 
     def to_json(self) -> str:
         """Return the operation's line of the trace."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(self, default=vars, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def full_name(self) -> str:

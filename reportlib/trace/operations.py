@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,20 +27,71 @@ _TORCH_VALUES = (
 )
 
 
-class Storages:
-    """Numbers for the memory behind tensors, no number used twice.
+@dataclass
+class Memory:
+    """What is known of the memory behind tensors.
 
-    A weak reference to each living storage is held. It does not keep the memory, only the address of the storage's own
-    record: without it a new storage could take the address of a freed one, and data would seem to flow between them.
+    Attributes
+    ----------
+    number : int
+        Given to no other memory.
+    reference : StorageWeakRef
+        Does not keep the memory, only the address of the storage's own record: without it a new storage could take the
+        address of a freed one, and data would seem to flow between them.
+    unwritten : bool
+        Whether no operation has written to it yet.
+    digests : dict
+        What was hashed since it was written to last, by `_extent`.
+    writes : int
+        The greatest count of writes that a tensor in it had.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[int, StorageWeakRef]] = {}
-        self._next = 0
-        self.unwritten: set[int] = set()
+    number: int
+    reference: StorageWeakRef
+    unwritten: bool = False
+    digests: dict[tuple[int, ...], str] = field(default_factory=dict)
+    writes: int = 0
 
-    def number(self, tensor: torch.Tensor) -> int:
-        """Return the number of the memory behind a tensor."""
+    def digest(self, tensor: torch.Tensor) -> str:
+        """Hash a tensor in this memory, unless the same elements were hashed since they were written."""
+        # In inference mode nothing is counted, and a view made below autograd counts for itself alone.
+        if not tensor.is_inference() and tensor._version > self.writes:
+            self.writes = tensor._version
+            self.digests.clear()
+        extent = _extent(tensor)
+        if extent not in self.digests:
+            self.digests[extent] = tensor_digest(tensor)
+        return self.digests[extent]
+
+    def write(self) -> None:
+        """Forget what was hashed: an operation wrote to it."""
+        self.unwritten = False
+        self.digests.clear()
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return which bytes of its memory a tensor is, in which order.
+
+    Axes that lie in memory as one are one, so that a tensor and a view of all of it in another shape are the same.
+    """
+    axes: list[int] = []  # size and step of each, the last one first
+    for size, step in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
+        if axes and step == axes[-2] * axes[-1]:
+            axes[-2] *= size
+        elif size != 1:
+            axes += [size, step]
+    return tensor.storage_offset(), tensor.element_size(), int(tensor.is_conj()), int(tensor.is_neg()), *axes
+
+
+class Storages:
+    """The memory behind tensors, for as long as it lives."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Memory] = {}
+        self._next = 0
+
+    def of(self, tensor: torch.Tensor) -> Memory:
+        """Return what is known of the memory behind a tensor."""
         # torch 1.13 has no untyped_storage().
         storage = tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
         reference = StorageWeakRef(storage)
@@ -47,10 +99,15 @@ class Storages:
         if known is None:
             # References to freed storages are dropped at once: the small records they keep would lie between large
             # blocks of the heap, which then grows from layer to layer.
-            self._known = {address: pair for address, pair in self._known.items() if not pair[1].expired()}
-            self._known[reference.cdata] = known = (self._next, reference)
+            self._known = {a: memory for a, memory in self._known.items() if not memory.reference.expired()}
+            self._known[reference.cdata] = known = Memory(self._next, reference)
             self._next += 1
-        return known[0]
+        return known
+
+    def forget(self) -> None:
+        """Forget every hash: something ran that may have written anywhere without saying so."""
+        for memory in self._known.values():
+            memory.digests.clear()
 
 
 class Canonical:
@@ -143,8 +200,6 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
     """Hash a tensor and say where its bytes lie.
 
-    Nothing is cached: an operation that writes without saying so in its schema would make a kept hash a wrong one.
-
     Raises
     ------
     CaptureError
@@ -152,11 +207,11 @@ def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
     """
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise CaptureError(f"a tensor of layout {tensor.layout} cannot be hashed", "trace a dense model")
-    storage = storages.number(tensor)
+    memory = storages.of(tensor)
     return TensorRecord(
         dtype=str(tensor.dtype).removeprefix("torch."),
         shape=tuple(tensor.shape),
         strides=tuple(tensor.stride()),
-        digest=None if storage in storages.unwritten else tensor_digest(tensor),
-        storage=storage,
+        digest=None if memory.unwritten else memory.digest(tensor),
+        storage=memory.number,
     )

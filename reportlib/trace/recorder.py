@@ -35,7 +35,7 @@ from reportlib.trace.source import source_line
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc]
-    """Hands every dispatched operation to `sink`, described; nothing is kept of it but a number for each storage.
+    """Hands every dispatched operation to `sink`, described; nothing is kept of it but what `Storages` knows.
 
     Memory is bounded by one operation: beside the call's own tensors there is at most one contiguous copy of one
     tensor, while it is hashed.
@@ -44,14 +44,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     ----------
     sink : callable
         Gets each `Operation` as soon as it has run.
+    storages : Storages
+        One for all passes of a process: weights are hashed once.
     """
 
-    def __init__(self, sink: Callable[[Operation], None]) -> None:
+    def __init__(self, sink: Callable[[Operation], None], storages: Storages) -> None:
         super().__init__()
-        self.sink = sink
+        self.sink, self.storages = sink, storages
         self.modules: list[str] = []
         self.count = 0
-        self.storages = Storages()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -64,12 +65,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         returned = func(*args, **kwargs)
 
         result, out = outputs_of(returned, changed)
+        if not schema.name.startswith("aten::"):
+            self.storages.forget()  # torch's own operations say what they write to; another library's may not
         read = {record.storage for record in inputs}
-        in_place = {self.storages.number(tensor) for tensor in changed}
-        written = in_place | {number for number in map(self.storages.number, out) if number not in read}
-        self.storages.unwritten -= in_place
+        in_place = [self.storages.of(tensor) for tensor in changed]
+        written = in_place + [memory for memory in map(self.storages.of, out) if memory.number not in read]
+        for memory in in_place:
+            memory.write()
         if schema.name in UNWRITTEN:
-            self.storages.unwritten |= written
+            for memory in written:
+                memory.unwritten = True
         operation = Operation(
             position=self.count,
             name=schema.name,
@@ -80,14 +85,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             inputs=inputs,
             result=result,
             outputs=tuple(describe(tensor, self.storages) for tensor in out),
-            written=tuple(sorted(written)),
+            written=tuple(sorted({memory.number for memory in written})),
         )
         self.count += 1
         self.sink(operation)
         return returned
 
 
-def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
+def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) -> RecordedPass:
     """Run a pass twice, first without and then with a recorder, and write its operations to `file`.
 
     Parameters
@@ -98,6 +103,8 @@ def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
         The model that it runs.
     file : Path
         JSON lines; written as the operations run.
+    storages : Storages
+        What passes before this one made known.
 
     Returns
     -------
@@ -116,7 +123,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path) -> RecordedPass:
     seconds_untraced, peak_untraced = time.perf_counter() - started, peak_bytes()
     started = time.perf_counter()
     with file.open("w", encoding="utf-8") as lines, ExitStack() as stack:
-        recorder = Recorder(lambda operation: _write(lines, operation))
+        recorder = Recorder(lambda operation: _write(lines, operation), storages)
         entry.watch(recorder.modules, stack)
         with recorder:
             output = entry.call()

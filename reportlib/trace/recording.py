@@ -26,12 +26,13 @@ def run(arguments: argparse.Namespace) -> None:
     with TraceWriter(arguments.output) as writer, passes.load(arguments) as loaded:
         import torch
 
+        from reportlib.trace.operations import Storages
         from reportlib.trace.recorder import record
 
-        progress = loaded.progress
+        progress, storages = loaded.progress, Storages()
         for entry in loaded.passes:
             progress.stage(f"recording {entry.description!r}")
-            recorded = record(entry, loaded.checkpoint.model, writer.file(entry.slug))
+            recorded = record(entry, loaded.checkpoint.model, writer.file(entry.slug), storages)
             writer.add(recorded)
             cost = f"{recorded.seconds_traced:.2f} s, {recorded.seconds_untraced:.2f} s without"
             progress.stage(f"recorded {recorded.operations:,} operations ({cost})")
