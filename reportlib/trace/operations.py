@@ -33,11 +33,11 @@ class Memory:
 
     Attributes
     ----------
-    number : int
-        Given to no other memory.
     reference : StorageWeakRef
         Does not keep the memory, only the address of the storage's own record: without it a new storage could take the
         address of a freed one, and data would seem to flow between them.
+    number : int
+        Given to no other memory in a pass; -1 in a pass that has not met it.
     unwritten : bool
         Whether no operation has written to it yet.
     digests : dict
@@ -46,8 +46,8 @@ class Memory:
         The greatest count of writes that a tensor in it had.
     """
 
-    number: int
     reference: StorageWeakRef
+    number: int = -1
     unwritten: bool = False
     digests: dict[tuple[int, ...], str] = field(default_factory=dict)
     writes: int = 0
@@ -100,9 +100,17 @@ class Storages:
             # References to freed storages are dropped at once: the small records they keep would lie between large
             # blocks of the heap, which then grows from layer to layer.
             self._known = {a: memory for a, memory in self._known.items() if not memory.reference.expired()}
-            self._known[reference.cdata] = known = Memory(self._next, reference)
+            self._known[reference.cdata] = known = Memory(reference)
+        if known.number < 0:
+            known.number = self._next
             self._next += 1
         return known
+
+    def renumber(self) -> None:
+        """Begin a pass: numbers start from 0 again."""
+        self._next = 0
+        for memory in self._known.values():
+            memory.number = -1
 
     def forget(self) -> None:
         """Forget every hash: something ran that may have written anywhere without saying so."""

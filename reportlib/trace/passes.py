@@ -107,8 +107,10 @@ def request_of(arguments: argparse.Namespace) -> CaptureRequest:
 
 
 @contextmanager
-def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
+def load(arguments: argparse.Namespace, prepared: CaptureRequest | None = None) -> Iterator[Loaded]:
     """Import torch, load the checkpoint and yield it with its passes, in the arm's precision and in silence.
+
+    `prepared` is what `prepare_process` returned, where it was called already.
 
     Raises
     ------
@@ -122,7 +124,7 @@ def load(arguments: argparse.Namespace) -> Iterator[Loaded]:
     _check_chosen(arguments.only, request, capture)
     if capture is not None:
         require_origin(capture, str(capture.arm.get("environment")))
-    request = prepare_process(request)
+    request = prepared or prepare_process(request)
     progress = Progress(request.arm)
     with quiet():
         import torch

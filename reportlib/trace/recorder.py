@@ -50,6 +50,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def __init__(self, sink: Callable[[Operation], None], storages: Storages) -> None:
         super().__init__()
+        storages.renumber()
         self.sink, self.storages = sink, storages
         self.modules: list[str] = []
         self.count = 0

@@ -30,12 +30,12 @@ class Switch:
     description : str
         What it does, in words.
     variables : mapping of str to str
-        Environment variables, which must be set before torch is imported.
+        Environment variables, which must be set before torch first computes; a user sets them before Python starts.
     statements : tuple of str
         Python statements that need nothing but ``import torch``.
     check : str
-        A Python expression that is true once the statements took effect: setting an attribute that a version of torch
-        does not know raises nothing.
+        A Python expression that is true once the switch took effect, where torch says so: setting an attribute that a
+        version of torch does not know raises nothing.
     devices : tuple of str
         Where it can matter.
     machines : tuple of str
@@ -69,6 +69,7 @@ SWITCHES: tuple[Switch, ...] = (
         "aten-avx2",
         "torch's own kernels use AVX2 at most",
         {"ATEN_CPU_CAPABILITY": "avx2"},
+        check='"usage: AVX512" not in torch.__config__.show()',
         devices=("cpu",),
         machines=_X86,
     ),
@@ -76,6 +77,7 @@ SWITCHES: tuple[Switch, ...] = (
         "aten-default",
         "torch's own kernels use no vector instructions beyond the CPU's basic ones",
         {"ATEN_CPU_CAPABILITY": "default"},
+        check='"usage: AVX" not in torch.__config__.show()',
         devices=("cpu",),
     ),
     Switch(
@@ -96,6 +98,7 @@ SWITCHES: tuple[Switch, ...] = (
         "aten-avx2+onednn-avx2",
         "torch's own and oneDNN's kernels use AVX2 at most",
         {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        check='"usage: AVX512" not in torch.__config__.show()',
         devices=("cpu",),
         machines=_X86,
         parts=("aten-avx2", "onednn-avx2"),

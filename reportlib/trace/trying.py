@@ -1,32 +1,36 @@
-"""The verb ``try``: cases and forward passes under the switches that one process can have.
+"""The verb ``try``: cases and forward passes under switches.
 
-Environment variables are the process's own, set by whoever starts it; switches that are Python statements are run one
-after another, and what they set is put back. Prints JSON::
+Environment variables must be set before torch first looks at them, which is when it first computes; so each set of
+variables gets a process of its own, forked from this one, where torch is imported and nothing was computed yet:
+importing it takes most of the time that such a process would need. Switches that are Python statements are run one
+after another in one process, and what they set is put back. Prints JSON::
 
-    {"torch": "2.1.0+cu121", "cpu_capability": "AVX512", "threads": 2,
-     "switches": {"none": {"failed": null,
-                           "cases": {"gelu-float32": {"outputs": [...], "result": ..., "written": [], "failed": null}},
-                           "passes": {"batch": {"digest": "...", "failed": null}}}}}
+    {"none": {"failed": null,
+              "cases": {"gelu-float32": {"outputs": [...], "result": ..., "written": [], "failed": null}},
+              "passes": {"batch": {"digest": "...", "failed": null}}}}
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from reportlib.capture import prepare_process
+from reportlib.capture import CaptureRequest, prepare_process
 from reportlib.capture.progress import Progress
-from reportlib.errors import StoreError
+from reportlib.errors import CaptureError, StoreError
 from reportlib.trace import passes
-from reportlib.trace.switches import NONE, Switch, find
+from reportlib.trace.switches import NONE, Switch, find, groups
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,14 +69,70 @@ def run(arguments: argparse.Namespace) -> None:
 
 def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[str, Any]:
     """Return the verb's answer for these switches."""
+    request = prepare_process(passes.request_of(arguments))
+    import torch  # noqa: F401  (so that no child has to)
+
+    found: dict[str, Any] = {}
+    for variables, members in groups(switches):
+        found.update(_in_child(arguments, request, variables, members))
+    return {switch.name: found[switch.name] for switch in switches}
+
+
+def _in_child(
+    arguments: argparse.Namespace, request: CaptureRequest, variables: Mapping[str, str], switches: Sequence[Switch]
+) -> dict[str, Any]:
+    """Try switches that share their variables in a process of their own; one by one, if that process dies.
+
+    A process that dies under a switch is an answer too: that switch failed. Without a switch it is an error.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, arguments, request, variables, switches))
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are threads; those of numpy's BLAS survive a fork, and torch has none yet.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    sender.close()
+    try:
+        answer: dict[str, Any] | str = receiver.recv()
+    except EOFError:
+        child.join()
+        answer = f"ended by signal {-(child.exitcode or 0)}"
+    child.join()
+    if isinstance(answer, dict):
+        return answer
+    if len(switches) > 1:
+        alone = [_in_child(arguments, request, variables, [switch]) for switch in switches]
+        return {name: entry for found in alone for name, entry in found.items()}
+    if switches[0].name == NONE:
+        raise CaptureError(f"without any switch: {answer}")
+    return {switches[0].name: {"failed": answer, "cases": {}, "passes": {}}}
+
+
+def _answer(
+    sender: Connection,
+    arguments: argparse.Namespace,
+    request: CaptureRequest,
+    variables: Mapping[str, str],
+    switches: Sequence[Switch],
+) -> None:
+    """Try switches in a child, and send what was found, or why it could not be."""
+    os.environ.update(variables)
+    try:
+        sender.send(_try(arguments, request, switches))
+    except Exception as error:
+        sender.send(_first_line(error))
+
+
+def _try(arguments: argparse.Namespace, request: CaptureRequest, switches: Sequence[Switch]) -> dict[str, Any]:
+    import torch
+
+    from reportlib.trace.rerun import CASE, read_case
+
     with ExitStack() as stack:
-        loaded = stack.enter_context(passes.load(arguments)) if arguments.passes else None
-        progress = Progress(prepare_process(passes.request_of(arguments)).arm) if loaded is None else loaded.progress
-        import torch
-
-        from reportlib.trace.rerun import CASE, read_case
-
-        torch.set_num_threads(arguments.threads)
+        loaded = stack.enter_context(passes.load(arguments, request)) if arguments.passes else None
+        progress = Progress(request.arm) if loaded is None else loaded.progress
+        torch.set_num_threads(request.threads)
         folders = sorted(path.parent for path in arguments.cases.glob(f"*/{CASE}")) if arguments.cases else []
         found: dict[str, Any] = {}
         for switch in switches:
@@ -87,12 +147,7 @@ def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[s
                     entry["cases"][folder.name] = _attempt(partial(_case, case, inputs))
                 for given in loaded.passes if loaded else ():
                     entry["passes"][given.slug] = _attempt(partial(_pass, given))
-        return {
-            "torch": torch.__version__,
-            "cpu_capability": passes.cpu_capability(),
-            "threads": arguments.threads,
-            "switches": found,
-        }
+        return found
 
 
 def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -100,8 +155,12 @@ def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {**call(), "failed": None}
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        return {"failed": lines[0] if lines else type(error).__name__}
+        return {"failed": _first_line(error)}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _case(case: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
@@ -118,10 +177,7 @@ def _pass(given: passes.Pass) -> dict[str, Any]:
 
 @contextmanager
 def _set(switch: Switch, torch: Any) -> Iterator[str | None]:
-    """Run a switch's statements and put back what they set; yield why it cannot be set, or None.
-
-    Its variables must be this process's already.
-    """
+    """Run a switch's statements and put back what they set; yield why it cannot be set, or None."""
     kept = _settings(torch)
     try:
         yield _apply(switch, torch)
@@ -131,9 +187,6 @@ def _set(switch: Switch, torch: Any) -> Iterator[str | None]:
 
 
 def _apply(switch: Switch, torch: Any) -> str | None:
-    missing = [name for name, text in switch.variables.items() if os.environ.get(name) != text]
-    if missing:
-        return f"this process was started without {missing[0]}"
     try:
         for statement in switch.statements:
             exec(statement, {"torch": torch})  # noqa: S102  (our own table; what a user pastes is what is tried)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from reportlib.trace.results import Replay
 from reportlib.trace.switches import NONE, Switch, applicable, combine, find
 from reportlib.workflow.processes import Progress
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
-from reportlib.workflow.trying import try_everywhere, try_switch
+from reportlib.workflow.trying import try_everywhere, try_switches
 
 _REPRODUCTION_SECONDS = 300
 #: Variables that every process of an environment gets, or that choose no kernels.
@@ -138,7 +139,8 @@ class Explainer:
             return {i for i, of in wanted.items() if of and all(tries.gives(switch, case) == "a" for case in of)}
 
         def tried(switch: Switch, **options: Any) -> Mapping[str, Any]:
-            return try_switch(record, switch, self.trace, self.inputs, options, self.home, self.progress)
+            found = try_switches(record, [switch], self.trace, self.inputs, options, self.home, self.progress)
+            return found[switch.name]
 
         def try_together(names: tuple[str, ...]) -> set[str]:
             switch = combine(names)
@@ -181,9 +183,10 @@ class Explainer:
         name = f"reproductions/{trace.precision}-{cause.id}"
         found = _difference_sentence(difference)
         size = reproduction.write(self.folder / name, case.folder, first, second, setting, a.written(case), found)
-        ran = {}
+        run = partial(self.run_reproduction, folder=self.folder / name, variables=variables, a=first, b=second)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            ran = dict(zip("ab", pool.map(run, self.records), strict=True))
         for key, record in zip("ab", self.records, strict=True):
-            ran[key] = self.run_reproduction(record, self.folder / name, variables, first, second)
             self.progress(f"{record.name}: {name} behaves like {ran[key]}")
         return {"reproduction": {"folder": name, "bytes": size, "ran": ran}, "why_no_reproduction": None}
 
