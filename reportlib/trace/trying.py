@@ -12,139 +12,73 @@ after another in one process, and what they set is put back. Prints JSON::
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
-import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from reportlib.capture import CaptureRequest, prepare_process
-from reportlib.capture.progress import Progress
-from reportlib.errors import CaptureError, StoreError
-from reportlib.trace import passes
-from reportlib.trace.switches import NONE, Switch, find, groups
+import torch
+
+from reportlib.trace.cases import CASE_FILE, Case
+from reportlib.trace.instances import read_inputs, run_case
+from reportlib.trace.operations import tensor_digest
+from reportlib.trace.passes import Pass, load
+from reportlib.trace.request import PassRequest
+from reportlib.trace.switches import Switch, first_line, try_apart
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's options."""
-    passes.add_arguments(parser, required=False)
-    parser.add_argument("--cases", type=Path, help="folder of case folders; all are run")
-    parser.add_argument("--switches", default=NONE, help="names of reportlib.trace.switches, separated by commas")
-    parser.add_argument("--passes", action="store_true", help="also run the forward passes of --checkpoint")
-    parser.add_argument("--output", type=Path, help="file to write; standard output by default")
+def write_tries(
+    request: PassRequest, switches: Sequence[Switch], cases: Path | None, passes: bool, output: Path | None
+) -> None:
+    """Run cases and passes under every switch, and write what they gave.
 
-
-def run(arguments: argparse.Namespace) -> None:
-    """Run what the options ask for under every switch named.
+    Parameters
+    ----------
+    request : PassRequest
+        For device and threads, and for the passes.
+    switches : sequence of Switch
+        To try.
+    cases : Path, optional
+        Folder of case folders; all are run.
+    passes : bool
+        Whether to run the forward passes too.
+    output : Path, optional
+        File to write; standard output by default.
 
     Raises
     ------
-    StoreError
-        When a switch is not known or a case is damaged.
-    ReportlibError
-        When an input of the passes cannot be used.
+    CaptureError
+        When something cannot be run even without a switch.
     """
-    try:
-        switches = [find(name) for name in arguments.switches.split(",")]
-    except KeyError as error:
-        raise StoreError(f"there is no switch {error.args[0]!r}", "see reportlib.trace.switches") from error
-    if arguments.passes and not (arguments.checkpoint and arguments.collection):
-        raise StoreError("--passes needs --checkpoint and --collection", "give both")
-    text = json.dumps(try_all(arguments, switches))
-    if arguments.output is None:
+    text = json.dumps(try_apart(partial(_try, request, cases, passes), switches))
+    if output is None:
         sys.stdout.write(text + "\n")
     else:
-        unfinished = arguments.output.with_name(arguments.output.name + ".partial")
+        unfinished = output.with_name(output.name + ".partial")
         unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(arguments.output)
+        unfinished.replace(output)
 
 
-def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[str, Any]:
-    """Return the verb's answer for these switches."""
-    request = prepare_process(passes.request_of(arguments))
-    import torch  # noqa: F401  (so that no child has to)
-
-    found: dict[str, Any] = {}
-    for variables, members in groups(switches):
-        found.update(_in_child(arguments, request, variables, members))
-    return {switch.name: found[switch.name] for switch in switches}
-
-
-def _in_child(
-    arguments: argparse.Namespace, request: CaptureRequest, variables: Mapping[str, str], switches: Sequence[Switch]
-) -> dict[str, Any]:
-    """Try switches that share their variables in a process of their own; one by one, if that process dies.
-
-    A process that dies under a switch is an answer too: that switch failed. Without a switch it is an error.
-    """
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(sender, arguments, request, variables, switches))
-    with warnings.catch_warnings():
-        # Python 3.12 warns where there are threads; those of numpy's BLAS survive a fork, and torch has none yet.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child.start()
-    sender.close()
-    try:
-        answer: dict[str, Any] | str = receiver.recv()
-    except EOFError:
-        child.join()
-        answer = f"ended by signal {-(child.exitcode or 0)}"
-    child.join()
-    if isinstance(answer, dict):
-        return answer
-    if len(switches) > 1:
-        alone = [_in_child(arguments, request, variables, [switch]) for switch in switches]
-        return {name: entry for found in alone for name, entry in found.items()}
-    if switches[0].name == NONE:
-        raise CaptureError(f"without any switch: {answer}")
-    return {switches[0].name: {"failed": answer, "cases": {}, "passes": {}}}
-
-
-def _answer(
-    sender: Connection,
-    arguments: argparse.Namespace,
-    request: CaptureRequest,
-    variables: Mapping[str, str],
-    switches: Sequence[Switch],
-) -> None:
-    """Try switches in a child, and send what was found, or why it could not be."""
-    os.environ.update(variables)
-    try:
-        sender.send(_try(arguments, request, switches))
-    except Exception as error:
-        sender.send(_first_line(error))
-
-
-def _try(arguments: argparse.Namespace, request: CaptureRequest, switches: Sequence[Switch]) -> dict[str, Any]:
-    import torch
-
-    from reportlib.trace.rerun import CASE, read_case
-
+def _try(request: PassRequest, cases: Path | None, passes: bool, switches: Sequence[Switch]) -> dict[str, Any]:
+    """Return what cases and passes give under each of these switches, whose variables are set."""
     with ExitStack() as stack:
-        loaded = stack.enter_context(passes.load(arguments, request)) if arguments.passes else None
-        progress = Progress(request.arm) if loaded is None else loaded.progress
-        torch.set_num_threads(request.threads)
-        folders = sorted(path.parent for path in arguments.cases.glob(f"*/{CASE}")) if arguments.cases else []
+        loaded = stack.enter_context(load(request)) if passes else None
+        torch.set_num_threads(request.arm.threads)
+        described = [Case.open(file.parent) for file in sorted(cases.glob(f"*/{CASE_FILE}"))] if cases else []
         found: dict[str, Any] = {}
         for switch in switches:
-            progress.stage(f"trying the switch {switch.name}")
-            with _set(switch, torch) as why:
+            request.progress.stage(f"trying the switch {switch.name}")
+            with _set(switch) as why:
                 entry: dict[str, Any] = {"failed": why, "cases": {}, "passes": {}}
                 found[switch.name] = entry
                 if why is not None:
                     continue
-                for folder in folders:
-                    case, inputs = read_case(folder, arguments.device)
-                    entry["cases"][folder.name] = _attempt(partial(_case, case, inputs))
+                for case in described:
+                    inputs = read_inputs(case, request.arm.device)
+                    entry["cases"][case.folder.name] = _attempt(partial(run_case, case, inputs))
                 for given in loaded.passes if loaded else ():
                     entry["passes"][given.slug] = _attempt(partial(_pass, given))
         return found
@@ -155,38 +89,25 @@ def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {**call(), "failed": None}
     except Exception as error:
-        return {"failed": _first_line(error)}
+        return {"failed": first_line(error)}
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _case(case: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
-    from reportlib.trace.rerun import run_case
-
-    return asdict(run_case(case, inputs))
-
-
-def _pass(given: passes.Pass) -> dict[str, Any]:
-    from reportlib.trace.operations import tensor_digest
-
+def _pass(given: Pass) -> dict[str, Any]:
     return {"digest": tensor_digest(given.call())}
 
 
 @contextmanager
-def _set(switch: Switch, torch: Any) -> Iterator[str | None]:
+def _set(switch: Switch) -> Iterator[str | None]:
     """Run a switch's statements and put back what they set; yield why it cannot be set, or None."""
-    kept = _settings(torch)
+    kept = _settings()
     try:
-        yield _apply(switch, torch)
+        yield _apply(switch)
     finally:
         for put_back in kept:
             put_back()
 
 
-def _apply(switch: Switch, torch: Any) -> str | None:
+def _apply(switch: Switch) -> str | None:
     try:
         for statement in switch.statements:
             exec(statement, {"torch": torch})  # noqa: S102  (our own table; what a user pastes is what is tried)
@@ -197,7 +118,7 @@ def _apply(switch: Switch, torch: Any) -> str | None:
     return None
 
 
-def _settings(torch: Any) -> list[Callable[[], None]]:
+def _settings() -> list[Callable[[], None]]:
     """Return calls that put every setting of `SWITCHES` back to what it is now; unknown ones are passed over."""
     threads = torch.get_num_threads()
     onednn = torch._C._get_mkldnn_enabled()

@@ -13,7 +13,7 @@ import pytest
 
 from reportlib.compare.roots import reproduction
 from reportlib.compare.roots.reproduction import Setting, Side
-from reportlib.compare.roots.tries import Tries, verified
+from reportlib.compare.roots.undo import Tries, verified
 from reportlib.environments import load_record, process_environment
 from reportlib.store import Capture
 from reportlib.trace.cases import Case
@@ -113,9 +113,9 @@ def test_a_variable_that_comes_too_late_is_a_failure(home):
     """torch's kernels are chosen once, when it first computes."""
     record = load_record("torch210", home)
     script = (
-        "import argparse, os, torch; from reportlib.trace import switches, trying; torch.ones(99).sum();"
+        "import os, torch; from reportlib.trace import switches, trying; torch.ones(99).sum();"
         "os.environ.update(switches.find('aten-default').variables);"
-        "print(trying._apply(switches.find('aten-default'), torch))"
+        "print(trying._apply(switches.find('aten-default')))"
     )
     done = subprocess.run([str(record.python_program), "-c", script], env=process_environment(record, home),
                           capture_output=True, text=True, check=True)  # fmt: skip

@@ -20,7 +20,7 @@ from reportlib.trace.format import TraceWriter
 from reportlib.trace.operations import Memory, Storages
 from reportlib.trace.operations import tensor_digest as anew
 from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.recorder import record
+from reportlib.trace.record import record
 
 LAYERS = 3
 

@@ -139,7 +139,7 @@ def test_an_output_of_ones_own_is_not_written_over(home, tmp_path):
     with pytest.raises(StoreError, match="something else"):
         roots(home, output=output, passages=3)
     (output / "roots.json").write_text("{")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="damaged"):
         roots(home, output=output)
 
 

@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 from fake_roots import write_case
 
-from reportlib.compare.roots.tries import Tries, levels, switch_table, together, verified
-from reportlib.compare.roots.undo import Confirmation, search
+from reportlib.compare.roots.undo import Confirmation, Tries, levels, search, switch_table, together, verified
 
 ALL = Confirmation(3, 3)
 
