@@ -21,11 +21,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ CARRIERS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
 }
+Made = TypeVar("Made")
 _NAME = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
 
 
@@ -120,6 +121,39 @@ def digest_file(path: Path) -> str:
 def canonical_json(value: Any) -> str:
     """Return `value` as JSON with sorted keys and no spaces: the form that is hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def read_json(file: Path, version: int, what: str, mend: str, make: Callable[[dict[str, Any]], Made]) -> Made:
+    """Read a JSON file that names its schema, and return what `make` makes of the rest of it.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    version : int
+        Of the schema that is read.
+    what : str
+        What the file's folder holds: ``capture``.
+    mend : str
+        What the user can do where it cannot be read.
+    make : callable
+        May raise what wrong content raises: `KeyError`, `TypeError`, `ValueError`.
+
+    Raises
+    ------
+    StoreError
+        When there is no such file, it is damaged, or of another schema.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        found = content.pop("schema_version")
+        if found == version:
+            return make(content)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"{file.parent} holds no {what} (no {file.name})", mend) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{file} is damaged: {error}", mend) from error
+    raise StoreError(f"{file} has schema {found}; this reportlib reads {version}", mend)
 
 
 def _check_name(name: str) -> None:
@@ -292,23 +326,15 @@ class Capture:
         StoreError
             When there is none, its manifest is damaged, or its schema is not this version's.
         """
-        manifest = path / MANIFEST
-        if not manifest.is_file():
-            raise StoreError(f"{path} holds no capture (no {MANIFEST})", "run its arm again")
-        try:
-            content = json.loads(manifest.read_text(encoding="utf-8"))
-            version = content["schema_version"]
-            if version != SCHEMA_VERSION:
-                raise StoreError(
-                    f"{manifest} has schema {version}; this reportlib reads {SCHEMA_VERSION}",
-                    "run its arm again, or use the reportlib that wrote it",
-                )
+
+        def make(content: dict[str, Any]) -> Capture:
             lines = [Artifact(**{**a, "shape": tuple(a["shape"])}) for a in content["artifacts"]]
             for line in lines:
                 _check_name(line.name)
             return cls(path, content["arm"], {a.name: a for a in lines}, content["provenance"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{manifest} is damaged: {error}", "run its arm again") from error
+
+        mend = "run its arm again, or use the reportlib that wrote it"
+        return read_json(path / MANIFEST, SCHEMA_VERSION, "capture", mend, make)
 
     @property
     def index_folder(self) -> Path:

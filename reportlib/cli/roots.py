@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reportlib.compare.operations import read_roots
-from reportlib.compare.roots.results import VERDICTS
+from reportlib.compare.roots.traces import VERDICTS
 from reportlib.store import project_home
 from reportlib.study import DEVICES, PRECISIONS, load
 from reportlib.workflow.roots import RootsOrder, find_roots

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare.roots.assemble import SCHEMA_VERSION
-from reportlib.errors import ComparisonError, StoreError
+from reportlib.compare.roots.causes import SCHEMA_VERSION
+from reportlib.errors import ComparisonError
 from reportlib.floats import widen
-from reportlib.store import Capture, Tensor
+from reportlib.store import Capture, Tensor, read_json
 
 Record = dict[str, Any]
 ROOTS_FILE = "roots.json"
@@ -29,15 +28,12 @@ def read_roots(folder: Path) -> Record:
     StoreError
         When there is none, it is damaged, or of another schema.
     """
-    file = folder / ROOTS_FILE
-    try:
-        content: Record = json.loads(file.read_text(encoding="utf-8"))
-        version = content["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file} cannot be read: {error}", f"remove {folder} and run again") from error
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"{file} has schema {version}; this reportlib reads {SCHEMA_VERSION}", f"remove {folder}")
-    return content
+
+    def make(content: Record) -> Record:
+        return {"schema_version": SCHEMA_VERSION, **content}
+
+    mend = f"remove {folder} and run again"
+    return read_json(folder / ROOTS_FILE, SCHEMA_VERSION, "roots of a difference", mend, make)
 
 
 def operations(folder: Path, a: Capture, b: Capture) -> Record:

@@ -21,7 +21,7 @@ from reportlib.environments.record import find_record
 from reportlib.errors import DiskSpaceError, EnvironmentCreationError, ReportlibError
 from reportlib.store import canonical_json, digest
 from reportlib.sweep import probes
-from reportlib.trace.probing import MEASURED, SAMPLES
+from reportlib.trace.format import MEASURED, SAMPLES
 from reportlib.workflow.code import CODE, ambient
 from reportlib.workflow.processes import run
 from reportlib.workflow.traces import PreparedInputs, TraceOrder

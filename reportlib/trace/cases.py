@@ -1,4 +1,4 @@
-"""A case: one operation with its inputs, and what A and B made of them. Reading needs the standard library only.
+"""A case: one operation with its inputs, and what A and B made of them. Reading needs no torch.
 
 Layout of a case's folder::
 
@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reportlib.errors import StoreError
+from reportlib.store import read_json
+from reportlib.trace.format import TensorForm
 
 SCHEMA_VERSION = 1
 CASE_FILE = "case.json"
@@ -45,28 +46,16 @@ def reads(dtypes: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class CaseTensor:
-    """A tensor of a case.
+class CaseTensor(TensorForm):
+    """A tensor of a case; an output's strides are those of C order.
 
     Attributes
     ----------
-    dtype : str
-        torch's name, without ``torch.``.
-    shape, strides : tuple of int
-        In elements; a stride of 0 is an expanded axis. Of an output the strides are those of C order.
     sha256 : str
         Of the contents in C order.
     """
 
-    dtype: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
     sha256: str
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> CaseTensor:
-        """Read what `dataclasses.asdict` and JSON made of it."""
-        return cls(content["dtype"], tuple(content["shape"]), tuple(content["strides"]), content["sha256"])
 
 
 @dataclass(frozen=True)
@@ -117,18 +106,18 @@ class Case:
         StoreError
             When it holds no case, one of another schema, or a damaged one.
         """
-        file = folder / CASE_FILE
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content.pop("schema_version") != SCHEMA_VERSION:
-                raise StoreError(f"{file} is of another schema", "send and replay again")
+
+        def make(content: dict[str, Any]) -> Case:
             content["inputs"] = tuple(map(CaseTensor.from_json, content["inputs"]))
             content["outputs"] = {side: tuple(map(CaseTensor.from_json, of)) for side, of in content["outputs"].items()}
             return cls(folder=folder, pass_slug=content.pop("pass"), **content)
-        except FileNotFoundError as error:
-            raise StoreError(f"{folder} holds no case (no {CASE_FILE})", "send and replay again") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{file} is damaged: {error}", "send and replay again") from error
+
+        return read_json(folder / CASE_FILE, SCHEMA_VERSION, "case", "send and replay again", make)
+
+    @property
+    def full_name(self) -> str:
+        """Name with overload: ``aten::div.Tensor``."""
+        return f"{self.name}.{self.overload}" if self.overload else self.name
 
     def write(self) -> None:
         """Write `case.json`."""

@@ -1,11 +1,14 @@
-"""The trace folder: how an environment writes it and how the host reads it.
+"""Folders of traces and of replays: how an environment writes them and how the host reads them, without torch.
 
 Layout of a trace folder::
 
     manifest.json           the arm, torch, what the pass was given, and one entry for each recorded pass
     <slug>/trace.jsonl      one dispatched operation a line, in order of execution
 
-Only hashes of tensors are kept, never their values.
+Only hashes of tensors are kept, never their values. Layout of a replay folder::
+
+    replay.json       both arms, every pass, and how often each kind of operation differed
+    cases/<id>/       for each kind that differed, an instance with its inputs and both outputs; see `cases`
 """
 
 from __future__ import annotations
@@ -13,28 +16,50 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from reportlib.errors import StoreError
-from reportlib.store import MANIFEST, digest_file
+from reportlib.store import MANIFEST, digest_file, read_json
 
-SCHEMA_VERSION = 2
+TRACE_SCHEMA, REPLAY_SCHEMA = 2, 1
 TRACE_FILE = "trace.jsonl"
+REPLAY_FILE = "replay.json"
+#: What the verb ``probe`` leaves.
+MEASURED, SAMPLES = "measured.json", "samples.safetensors"
 
 
 @dataclass(frozen=True)
-class TensorRecord:
-    """A tensor as an operation read or wrote it.
+class TensorForm:
+    """A tensor without its values.
 
     Attributes
     ----------
     dtype : str
         torch's name, without ``torch.``.
     shape, strides : tuple of int
-        In elements.
+        In elements; a stride of 0 is an expanded axis.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` and JSON made of it."""
+        return cls(**{**content, **{name: tuple(map(int, content[name])) for name in ("shape", "strides")}})
+
+
+@dataclass(frozen=True)
+class TensorRecord(TensorForm):
+    """A tensor as an operation read or wrote it.
+
+    Attributes
+    ----------
     digest : str or None
         `tensor_digest` of the logical contents in C order: a view and a copy of it have the same. None for memory that
         no operation has written to yet (``aten::empty``), whose bytes mean nothing.
@@ -42,17 +67,8 @@ class TensorRecord:
         Number of the memory behind it, the same for all views of it. No number is used twice in a trace.
     """
 
-    dtype: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
     digest: str | None
     storage: int
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> TensorRecord:
-        """Read what `dataclasses.asdict` and JSON made of a record."""
-        lists = {name: tuple(map(int, content[name])) for name in ("shape", "strides")}
-        return cls(**{**content, **lists})
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class Operation:
 
     def to_json(self) -> str:
         """Return the operation's line of the trace."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(self, default=vars, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def full_name(self) -> str:
@@ -194,18 +210,12 @@ class Trace:
         StoreError
             When it holds no trace, one of another schema, or a damaged one.
         """
-        manifest = path / MANIFEST
-        try:
-            content = json.loads(manifest.read_text(encoding="utf-8"))
-            version = content["schema_version"]
-            if version == SCHEMA_VERSION:
-                passes = [RecordedPass.from_json(entry) for entry in content["passes"]]
-                return cls(path, content["arm"], content["torch"], content["inputs"], {p.slug: p for p in passes})
-        except FileNotFoundError as error:
-            raise StoreError(f"{path} holds no trace (no {MANIFEST})", "record it again") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{manifest} is damaged: {error}", "record it again") from error
-        raise StoreError(f"{manifest} has schema {version}; this reportlib reads {SCHEMA_VERSION}", "record it again")
+
+        def make(content: dict[str, Any]) -> Trace:
+            passes = [RecordedPass.from_json(entry) for entry in content["passes"]]
+            return cls(path, content["arm"], content["torch"], content["inputs"], {p.slug: p for p in passes})
+
+        return read_json(path / MANIFEST, TRACE_SCHEMA, "trace", "record it again", make)
 
     def operations(self, slug: str) -> Iterator[Operation]:
         """Yield a pass's operations in order of execution, one line in memory at a time.
@@ -226,6 +236,28 @@ class Trace:
             raise StoreError(f"{file} is damaged: {error}", "record it again") from error
 
 
+@contextmanager
+def unfinished(destination: Path) -> Iterator[Path]:
+    """Yield a folder that gets its name only when all is in it.
+
+    Raises
+    ------
+    StoreError
+        When there is one of that name.
+    """
+    if destination.exists():
+        raise StoreError(f"there is a folder {destination} already", "remove it, or give another")
+    partial = destination.with_name(destination.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    partial.replace(destination)
+
+
 class TraceWriter:
     """Write a trace folder atomically: it appears under its name only when it is whole.
 
@@ -238,31 +270,22 @@ class TraceWriter:
     """
 
     def __init__(self, destination: Path) -> None:
-        self.destination = destination
-        self.partial = destination.with_name(destination.name + ".partial")
+        self._folder = unfinished(destination)
         self._passes: list[RecordedPass] = []
         self._described: dict[str, Any] = {}
 
     def __enter__(self) -> TraceWriter:
-        if self.destination.exists():
-            raise StoreError(f"there is a folder {self.destination} already", "remove it, or give another")
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
+        self.partial = self._folder.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            return
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            **self._described,
-            "passes": [asdict(entry) for entry in self._passes],
-        }
-        (self.partial / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        self.partial.replace(self.destination)
+        if kind is None:
+            content = {"schema_version": TRACE_SCHEMA, **self._described, "passes": list(map(asdict, self._passes))}
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            (self.partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        self._folder.__exit__(kind, error, trace)
 
     def file(self, slug: str) -> Path:
         """Return where a pass's operations go, its folder made."""
@@ -277,3 +300,216 @@ class TraceWriter:
     def describe(self, *, arm: Mapping[str, Any], torch: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         """Set what the manifest says of the arm, of torch and of what every pass read."""
         self._described = {"arm": dict(arm), "torch": dict(torch), "inputs": dict(inputs)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two results of an operation differ.
+
+    Attributes
+    ----------
+    elements : int
+        Of A's outputs together.
+    different : int
+        Elements of other bytes; all of them where dtype, shape or a view's place in memory differ.
+    max_abs, rms : float or None
+        Greatest distance of two finite numbers, and the root of the mean square over all elements. None where nothing
+        can be subtracted.
+    max_ulp : int or None
+        Greatest distance of two finite numbers, in representable values between them. None for integers.
+    """
+
+    elements: int
+    different: int
+    max_abs: float | None
+    rms: float | None
+    max_ulp: int | None
+
+
+@dataclass(frozen=True)
+class Error:
+    """Distance from the float64 result: greatest, and root of the mean square, over finite numbers."""
+
+    max_abs: float
+    rms: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Errors of A's and of B's result of one operation on A's inputs."""
+
+    a: Error
+    b: Error
+
+
+@dataclass(frozen=True)
+class ReplayedOperation:
+    """One operation of A, run again by B.
+
+    Attributes
+    ----------
+    position : int
+        In A's order of execution, from 0.
+    position_b : int or None
+        Of its counterpart in B's own pass; None when B has none.
+    name, overload, module, source : str
+        As `reportlib.trace.format.Operation` has them, of A.
+    id : str
+        Kind of operation: its name and the dtypes of what it reads; also the name of its case.
+    local : Difference or None
+        A's result beside B's on A's inputs; None when B did not run it again.
+    accumulated : Difference or None
+        A's result beside its counterpart's in B's own pass; None when there is none, or it is a view.
+    truth : Truth or None
+        Both results of the local comparison against float64, where they differ.
+    why_no_truth : str or None
+        Why there is none although they differ.
+    """
+
+    position: int
+    position_b: int | None
+    name: str
+    overload: str
+    module: str
+    source: str
+    id: str
+    local: Difference | None
+    accumulated: Difference | None
+    truth: Truth | None = None
+    why_no_truth: str | None = None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ReplayedOperation:
+        """Read what `dataclasses.asdict` and JSON made of it."""
+        found = dict(content)
+        for name in ("local", "accumulated"):
+            found[name] = None if found[name] is None else Difference(**found[name])
+        if found["truth"] is not None:
+            found["truth"] = Truth(**{side: Error(**found["truth"][side]) for side in ("a", "b")})
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class NotReplayed:
+    """Operations that were not run again: their name, why, and how many."""
+
+    name: str
+    why: str
+    count: int
+
+
+@dataclass(frozen=True)
+class ReplayedPass:
+    """One pass of A, run again by B operation by operation.
+
+    Attributes
+    ----------
+    slug, description, kind : str
+        Of the pass.
+    same_output : bool
+        Whether B's own pass gave A's output, byte for byte.
+    undisturbed_a, undisturbed_b : bool
+        Whether sending left A's output, and replaying left B's, as they are without it.
+    replayed, differ : int
+        Operations that B ran again, and those of them whose result was another.
+    not_replayed : tuple of NotReplayed
+        The others.
+    window_bytes : int
+        Greatest size of A's outputs that were kept until B's own pass came to them.
+    sent_bytes : int
+        That A sent.
+    seconds, seconds_plain : float
+        Wall time of B's pass with all replays, and of the same pass before it under a mode that only counts.
+    peak_bytes, peak_bytes_plain : int
+        Greatest resident memory of B's process up to the end of each.
+    operations : tuple of ReplayedOperation
+        In A's order: those with a floating-point output, and those with any difference.
+    """
+
+    slug: str
+    description: str
+    kind: str
+    same_output: bool
+    undisturbed_a: bool
+    undisturbed_b: bool
+    replayed: int
+    differ: int
+    not_replayed: tuple[NotReplayed, ...]
+    window_bytes: int
+    sent_bytes: int
+    seconds: float
+    seconds_plain: float
+    peak_bytes: int
+    peak_bytes_plain: int
+    operations: tuple[ReplayedOperation, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ReplayedPass:
+        """Read what `dataclasses.asdict` and JSON made of it."""
+        operations = tuple(map(ReplayedOperation.from_json, content["operations"]))
+        left = tuple(NotReplayed(**entry) for entry in content["not_replayed"])
+        return cls(**{**content, "operations": operations, "not_replayed": left})
+
+
+@dataclass(frozen=True)
+class Group:
+    """How often one kind of operation was run again, and how often its result was another, over all passes."""
+
+    id: str
+    name: str
+    overload: str
+    dtypes: tuple[str, ...]
+    replayed: int
+    differ: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replay folder that was read.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    a, b : mapping
+        ``arm``, ``torch`` and ``inputs`` of each side, as a trace's manifest has them.
+    passes : mapping of str to ReplayedPass
+        By slug, in the order in which they ran.
+    groups : mapping of str to Group
+        By id, in the order in which they were met first.
+    """
+
+    path: Path
+    a: Mapping[str, Any]
+    b: Mapping[str, Any]
+    passes: Mapping[str, ReplayedPass]
+    groups: Mapping[str, Group]
+
+    @classmethod
+    def open(cls, path: Path) -> Replay:
+        """Read a replay folder.
+
+        Raises
+        ------
+        StoreError
+            When it holds no replay, one of another schema, or a damaged one.
+        """
+
+        def make(content: dict[str, Any]) -> Replay:
+            passes = [ReplayedPass.from_json(entry) for entry in content["passes"]]
+            groups = [Group(**{**entry, "dtypes": tuple(entry["dtypes"])}) for entry in content["groups"]]
+            return cls(path, content["a"], content["b"], {p.slug: p for p in passes}, {g.id: g for g in groups})
+
+        return read_json(path / REPLAY_FILE, REPLAY_SCHEMA, "replay", "send and replay again", make)
+
+    def write(self) -> None:
+        """Write `replay.json` into the folder."""
+        content = {
+            "schema_version": REPLAY_SCHEMA,
+            "a": dict(self.a),
+            "b": dict(self.b),
+            "passes": [asdict(entry) for entry in self.passes.values()],
+            "groups": [asdict(entry) for entry in self.groups.values()],
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        (self.path / REPLAY_FILE).write_text(text + "\n", encoding="utf-8")

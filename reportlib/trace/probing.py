@@ -11,7 +11,6 @@ versions were given the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -22,12 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
+from reportlib.capture.contexts import precision
+from reportlib.capture.progress import Progress
+from reportlib.capture.tensors import tensor_digest
 from reportlib.store import canonical_json, digest
-from reportlib.trace import passes
+from reportlib.trace.format import MEASURED, SAMPLES
+from reportlib.trace.operations import call, call_in_float64, find
+from reportlib.trace.passes import Loaded, Pass, load, torch_description
+from reportlib.trace.record import layer_outputs
+from reportlib.trace.request import PassRequest
+from reportlib.trace.tensors import Layout, from_bytes
 
 SCHEMA_VERSION = 1
-MEASURED, SAMPLES = "measured.json", "samples.safetensors"
 #: Elements of an output that are kept: 512 kB each.
 SAMPLE = 1 << 17
 #: Functions that are several operations, by the name that a probe gives them.
@@ -36,15 +44,7 @@ FUNCTIONS = {"torch::normalize": ("nn", "functional", "normalize")}
 _CODES = 16384
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's options."""
-    passes.add_arguments(parser)
-    parser.add_argument("--probes", type=Path, required=True, help="JSON file of the operations to run")
-    parser.add_argument("--no-layers", action="store_true", help="leave BERT's layers out")
-    parser.add_argument("--output", type=Path, required=True, help="the folder; must not exist")
-
-
-def run(arguments: argparse.Namespace) -> None:
+def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bool) -> None:
     """Run every probe and every layer twice, and write what came out.
 
     Raises
@@ -52,34 +52,30 @@ def run(arguments: argparse.Namespace) -> None:
     ReportlibError
         When an input cannot be used.
     """
-    arguments.precision, arguments.device, arguments.index = "float32", "cpu", None
-    probes = json.loads(arguments.probes.read_text(encoding="utf-8"))["probes"]
-    with passes.load(arguments) as loaded:
-        import torch
-        from safetensors.torch import save_file
-
-        samples: dict[str, Any] = {}
-        found = {}
-        for number, probe in enumerate(probes, 1):
-            loaded.progress.stage(f"probe {number} of {len(probes)}")
-            found[probe["id"]] = _attempt(partial(_probe, probe), probe["id"], samples)
-        layers = {} if arguments.no_layers else _layers(loaded, samples)
+    wanted = json.loads(probes.read_text(encoding="utf-8"))["probes"]
+    with load(request) as loaded:
+        samples: dict[str, torch.Tensor] = {}
+        measured_probes = {}
+        for number, probe in enumerate(wanted, 1):
+            request.progress.stage(f"probe {number} of {len(wanted)}")
+            measured_probes[probe["id"]] = _attempt(partial(_probe, probe), probe["id"], samples)
+        described = torch_description()
         content = {
             "schema_version": SCHEMA_VERSION,
-            "torch": torch.__version__,
-            "cpu_capability": passes.cpu_capability(),
+            "torch": described["version"],
+            "cpu_capability": described["cpu_capability"],
             "threads": torch.get_num_threads(),
             "inputs": dict(loaded.inputs),
-            "probes": found,
-            "layers": layers,
+            "probes": measured_probes,
+            "layers": _layers(loaded, request.progress, samples) if layers else {},
         }
-        unfinished = arguments.output.with_name(arguments.output.name + ".partial")
+        unfinished = output.with_name(output.name + ".partial")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         save_file(samples, str(unfinished / SAMPLES))
         (unfinished / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(arguments.output)
-    loaded.progress.stage("done")
+        unfinished.replace(output)
+    request.progress.stage("done")
 
 
 # A probe: an operation's name, its arguments, and of its tensors dtype, shape and strides.
@@ -99,8 +95,6 @@ def _attempt(
 
 
 def _probe(probe: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[Any]]:
-    from reportlib.capture.tensors import tensor_digest
-
     tensors = seeded(probe)
     # Strides and values are the same whatever ran before: each call gets tensors of its own.
     given = digest(canonical_json([tensor_digest(tensor) for tensor in tensors]).encode())
@@ -111,10 +105,6 @@ def _probe(probe: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[Any]]:
 
 
 def _call(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any]:
-    import torch
-
-    from reportlib.trace.calling import call, find
-
     if path := FUNCTIONS.get(probe["name"]):
         function: Any = torch
         for part in path:
@@ -124,8 +114,6 @@ def _call(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any]:
 
 
 def _exact(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any] | None:
-    from reportlib.trace.calling import call_in_float64, find
-
     if probe["name"] in FUNCTIONS:
         return _call(probe, [tensor.double() for tensor in tensors])
     return call_in_float64(find(probe["name"], probe["overload"]), probe["arguments"], tensors)[0]
@@ -133,8 +121,6 @@ def _exact(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any] | 
 
 def seeded(probe: Mapping[str, Any]) -> list[Any]:
     """Return a probe's tensors: the same bytes, strides and alignment on every version of torch."""
-    from reportlib.trace.values import Layout, from_bytes
-
     roles = dict(_roles(probe["arguments"]))
     found = []
     for index, described in enumerate(probe["tensors"]):
@@ -191,8 +177,6 @@ def _bfloat16(values: np.ndarray) -> np.ndarray:
 
 def outputs_digest(outputs: Sequence[Any]) -> str:
     """Hash outputs, dtype and shape included."""
-    from reportlib.capture.tensors import tensor_digest
-
     content = [[str(tensor.dtype), list(tensor.shape), tensor_digest(tensor)] for tensor in outputs]
     return digest(canonical_json(content).encode())
 
@@ -214,8 +198,6 @@ def measured(outputs: Sequence[Any], exact: Sequence[Any] | None) -> dict[str, A
 
 def sample(tensor: Any) -> Any:
     """Return up to `SAMPLE` elements, evenly spaced, in a dtype that holds each exactly."""
-    import torch
-
     flat = tensor.detach().reshape(-1)
     step = max(1, -(-flat.numel() // SAMPLE)) | 1  # odd: an even step would see only some columns of a matrix
     kept = flat[::step]
@@ -225,11 +207,8 @@ def sample(tensor: Any) -> Any:
 # BERT's layers.
 
 
-def _layers(loaded: passes.Loaded, samples: dict[str, Any]) -> dict[str, Any]:
-    from reportlib.capture.contexts import precision
-    from reportlib.trace.truth import layer_outputs
-
-    def outputs(given: passes.Pass) -> dict[str, Any]:
+def _layers(loaded: Loaded, progress: Progress, samples: dict[str, Any]) -> dict[str, Any]:
+    def outputs(given: Pass) -> dict[str, Any]:
         taken, output = layer_outputs(loaded.checkpoint, given)
         return {**taken, "output": output.detach().clone()}
 
@@ -237,7 +216,7 @@ def _layers(loaded: passes.Loaded, samples: dict[str, Any]) -> dict[str, Any]:
     for name in ("float32", "autocast"):
         with precision(name, "cpu"):
             for given in loaded.passes:
-                loaded.progress.stage(f"BERT on {given.description!r}, {name}")
+                progress.stage(f"BERT on {given.description!r}, {name}")
                 taken[name, given.slug] = outputs(given), outputs(given)
     loaded.checkpoint.model.double()
     exact = {given.slug: outputs(given) for given in loaded.passes}

@@ -10,12 +10,21 @@ the host imports this too.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import platform
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from reportlib.errors import CaptureError
 
 #: Stands for no switch at all.
 NONE = "none"
+#: See `try_apart`.
+Try = Callable[[Sequence["Switch"]], dict[str, Any]]
 _X86 = ("x86_64", "AMD64")
 
 
@@ -30,12 +39,12 @@ class Switch:
     description : str
         What it does, in words.
     variables : mapping of str to str
-        Environment variables, which must be set before torch is imported.
+        Environment variables, which must be set before torch first computes; a user sets them before Python starts.
     statements : tuple of str
         Python statements that need nothing but ``import torch``.
     check : str
-        A Python expression that is true once the statements took effect: setting an attribute that a version of torch
-        does not know raises nothing.
+        A Python expression that is true once the switch took effect, where torch says so: setting an attribute that a
+        version of torch does not know raises nothing.
     devices : tuple of str
         Where it can matter.
     machines : tuple of str
@@ -69,6 +78,7 @@ SWITCHES: tuple[Switch, ...] = (
         "aten-avx2",
         "torch's own kernels use AVX2 at most",
         {"ATEN_CPU_CAPABILITY": "avx2"},
+        check='"usage: AVX512" not in torch.__config__.show()',
         devices=("cpu",),
         machines=_X86,
     ),
@@ -76,6 +86,7 @@ SWITCHES: tuple[Switch, ...] = (
         "aten-default",
         "torch's own kernels use no vector instructions beyond the CPU's basic ones",
         {"ATEN_CPU_CAPABILITY": "default"},
+        check='"usage: AVX" not in torch.__config__.show()',
         devices=("cpu",),
     ),
     Switch(
@@ -96,6 +107,7 @@ SWITCHES: tuple[Switch, ...] = (
         "aten-avx2+onednn-avx2",
         "torch's own and oneDNN's kernels use AVX2 at most",
         {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        check='"usage: AVX512" not in torch.__config__.show()',
         devices=("cpu",),
         machines=_X86,
         parts=("aten-avx2", "onednn-avx2"),
@@ -276,3 +288,68 @@ def groups(switches: Iterable[Switch]) -> list[tuple[Mapping[str, str], tuple[Sw
     for switch in switches:
         found.setdefault(tuple(sorted(switch.variables.items())), []).append(switch)
     return [(dict(variables), tuple(members)) for variables, members in found.items()]
+
+
+def try_apart(attempt: Try, switches: Sequence[Switch]) -> dict[str, Any]:
+    """Return what `attempt` returns of every switch: their variables set, in a process for each set of variables.
+
+    Parameters
+    ----------
+    attempt : callable
+        Gets switches that share their variables; returns by name an entry with ``failed``, ``cases`` and ``passes``.
+    switches : sequence of Switch
+        To try.
+
+    Raises
+    ------
+    CaptureError
+        When it cannot be done even without a switch.
+    """
+    found: dict[str, Any] = {}
+    for variables, members in groups(switches):
+        found.update(_in_child(attempt, variables, members))
+    return {switch.name: found[switch.name] for switch in switches}
+
+
+def _in_child(attempt: Try, variables: Mapping[str, str], switches: Sequence[Switch]) -> dict[str, Any]:
+    """Try switches that share their variables in a process of their own; one by one, if that process dies.
+
+    A process that dies under a switch is an answer too: that switch failed. Without a switch it is an error.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, attempt, variables, switches))
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are threads; those of numpy's BLAS survive a fork, and torch has none yet.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    sender.close()
+    try:
+        answer: dict[str, Any] | str = receiver.recv()
+    except EOFError:
+        child.join()
+        answer = f"ended by signal {-(child.exitcode or 0)}"
+    child.join()
+    if isinstance(answer, dict):
+        return answer
+    if len(switches) > 1:
+        alone = [_in_child(attempt, variables, [switch]) for switch in switches]
+        return {name: entry for found in alone for name, entry in found.items()}
+    if switches[0].name == NONE:
+        raise CaptureError(f"without any switch: {answer}")
+    return {switches[0].name: {"failed": answer, "cases": {}, "passes": {}}}
+
+
+def _answer(sender: Connection, attempt: Try, variables: Mapping[str, str], switches: Sequence[Switch]) -> None:
+    """Try switches in a child, and send what was found, or why it could not be."""
+    os.environ.update(variables)
+    try:
+        sender.send(attempt(switches))
+    except Exception as error:
+        sender.send(first_line(error))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

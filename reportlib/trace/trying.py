@@ -1,98 +1,87 @@
-"""The verb ``try``: cases and forward passes under the switches that one process can have.
+"""The verb ``try``: cases and forward passes under switches.
 
-Environment variables are the process's own, set by whoever starts it; switches that are Python statements are run one
-after another, and what they set is put back. Prints JSON::
+Environment variables must be set before torch first looks at them, which is when it first computes; so each set of
+variables gets a process of its own, forked from this one, where torch is imported and nothing was computed yet:
+importing it takes most of the time that such a process would need. Switches that are Python statements are run one
+after another in one process, and what they set is put back. Prints JSON::
 
-    {"torch": "2.1.0+cu121", "cpu_capability": "AVX512", "threads": 2,
-     "switches": {"none": {"failed": null,
-                           "cases": {"gelu-float32": {"outputs": [...], "result": ..., "written": [], "failed": null}},
-                           "passes": {"batch": {"digest": "...", "failed": null}}}}}
+    {"none": {"failed": null,
+              "cases": {"gelu-float32": {"outputs": [...], "result": ..., "written": [], "failed": null}},
+              "passes": {"batch": {"digest": "...", "failed": null}}}}
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reportlib.capture import prepare_process
-from reportlib.capture.progress import Progress
-from reportlib.errors import StoreError
-from reportlib.trace import passes
-from reportlib.trace.switches import NONE, Switch, find
+import torch
+
+from reportlib.trace.cases import CASE_FILE, Case
+from reportlib.trace.instances import read_inputs, run_case
+from reportlib.trace.operations import tensor_digest
+from reportlib.trace.passes import Pass, load
+from reportlib.trace.request import PassRequest
+from reportlib.trace.switches import Switch, first_line, try_apart
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's options."""
-    passes.add_arguments(parser, required=False)
-    parser.add_argument("--cases", type=Path, help="folder of case folders; all are run")
-    parser.add_argument("--switches", default=NONE, help="names of reportlib.trace.switches, separated by commas")
-    parser.add_argument("--passes", action="store_true", help="also run the forward passes of --checkpoint")
-    parser.add_argument("--output", type=Path, help="file to write; standard output by default")
+def write_tries(
+    request: PassRequest, switches: Sequence[Switch], cases: Path | None, passes: bool, output: Path | None
+) -> None:
+    """Run cases and passes under every switch, and write what they gave.
 
-
-def run(arguments: argparse.Namespace) -> None:
-    """Run what the options ask for under every switch named.
+    Parameters
+    ----------
+    request : PassRequest
+        For device and threads, and for the passes.
+    switches : sequence of Switch
+        To try.
+    cases : Path, optional
+        Folder of case folders; all are run.
+    passes : bool
+        Whether to run the forward passes too.
+    output : Path, optional
+        File to write; standard output by default.
 
     Raises
     ------
-    StoreError
-        When a switch is not known or a case is damaged.
-    ReportlibError
-        When an input of the passes cannot be used.
+    CaptureError
+        When something cannot be run even without a switch.
     """
-    try:
-        switches = [find(name) for name in arguments.switches.split(",")]
-    except KeyError as error:
-        raise StoreError(f"there is no switch {error.args[0]!r}", "see reportlib.trace.switches") from error
-    if arguments.passes and not (arguments.checkpoint and arguments.collection):
-        raise StoreError("--passes needs --checkpoint and --collection", "give both")
-    text = json.dumps(try_all(arguments, switches))
-    if arguments.output is None:
+    text = json.dumps(try_apart(partial(_try, request, cases, passes), switches))
+    if output is None:
         sys.stdout.write(text + "\n")
     else:
-        unfinished = arguments.output.with_name(arguments.output.name + ".partial")
+        unfinished = output.with_name(output.name + ".partial")
         unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(arguments.output)
+        unfinished.replace(output)
 
 
-def try_all(arguments: argparse.Namespace, switches: Sequence[Switch]) -> dict[str, Any]:
-    """Return the verb's answer for these switches."""
+def _try(request: PassRequest, cases: Path | None, passes: bool, switches: Sequence[Switch]) -> dict[str, Any]:
+    """Return what cases and passes give under each of these switches, whose variables are set."""
     with ExitStack() as stack:
-        loaded = stack.enter_context(passes.load(arguments)) if arguments.passes else None
-        progress = Progress(prepare_process(passes.request_of(arguments)).arm) if loaded is None else loaded.progress
-        import torch
-
-        from reportlib.trace.rerun import CASE, read_case
-
-        torch.set_num_threads(arguments.threads)
-        folders = sorted(path.parent for path in arguments.cases.glob(f"*/{CASE}")) if arguments.cases else []
+        loaded = stack.enter_context(load(request)) if passes else None
+        torch.set_num_threads(request.arm.threads)
+        described = [Case.open(file.parent) for file in sorted(cases.glob(f"*/{CASE_FILE}"))] if cases else []
         found: dict[str, Any] = {}
         for switch in switches:
-            progress.stage(f"trying the switch {switch.name}")
-            with _set(switch, torch) as why:
+            request.progress.stage(f"trying the switch {switch.name}")
+            with _set(switch) as why:
                 entry: dict[str, Any] = {"failed": why, "cases": {}, "passes": {}}
                 found[switch.name] = entry
                 if why is not None:
                     continue
-                for folder in folders:
-                    case, inputs = read_case(folder, arguments.device)
-                    entry["cases"][folder.name] = _attempt(partial(_case, case, inputs))
+                for case in described:
+                    inputs = read_inputs(case, request.arm.device)
+                    entry["cases"][case.folder.name] = _attempt(partial(run_case, case, inputs))
                 for given in loaded.passes if loaded else ():
                     entry["passes"][given.slug] = _attempt(partial(_pass, given))
-        return {
-            "torch": torch.__version__,
-            "cpu_capability": passes.cpu_capability(),
-            "threads": arguments.threads,
-            "switches": found,
-        }
+        return found
 
 
 def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -100,40 +89,25 @@ def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {**call(), "failed": None}
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        return {"failed": lines[0] if lines else type(error).__name__}
+        return {"failed": first_line(error)}
 
 
-def _case(case: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
-    from reportlib.trace.rerun import run_case
-
-    return asdict(run_case(case, inputs))
-
-
-def _pass(given: passes.Pass) -> dict[str, Any]:
-    from reportlib.trace.operations import tensor_digest
-
+def _pass(given: Pass) -> dict[str, Any]:
     return {"digest": tensor_digest(given.call())}
 
 
 @contextmanager
-def _set(switch: Switch, torch: Any) -> Iterator[str | None]:
-    """Run a switch's statements and put back what they set; yield why it cannot be set, or None.
-
-    Its variables must be this process's already.
-    """
-    kept = _settings(torch)
+def _set(switch: Switch) -> Iterator[str | None]:
+    """Run a switch's statements and put back what they set; yield why it cannot be set, or None."""
+    kept = _settings()
     try:
-        yield _apply(switch, torch)
+        yield _apply(switch)
     finally:
         for put_back in kept:
             put_back()
 
 
-def _apply(switch: Switch, torch: Any) -> str | None:
-    missing = [name for name, text in switch.variables.items() if os.environ.get(name) != text]
-    if missing:
-        return f"this process was started without {missing[0]}"
+def _apply(switch: Switch) -> str | None:
     try:
         for statement in switch.statements:
             exec(statement, {"torch": torch})  # noqa: S102  (our own table; what a user pastes is what is tried)
@@ -144,7 +118,7 @@ def _apply(switch: Switch, torch: Any) -> str | None:
     return None
 
 
-def _settings(torch: Any) -> list[Callable[[], None]]:
+def _settings() -> list[Callable[[], None]]:
     """Return calls that put every setting of `SWITCHES` back to what it is now; unknown ones are passed over."""
     threads = torch.get_num_threads()
     onednn = torch._C._get_mkldnn_enabled()

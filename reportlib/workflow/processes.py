@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fcntl import fcntl
 from pathlib import Path
 from queue import SimpleQueue
@@ -60,10 +60,6 @@ class Call:
             elif value is not None and value is not False:
                 parts += [f"--{name}", str(value)]
         return parts
-
-    def with_variables(self, variables: Mapping[str, str]) -> Call:
-        """Return it with further environment variables."""
-        return replace(self, variables={**self.variables, **variables})
 
     def start(self, home: Path, **streams: Any) -> subprocess.Popen[bytes]:
         """Start it; standard error is a pipe."""

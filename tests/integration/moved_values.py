@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from reportlib.capture.tensors import tensor_digest
-from reportlib.trace.differences import difference, displaced
-from reportlib.trace.values import Layout, from_bytes, to_bytes, without_values
+from reportlib.trace.tensors import Layout, difference, displaced, from_bytes, to_bytes, without_values
 
 DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16,
           torch.float32, torch.float64, torch.complex64, torch.complex128)  # fmt: skip
@@ -50,7 +49,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def arrives(tensor: torch.Tensor) -> bool:
-    layout = Layout.from_json(json.loads(json.dumps(Layout.of(tensor).to_json())))
+    layout = Layout.from_json(json.loads(json.dumps(asdict(Layout.of(tensor)))))
     data = memoryview(bytearray(b"".join([to_bytes(tensor)])))
     back = from_bytes(layout, data)
     same = data.nbytes == layout.nbytes and tensor_digest(back) == tensor_digest(tensor.resolve_conj())

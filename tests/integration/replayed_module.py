@@ -19,15 +19,12 @@ from traced_module import Net, flip_one_ulp, negative_zero, permute_ties, put_na
 
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import ReportlibError
-from reportlib.trace.frames import FrameReader, FrameWriter
-from reportlib.trace.incoming import Tally
-from reportlib.trace.keeping import Cases
+from reportlib.trace.format import Replay, unfinished
+from reportlib.trace.instances import Cases
 from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.replayer import replay
-from reportlib.trace.replaying import _folder
-from reportlib.trace.results import Replay
-from reportlib.trace.sender import send
-from reportlib.trace.sending import _pipe
+from reportlib.trace.replay import Tally, replay
+from reportlib.trace.send import _pipe, send
+from reportlib.trace.stream import FrameReader, FrameWriter
 
 X = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
 Condition = Callable[[Any], bool]
@@ -189,7 +186,7 @@ def main(side: str, *rest: str) -> None:
                 entry, _ = run(side, slug, variant)
                 send(entry, writer)
         return
-    with _folder(Path(rest[0])) as folder:
+    with unfinished(Path(rest[0])) as folder:
         reader, cases, tally, found = FrameReader(sys.stdin.buffer), Cases(folder / "cases"), Tally(), {}
         for slug, variant in known.items():
             entry, kernel = run(side, slug, variant)

@@ -15,7 +15,7 @@ from reportlib.capture.preflight import instruction_sets
 from reportlib.environments import load_record, process_environment
 from reportlib.store import digest
 from reportlib.trace.cases import Case
-from reportlib.trace.results import Replay, ReplayedOperation, ReplayedPass
+from reportlib.trace.format import Replay, ReplayedOperation, ReplayedPass
 
 pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).with_name("replayed_module.py")

@@ -13,11 +13,11 @@ import pytest
 
 from reportlib.compare.roots import reproduction
 from reportlib.compare.roots.reproduction import Setting, Side
-from reportlib.compare.roots.tries import Tries, verified
+from reportlib.compare.roots.undo import Tries, verified
 from reportlib.environments import load_record, process_environment
 from reportlib.store import Capture
 from reportlib.trace.cases import Case
-from reportlib.trace.switches import NONE, applicable, find, groups
+from reportlib.trace.switches import NONE, applicable, find
 from reportlib.workflow.processes import run as run_verb
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
 
@@ -43,18 +43,20 @@ def cases(home: Path, tmp_path_factory) -> dict[str, Case]:
 
 @pytest.fixture(scope="module")
 def attempt(home: Path, cases: dict[str, Case], tmp_path_factory) -> Try:
-    """Run all cases in an environment under switches that share their variables."""
+    """Run all cases in an environment under switches."""
     folder = tmp_path_factory.mktemp("tries")
     inputs = PreparedInputs.find(home, 2)
 
-    def attempt(name: str, *switches: str) -> dict[str, Any]:
-        output = folder / f"{name}-{'-'.join(switches)[:60]}.json"
+    def attempt(name: str, *switches: str, **variables: str) -> dict[str, Any]:
+        output = folder / f"{name}-{'-'.join((*switches, *variables.values()))[:60]}.json"
         if not output.exists():
             options = {"cases": next(iter(cases.values())).folder.parent, "switches": ",".join(switches)}
-            call = TraceOrder().call(load_record(name, home), inputs, "try", "trying", **options, output=output)
-            run_verb(call.with_variables(find(switches[0]).variables), home, lambda _: None)
+            order = TraceOrder(variables=variables)
+            run_verb(
+                order.call(load_record(name, home), inputs, "try", "trying", **options, output=output), home, print
+            )
         found: dict[str, Any] = json.loads(output.read_text())
-        return found["switches"]
+        return found
 
     return attempt
 
@@ -74,8 +76,7 @@ def test_a_case_run_alone_gives_the_recorded_bytes(attempt, cases):
 def test_the_sort_differs_and_no_switch_undoes_it(attempt, cases):
     """pytorch/pytorch#100081, on every CPU."""
     case = cases["sort-int64"]
-    members = groups([find(NONE), *applicable("cpu", {})])[0][1]
-    tries = Tries(attempt("torch210", *(switch.name for switch in members)))
+    tries = Tries(attempt("torch210", *(switch.name for switch in [find(NONE), *applicable("cpu", {})])))
     assert {tries.gives(switch, case) for switch in tries.switches} == {"b"}
 
 
@@ -96,14 +97,29 @@ def test_what_a_switch_sets_is_put_back(attempt, cases, name):
     assert after.outputs("onednn-off", cases["gelu-float32"]) != fresh.outputs(NONE, cases["gelu-float32"])
 
 
-def test_a_switch_without_its_variable_has_failed(home, cases, tmp_path):
-    record, inputs = load_record("torch210", home), PreparedInputs.find(home, 2)
-    folder = next(iter(cases.values())).folder.parent
-    call = TraceOrder().call(record, inputs, "try", "trying", cases=folder, switches="aten-avx2",
-                             output=tmp_path / "out.json")  # fmt: skip
-    run_verb(call, home, lambda _: None)
-    found = json.loads((tmp_path / "out.json").read_text())["switches"]["aten-avx2"]
-    assert (found["failed"], found["cases"]) == ("this process was started without ATEN_CPU_CAPABILITY", {})
+@pytest.mark.parametrize("name", SIDES.values())
+def test_a_variable_does_what_it_does_in_a_process_that_was_started_with_it(attempt, cases, name):
+    """Set in a fork in which torch is imported and has computed nothing yet."""
+    found = attempt(name, *(switch.name for switch in [find(NONE), *applicable("cpu", {})]))
+    changed = set()
+    for switch in ("aten-default", "onednn-sse41", "mkl-compatible"):
+        started = attempt(name, NONE, **find(switch).variables)
+        assert found[switch] == started[NONE]
+        changed |= {case for case in cases if found[switch]["cases"][case] != found[NONE]["cases"][case]}
+    assert changed >= {"_softmax-float32", "gelu-float32", "mm-float32"}
+
+
+def test_a_variable_that_comes_too_late_is_a_failure(home):
+    """torch's kernels are chosen once, when it first computes."""
+    record = load_record("torch210", home)
+    script = (
+        "import os, torch; from reportlib.trace import switches, trying; torch.ones(99).sum();"
+        "os.environ.update(switches.find('aten-default').variables);"
+        "print(trying._apply(switches.find('aten-default')))"
+    )
+    done = subprocess.run([str(record.python_program), "-c", script], env=process_environment(record, home),
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "torch 2.1.0+cu121 does not know it"
 
 
 def test_the_folder_to_hand_in_names_the_version_that_runs_it(home, cases, tmp_path):
@@ -174,13 +190,13 @@ def test_what_is_said_to_undo_it_does(found, home, tmp_path):
     inputs = PreparedInputs.find(home, 2)
     order = TraceOrder(passages=2)
     hashes = {}
-    for side, variables, name in (("a", {}, NONE), ("b", switch.variables, switch.name)):
+    for side, name in (("a", NONE), ("b", switch.name)):
         output = tmp_path / f"{side}.json"
         call = order.call(load_record(SIDES[side], home), inputs, "try", "trying", only="text0", passes=True,
                           switches=name, output=output)  # fmt: skip
-        run_verb(call.with_variables(variables), home, lambda _: None)
-        passes = json.loads(output.read_text())["switches"][name]["passes"]
-        hashes[side] = {slug: of["sha256"] for slug, of in passes.items()}
+        run_verb(call, home, lambda _: None)
+        passes = json.loads(output.read_text())[name]["passes"]
+        hashes[side] = {slug: of["digest"] for slug, of in passes.items()}
     assert list(hashes["a"]) == ["text0"]
     assert hashes["a"] == hashes["b"]
 

@@ -135,6 +135,20 @@ def test_no_storage_has_the_number_of_one_that_was_freed(traces):
     assert len(seen) > 20
 
 
+def test_a_remembered_hash_is_the_hash_of_what_is_there(traces):
+    """Beside the same passes with every tensor hashed anew, whatever wrote to its memory in between."""
+    for name in ("writer", "changed"):
+        kept, anew = stream(traces(name), "net"), stream(traces(f"{name}-anew"), "net")
+        assert [operation.full_name for operation in kept] == [operation.full_name for operation in anew]
+        assert digests(kept) == digests(anew)
+        assert traces(name).passes["net"].undisturbed
+    assert digests(stream(traces("changed"), "net")) != digests(stream(traces("before"), "net"))
+
+
+def digests(operations: list[Operation]) -> list[list[str | None]]:
+    return [[tensor.digest for tensor in (*operation.inputs, *operation.outputs)] for operation in operations]
+
+
 def test_inference_mode_is_recorded_too(traces):
     trace = traces("inference")
     assert trace.passes["net"].output.digest == traces("nothing").passes["net"].output.digest

@@ -9,14 +9,18 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.format import TraceWriter
+from reportlib.trace.operations import Memory, Storages
+from reportlib.trace.operations import tensor_digest as anew
 from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.recorder import record
+from reportlib.trace.record import record
 
 LAYERS = 3
 
@@ -54,6 +58,29 @@ class Net(torch.nn.Module):
             x = block(x)
         order = x.round().sort(dim=-1, stable=True).indices
         return x.gather(-1, order)
+
+
+class Writer(torch.nn.Module):
+    """Writes to memory that was hashed before: through a view, through ``data``, by another library's operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.library = torch.library.Library("planted", "DEF")
+        self.library.define("write(Tensor x) -> Tensor")  # and does not say that it writes to x
+        self.library.impl("write", self.write, "CompositeExplicitAutograd")
+
+    def write(self, x: torch.Tensor) -> torch.Tensor:
+        np.asarray(x)[:] = 7.0
+        return x.clone()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = x * 2
+        total = kept.sum()
+        for change in (lambda: kept[1:, ::2].mul_(3), lambda: kept.data.add_(1), lambda: torch.ops.planted.write(kept)):
+            change()
+            # Temporaries of one size: the second often lies where the first was freed.
+            total = total + kept.t().exp().sum() + kept.view(-1).cos().sum()
+        return total
 
 
 class Plant(TorchDispatchMode):  # type: ignore[misc]
@@ -94,7 +121,9 @@ def permute_ties(result: tuple[torch.Tensor, torch.Tensor]) -> None:
     indices[row, column : column + 2] = indices[row, column : column + 2].flip(0)
 
 
-def trace(folder: Path, net: Net, plant: Plant, call_mode: Any = torch.no_grad) -> None:
+def trace(
+    folder: Path, net: torch.nn.Module, plant: Plant, call_mode: Any = torch.no_grad, storages: Storages | None = None
+) -> None:
     x = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
 
     def call() -> torch.Tensor:
@@ -106,7 +135,7 @@ def trace(folder: Path, net: Net, plant: Plant, call_mode: Any = torch.no_grad) 
     with TraceWriter(folder) as writer, plant:
         net.eval()
         entry = Pass("net", "net", "forward", {"x": tensor_digest(x)}, call, partial(watch_modules, net))
-        writer.add(record(entry, net, writer.file("net")))
+        writer.add(record(entry, net, writer.file("net"), storages or Storages()))
         writer.describe(arm={}, torch={"version": torch.__version__, "cpu_capability": ""}, inputs={})
 
 
@@ -135,6 +164,15 @@ def main(folder: Path) -> None:
     for name, variant in variants.items():
         trace(folder / name, Net(1, **variant), nothing)
     trace(folder / "inference", Net(), nothing, torch.inference_mode)
+    writer, net, storages = Writer(), Net(), Storages()
+    trace(folder / "writer", writer, nothing)
+    trace(folder / "before", net, nothing, storages=storages)
+    with torch.no_grad():
+        net.blocks[0].linear.weight.mul_(2)
+    trace(folder / "changed", net, nothing, storages=storages)
+    with mock.patch.object(Memory, "digest", lambda _memory, tensor: anew(tensor)):
+        trace(folder / "writer-anew", writer, nothing)
+        trace(folder / "changed-anew", net, nothing)
 
 
 if __name__ == "__main__":

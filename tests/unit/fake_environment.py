@@ -69,10 +69,12 @@ def attempt(ready, name, options, output, faults):
     known = json.loads((ready / f"try-{name}.json").read_text())
     answers = {}
     for switch in options["switches"].split(","):
-        fault(faults.get(f"{name} {switch}"))
         entry = known.get(switch, known["none"])
-        answers[switch] = {"failed": None, "cases": entry["cases"], "passes": entry["passes"]}
-    Path(output).write_text(json.dumps({"switches": answers}))
+        failed = faults.get(f"{name} {switch}")
+        if failed and switch == "none":
+            sys.exit(failed)
+        answers[switch] = {"failed": failed, "cases": {} if failed else entry["cases"], "passes": entry["passes"]}
+    Path(output).write_text(json.dumps(answers))
 
 
 VERBS = {"record": record, "send": send, "replay": replay, "truth": truth, "try": attempt}

@@ -9,7 +9,7 @@ import pytest
 from fake_roots import CASE, make_home, write_case
 
 from reportlib.compare.roots import compare_traces
-from reportlib.compare.roots.assemble import (
+from reportlib.compare.roots.causes import (
     NO_MECHANISM,
     CauseFacts,
     cause_json,
@@ -19,8 +19,7 @@ from reportlib.compare.roots.assemble import (
     pooled_difference,
     pooled_truth,
 )
-from reportlib.trace.format import Trace
-from reportlib.trace.results import Difference, Error, Group, NotReplayed, Replay, Truth
+from reportlib.trace.format import Difference, Error, Group, NotReplayed, Replay, Trace, Truth
 
 
 @pytest.fixture

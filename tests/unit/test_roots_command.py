@@ -105,8 +105,8 @@ def test_the_folder_to_hand_in_is_made_and_was_run_in_both(home):
     assert names == ["README.md", "expected.json", "inputs.safetensors", "reproduce.py"]
 
 
-def test_a_switch_that_kills_the_process_is_an_answer(home):
-    faults(home, **{"tb_onednn-off": "die", "tb_aten-default": "could not create a primitive"})
+def test_a_switch_that_failed_is_an_answer(home):
+    faults(home, **{"tb_onednn-off": "ended by signal 9", "tb_aten-default": "could not create a primitive"})
     found = read_roots(roots(home))
     (cause,) = found["causes"]
     failed = {s["switch"]: s["why"] for s in cause["switches"] if s["gives"] == "failed"}
@@ -118,7 +118,7 @@ def test_a_switch_that_kills_the_process_is_an_answer(home):
 
 def test_cases_that_do_not_run_at_all_are_an_error(home):
     faults(home, tb_none="no such operation")
-    with pytest.raises(CaptureError, match="trying none in the environment tb failed"):
+    with pytest.raises(CaptureError, match="trying switches in the environment tb failed"):
         roots(home)
     assert not list((home / "roots").glob("ta-tb*"))
 
@@ -139,7 +139,7 @@ def test_an_output_of_ones_own_is_not_written_over(home, tmp_path):
     with pytest.raises(StoreError, match="something else"):
         roots(home, output=output, passages=3)
     (output / "roots.json").write_text("{")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="damaged"):
         roots(home, output=output)
 
 
@@ -215,7 +215,7 @@ def test_a_trace_is_found_again_until_something_that_determines_it_changes(home,
     assert len(runs(home)) == 2
     assert trace_pair("ta", "tb", TraceOrder(), home, said(lines)) == first
     assert len(runs(home)) == 2
-    assert lines[-1].startswith("tb: found the trace")
+    assert sorted(line.partition(" ")[2][:15] for line in lines[-2:]) == ["found the trace"] * 2
     capture = tmp_path / "capture"
     capture.mkdir()
     (capture / "manifest.json").write_text("{}")
@@ -262,7 +262,7 @@ def test_what_is_asked_for_reaches_the_environment(home):
 def test_only_the_recorder_is_heard(home):
     lines: list[str] = []
     trace_pair("ta", "tb", TraceOrder(), home, said(lines))
-    assert lines == ["ta-float32 · record", "tb-float32 · record"]
+    assert sorted(lines) == ["ta-float32 · record", "tb-float32 · record"]
 
 
 def test_a_recording_that_fails_says_why(home):

@@ -11,9 +11,9 @@ import pytest
 from fake_roots import write_case
 
 from reportlib.compare.roots import reproduction
-from reportlib.compare.roots.reproduction import Setting, Side
-from reportlib.compare.roots.script import call as written_out
-from reportlib.compare.roots.script import script
+from reportlib.compare.roots.reproduction import Setting, Side, script
+from reportlib.compare.roots.reproduction import call as written_out
+from reportlib.trace.cases import Case
 
 A, B = Side("torch201", "2.0.1+cu117"), Side("torch210", "2.1.0+cu121")
 SETTING = Setting(2, platform="a CPU, Linux")
@@ -25,9 +25,9 @@ def case(tmp_path):
 
 
 def written(case, **changed):
-    """The case's description as JSON, with other arguments or inputs."""
+    """The case with other arguments or inputs."""
     dataclasses.replace(case, **changed).write()
-    return json.loads((case.folder / "case.json").read_text())
+    return Case.open(case.folder)
 
 
 def test_the_script_is_short_and_imports_only_torch_and_safetensors(case, tmp_path):

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from reportlib.errors import CaptureError
-from reportlib.trace.frames import FrameReader, FrameWriter
+from reportlib.trace.stream import FrameReader, FrameWriter
 
 
 def written(*frames: tuple[str, dict, bytes]) -> bytes:

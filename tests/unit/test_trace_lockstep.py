@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reportlib.trace.lockstep import Slot, Slots, Window, shared_slots
+from reportlib.trace.stream import Slot, Slots, Window, shared_slots
 
 SIZE = 10
 

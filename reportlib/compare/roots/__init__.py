@@ -7,7 +7,13 @@ what was found.
 
 from __future__ import annotations
 
-from reportlib.compare.roots.judge import compare_passes, compare_traces
-from reportlib.compare.roots.results import Comparison, PassComparison, RootOperation, Unmatched
+from reportlib.compare.roots.traces import (
+    Comparison,
+    PassComparison,
+    RootOperation,
+    Unmatched,
+    compare_passes,
+    compare_traces,
+)
 
 __all__ = ["Comparison", "PassComparison", "RootOperation", "Unmatched", "compare_passes", "compare_traces"]

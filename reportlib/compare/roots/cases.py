@@ -6,9 +6,8 @@ operations.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import safetensors
 
 from reportlib.errors import StoreError
 from reportlib.floats import Array, is_float, widen
-from reportlib.trace.cases import CASE_FILE, INPUTS_FILE, OUTPUTS_FILE, SCHEMA_VERSION
+from reportlib.trace import cases
+from reportlib.trace.format import TensorForm
 
 #: safetensors' dtypes, as torch calls them, and what numpy can hold their bytes in.
 _DTYPES: Mapping[str, tuple[str, type[np.generic]]] = {
@@ -103,33 +103,29 @@ def read_case(folder: Path) -> Case:
     StoreError
         When it holds no case, one of another schema, or a damaged one.
     """
-    file = folder / CASE_FILE
+    described = cases.Case.open(folder)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        version = content["schema_version"]
-        if version == SCHEMA_VERSION:
-            inputs, outputs = (_read_tensors(folder / name) for name in (INPUTS_FILE, OUTPUTS_FILE))
-            return Case(
-                id=content["id"],
-                name=content["name"],
-                overload=content["overload"],
-                arguments=content["arguments"],
-                inputs=_numbered(inputs, "input", content["inputs"]),
-                a=_numbered(outputs, "a", content["outputs"]["a"]),
-                b=_numbered(outputs, "b", content["outputs"]["b"]),
-            )
+        inputs, outputs = (_read_tensors(folder / name) for name in (cases.INPUTS_FILE, cases.OUTPUTS_FILE))
+        return Case(
+            id=described.id,
+            name=described.name,
+            overload=described.overload,
+            arguments=described.arguments,
+            inputs=_numbered(inputs, "input", described.inputs),
+            a=_numbered(outputs, "a", described.outputs["a"]),
+            b=_numbered(outputs, "b", described.outputs["b"]),
+        )
     except FileNotFoundError as error:
         raise StoreError(f"{folder} holds no whole case: {error.filename} is missing", "replay again") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"the case in {folder} is damaged: {error}", "replay again") from error
-    raise StoreError(f"{file} has schema {version}; this reportlib reads {SCHEMA_VERSION}", "replay again")
 
 
-def _numbered(tensors: Mapping[str, Tensor], prefix: str, described: list[Mapping[str, Any]]) -> tuple[Tensor, ...]:
+def _numbered(tensors: Mapping[str, Tensor], prefix: str, described: Sequence[TensorForm]) -> tuple[Tensor, ...]:
     found = tuple(tensors[f"{prefix}{index}"] for index in range(len(described)))
     for index, (tensor, entry) in enumerate(zip(found, described, strict=True)):
-        if tensor.dtype != entry["dtype"] or list(tensor.values.shape) != list(entry["shape"]):
-            raise ValueError(f"{prefix}{index} is not the tensor that {CASE_FILE} describes")
+        if (tensor.dtype, tensor.values.shape) != (entry.dtype, entry.shape):
+            raise ValueError(f"{prefix}{index} is not the tensor that {cases.CASE_FILE} describes")
     return found
 
 

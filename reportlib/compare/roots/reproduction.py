@@ -7,6 +7,8 @@ of ``expected.json`` which version it behaves like; ``README.md`` says the same 
 from __future__ import annotations
 
 import json
+import keyword
+import math
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,9 +16,116 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reportlib.compare.roots.script import EXPECTED, NEITHER, README, VERDICT, call, full_name, script
-from reportlib.errors import StoreError
-from reportlib.trace.cases import CASE_FILE, INPUTS_FILE
+from reportlib.trace.cases import INPUTS_FILE, Case
+from reportlib.trace.format import TensorForm
+
+EXPECTED, README = "expected.json", "README.md"
+#: What the script prints before the version that it behaves like.
+VERDICT = "behaves like"
+NEITHER = "neither"
+
+
+def script(case: Case, names: Sequence[str], threads: int, device: str, written: Sequence[int] = ()) -> str:
+    """Return the text of ``reproduce.py``.
+
+    Parameters
+    ----------
+    case : Case
+        The operation.
+    names : sequence of str
+        What the script calls A and B.
+    threads : int
+        That it sets.
+    device : str
+        ``cpu`` or ``cuda``.
+    written : sequence of int
+        Inputs that the operation changes without returning them.
+    """
+    there = f'.to("{device}")' if device != "cpu" else ""
+    returned = {0: [], 1: ["result"]}.get(_depth(case.result["a"]), ["*result"])
+    outputs = ", ".join([*returned, *(f"x[{index}]" for index in written)])
+    lines = [
+        f'"""{case.full_name}: does this torch behave like {names[0]} or like {names[1]}? See {README}."""',
+        "import hashlib, json, pathlib, torch",
+        "from safetensors.torch import load_file",
+        "",
+        "here = pathlib.Path(__file__).parent",
+        f"torch.set_num_threads({threads})",
+        f'stored = load_file(here / "{INPUTS_FILE}")',
+        f'x = [stored[f"input{{i}}"].clone(){there} for i in range({len(case.inputs)})]',
+        *(line for index, record in enumerate(case.inputs) for line in _layout(index, record, device)),
+        "with torch.no_grad():",
+        f"    result = {call(case)}",
+        f"outputs = [{outputs}]",
+        "raw = [t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for t in outputs]",
+        "hashes = [hashlib.sha256(data).hexdigest() for data in raw]",
+        f'known = json.loads((here / "{EXPECTED}").read_text())["behaviours"]',
+        'print("torch", torch.__version__, *hashes)',
+        f'print("{VERDICT}", next((name for name in known if known[name]["sha256"] == hashes), "{NEITHER}"))',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def call(case: Case) -> str:
+    """Return the operation's call as Python, its inputs being ``x[0]``, ``x[1]``, ..."""
+    namespace, _, short = case.name.partition("::")
+    arguments = case.arguments
+    # torch's own method has a parameter of that name, so it cannot be given by name, nor can those before it then.
+    first = [*arguments].index("self") + 1 if "self" in arguments else 0
+    parts = [literal(value) for value in [*arguments.values()][:first]]
+    rest = {name: literal(value) for name, value in [*arguments.items()][first:]}
+    parts += [f"{name}={text}" for name, text in rest.items() if not keyword.iskeyword(name)]
+    if awkward := {name: text for name, text in rest.items() if keyword.iskeyword(name)}:
+        parts.append("**{" + ", ".join(f'"{name}": {text}' for name, text in awkward.items()) + "}")
+    return f"torch.ops.{namespace}.{short}.{case.overload or 'default'}({', '.join(parts)})"
+
+
+def literal(value: Any) -> str:
+    """Return an argument as Python writes it; tensors are ``x[n]``."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    if not isinstance(value, dict):
+        return repr(value)
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return f"x[{content}]"
+    if kind == "float":
+        return _float(content)
+    if kind == "complex":
+        return f"complex({', '.join(map(_float, content))})"
+    return f'torch.device("{content}")' if kind == "device" else f"torch.{content}"
+
+
+def _float(hexadecimal: str) -> str:
+    number = float.fromhex(hexadecimal)
+    return repr(number) if math.isfinite(number) else f'float("{number}")'
+
+
+def _layout(index: int, record: TensorForm, device: str) -> list[str]:
+    """Return the line that puts an input into memory as it lay there, where that is not in order."""
+    shape, strides = record.shape, record.strides
+    if strides == _in_order(shape):
+        return []
+    whole = tuple(1 if stride == 0 else size for size, stride in zip(shape, strides, strict=True))
+    kept = ", ".join(":1" if size != part else ":" for size, part in zip(shape, whole, strict=True))
+    values = f"x[{index}][{kept}]" if whole != shape else f"x[{index}]"
+    there = f', device="{device}"' if device != "cpu" else ""
+    memory = f"torch.empty_strided({whole}, {strides}, dtype=x[{index}].dtype{there}).copy_({values})"
+    return [f"x[{index}] = {memory}" + (f".expand{shape}" if whole != shape else "")]
+
+
+def _in_order(shape: Sequence[int]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def _depth(result: Any) -> int:
+    """Return 0 for nothing, 1 for a tensor, 2 for a list of them."""
+    return 2 if isinstance(result, list) else int(result is not None)
+
 
 SCRIPT = "reproduce.py"
 #: Larger inputs are not written: nobody attaches them to an issue.
@@ -72,8 +181,8 @@ def why_not(case_folder: Path) -> str | None:
     size = (case_folder / INPUTS_FILE).stat().st_size
     if size > MAX_BYTES:
         return f"its inputs are {size / 1e6:.0f} MB; folders of more than {MAX_BYTES / 1e6:.0f} MB are not written"
-    case = _read(case_folder)
-    if not all(_only_tensors(result) for result in case["result"].values()):
+    case = Case.open(case_folder)
+    if not all(_only_tensors(result) for result in case.result.values()):
         return "it returns more than tensors"
     return None
 
@@ -103,15 +212,15 @@ def write(
     int
         Bytes of the whole folder.
     """
-    case = _read(case_folder)
+    case = Case.open(case_folder)
     names = labels(a, b)
     folder.mkdir(parents=True)
     shutil.copyfile(case_folder / INPUTS_FILE, folder / INPUTS_FILE)
     behaviours = {
-        name: {"torch": side.torch, "sha256": [output["sha256"] for output in case["outputs"][key]]}
+        name: {"torch": side.torch, "sha256": [output.sha256 for output in case.outputs[key]]}
         for name, side, key in zip(names, (a, b), "ab", strict=True)
     }
-    expected = {"operation": full_name(case), "behaviours": behaviours, "threads": setting.threads}
+    expected = {"operation": case.full_name, "behaviours": behaviours, "threads": setting.threads}
     (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     (folder / SCRIPT).write_text(script(case, names, setting.threads, setting.device, written), encoding="utf-8")
     (folder / README).write_text(readme(case, names, (a, b), setting, found), encoding="utf-8")
@@ -130,28 +239,24 @@ def _only_tensors(result: Any) -> bool:
     return result is None or (isinstance(result, dict) and "tensor" in result)
 
 
-def _read(case_folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((case_folder / CASE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{case_folder} holds no case: {error}", "run `reportlib roots` again") from error
-    return dict(content)
-
-
-def readme(case: Mapping[str, Any], names: Sequence[str], sides: Sequence[Side], setting: Setting, found: str) -> str:
+def readme(case: Case, names: Sequence[str], sides: Sequence[Side], setting: Setting, found: str) -> str:
     """Return the text of ``README.md``."""
     inputs = [
-        f"- input {index}: {record['dtype']}, shape {tuple(record['shape'])}, strides {tuple(record['strides'])}"
-        for index, record in enumerate(case["inputs"])
+        f"- input {index}: {record.dtype}, shape {record.shape}, strides {record.strides}"
+        for index, record in enumerate(case.inputs)
     ]
     rows = [
-        f"| {name} ({side.torch}) | " + ", ".join(f"`{output['sha256']}`" for output in case["outputs"][key]) + " |"
+        f"| {name} ({side.torch}) | " + ", ".join(f"`{output.sha256}`" for output in case.outputs[key]) + " |"
         for name, side, key in zip(names, sides, "ab", strict=True)
     ]
-    where = " ".join(part for part in (f"in `{case['module']}`" if case["module"] else "", _source(case)) if part)
+    where = " ".join(
+        part
+        for part in (f"in `{case.module}`" if case.module else "", f"called at `{case.source}`" if case.source else "")
+        if part
+    )
     return "\n".join(
         [
-            f"# `{full_name(case)}` returns other bytes in {names[1]} than in {names[0]}",
+            f"# `{case.full_name}` returns other bytes in {names[1]} than in {names[0]}",
             "",
             f"The same operation was given the same bytes in both{', ' + where if where else ''}. {found}".rstrip(),
             "",
@@ -173,7 +278,3 @@ def readme(case: Mapping[str, Any], names: Sequence[str], sides: Sequence[Side],
             "",
         ]
     )
-
-
-def _source(case: Mapping[str, Any]) -> str:
-    return f"called at `{case['source']}`" if case.get("source") else ""

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from reportlib.compare.roots.results import Comparison, PassComparison, RootOperation
+from reportlib.compare.roots.traces import Comparison, PassComparison, RootOperation
 from reportlib.trace.cases import Case, case_id, reads
-from reportlib.trace.format import RecordedPass, Trace
-from reportlib.trace.results import Difference, Replay, ReplayedOperation, ReplayedPass
+from reportlib.trace.format import Difference, RecordedPass, Replay, ReplayedOperation, ReplayedPass, Trace
 
 SCHEMA_VERSION = 1
 _SAME_ERROR = 1e-3
@@ -25,7 +24,7 @@ class CauseFacts:
     mechanism : mapping or None
         `reportlib.compare.roots.mechanisms.Mechanism.to_json`.
     switches : sequence of mapping
-        See `reportlib.compare.roots.tries.switch_table`.
+        See `reportlib.compare.roots.undo.switch_table`.
     alone : mapping or None
         What the case gives when it is run alone in ``a`` and in ``b``.
     upstream : mapping or None

@@ -1,23 +1,24 @@
-"""Write the operations of a pass with the values of their inputs and outputs as frames, while they run."""
+"""The verb ``send``: every operation of the passes with its values, to standard output."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportlib.trace.calling import why_not
-from reportlib.trace.frames import FrameWriter
-from reportlib.trace.lockstep import Slots
-from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors, outputs_of, tensor_digest
-from reportlib.trace.passes import Pass
-from reportlib.trace.recorder import peak_bytes
-from reportlib.trace.source import source_line
-from reportlib.trace.values import Layout, is_dense, to_bytes
+from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors, outputs_of, tensor_digest, why_not
+from reportlib.trace.passes import Pass, load, torch_description
+from reportlib.trace.record import peak_bytes, source_line
+from reportlib.trace.request import PassRequest
+from reportlib.trace.stream import FrameWriter, Slots
+from reportlib.trace.tensors import Layout, is_dense, to_bytes
 
 #: These may return a view or a copy; their values have to be sent.
 _MAYBE_COPIES = frozenset(
@@ -135,7 +136,7 @@ class Sender(TorchDispatchMode):  # type: ignore[misc]
         values = values and dense
         self.writer.write(
             kind,
-            {**header, "tensors": [layout.to_json() for layout in layouts], "values": values},
+            {**header, "tensors": list(map(asdict, layouts)), "values": values},
             sum(layout.nbytes for layout in layouts) if values else 0,
             map(to_bytes, tensors) if values else (),
         )
@@ -149,17 +150,54 @@ def send(entry: Pass, writer: FrameWriter) -> int:
         {"slug": entry.slug, "description": entry.description, "pass_kind": entry.kind, "given": dict(entry.given),
          "slots": counted.slots.to_json()},
     )  # fmt: skip
-    started = time.perf_counter()
     with ExitStack() as stack:
         sender = Sender(writer)
         entry.watch(sender.modules, stack)
         with sender:
             output = entry.call()
     digest = tensor_digest(output)
-    writer.write(
-        "pass end",
-        {"output": digest, "undisturbed": digest == counted.output, "operations": sender.count,
-         "seconds": round(time.perf_counter() - started, 4), "peak_bytes": peak_bytes()},
-    )  # fmt: skip
+    # Nothing here is measured: how much is sent is in the report, and must be the same each time.
+    writer.write("pass end", {"output": digest, "undisturbed": digest == counted.output, "operations": sender.count})
     writer.flush()
     return sender.count
+
+
+#: Small frames are put together to blocks of this size on their way.
+_BUFFER = 1 << 20
+
+
+def send_passes(request: PassRequest) -> None:
+    """Send the passes that are asked for.
+
+    Raises
+    ------
+    ReportlibError
+        When an input cannot be used, or nobody reads.
+    """
+    progress = request.progress
+    with _pipe() as stream, load(request) as loaded:
+        writer = FrameWriter(stream)
+        slugs = [entry.slug for entry in loaded.passes]
+        about = {"arm": loaded.arm, "torch": torch_description(), "inputs": dict(loaded.inputs), "passes": slugs}
+        writer.write("begin", about)
+        for entry in loaded.passes:
+            progress.stage(f"sending {entry.description!r}")
+            number = send(entry, writer)
+            progress.stage(f"sent {number:,} operations, {writer.written / 1e6:,.0f} MB in all")
+        writer.write("end", {})
+        writer.flush()
+
+
+@contextmanager
+def _pipe() -> Iterator[BinaryIO]:
+    """Yield standard output for frames alone: what C code prints goes to standard error instead."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    stream = os.fdopen(kept, "wb", buffering=_BUFFER)
+    try:
+        yield stream
+    finally:
+        # What nobody reads cannot be flushed, and what went wrong has been said.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            stream.close()

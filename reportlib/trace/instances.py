@@ -1,4 +1,4 @@
-"""Write cases: for each kind of operation that differs, the instance that reads the fewest bytes."""
+"""One operation with its values: written as a case where two versions differ, read, and run again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from reportlib.capture.tensors import tensor_digest
-from reportlib.trace.calling import NotReplayedError, call, call_in_float64, copies_of_written, find
-from reportlib.trace.cases import INPUTS_FILE, LARGE, OUTPUTS_FILE, Case, CaseTensor
-from reportlib.trace.differences import difference
+from reportlib.errors import StoreError
+from reportlib.trace.cases import CASE_FILE, INPUTS_FILE, LARGE, OUTPUTS_FILE, Case, CaseTensor
+from reportlib.trace.operations import NotReplayedError, call, call_in_float64, copies_of_written, find, form
+from reportlib.trace.tensors import difference
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -155,9 +157,9 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _plain(tensor: torch.Tensor, strides: Sequence[int] | None = None) -> CaseTensor:
+    dtype, shape, _ = form(tensor)
     plain = torch.empty(tensor.shape, device="meta").stride() if strides is None else strides
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return CaseTensor(dtype, tuple(tensor.shape), tuple(plain), tensor_digest(tensor))
+    return CaseTensor(dtype, shape, tuple(plain), tensor_digest(tensor))
 
 
 def _save(file: Path, named: Mapping[str, Tensors]) -> None:
@@ -166,3 +168,65 @@ def _save(file: Path, named: Mapping[str, Tensors]) -> None:
         for index, tensor in enumerate(tensors):
             content[f"{name}{index}"] = tensor.detach().cpu().contiguous().clone()
     save_file(content, file)
+
+
+def read_inputs(case: Case, device: str) -> list[torch.Tensor]:
+    """Return a case's inputs, as they lay in memory.
+
+    Raises
+    ------
+    StoreError
+        When they cannot be read, or one does not have the bytes that the case names.
+    """
+    try:
+        stored = load_file(case.folder / INPUTS_FILE)
+        tensors = [stored[f"input{index}"] for index in range(len(case.inputs))]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise StoreError(f"{case.folder} holds no inputs that can be read: {error}", "replay again") from error
+    for index, (tensor, known) in enumerate(zip(tensors, case.inputs, strict=True)):
+        if tensor_digest(tensor) != known.sha256:
+            raise StoreError(f"input {index} of {case.folder} is not the one that {CASE_FILE} names", "replay again")
+    return [strided(tensor, known.strides, device) for tensor, known in zip(tensors, case.inputs, strict=True)]
+
+
+def strided(tensor: torch.Tensor, strides: Sequence[int], device: str = "cpu") -> torch.Tensor:
+    """Return the values of `tensor` in new memory of `device`, with the given strides in elements.
+
+    The memory is torch's own, because that of a file need not be aligned, and kernels of BLAS can depend on it.
+    """
+    whole = [1 if stride == 0 else size for size, stride in zip(tensor.shape, strides, strict=True)]
+    kept = tensor[tuple(slice(0, size) for size in whole)] if whole else tensor
+    memory = torch.empty_strided(whole, list(strides), dtype=tensor.dtype, device=device)
+    return memory.copy_(kept).expand(tensor.shape)
+
+
+def run_case(case: Case, inputs: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """Run a case's operation on `inputs`, which an operation in place changes.
+
+    Returns
+    -------
+    dict
+        ``outputs``: ``dtype``, ``shape`` and ``sha256`` of each tensor, those returned, then those written to and not
+        returned. ``result``: what it returned, tensors as ``{"tensor": index into outputs}``. ``written``: the inputs
+        that are the last of the outputs, in their order.
+
+    Raises
+    ------
+    NotReplayedError
+        When this torch has no such operation, or it fails.
+    """
+    done = call(find(case.name, case.overload), case.arguments, inputs)
+    place = {id(tensor): index for index, tensor in enumerate(inputs)}
+    outputs = []
+    for tensor in done.outputs:
+        dtype, shape, _ = form(tensor)
+        outputs.append({"dtype": dtype, "shape": list(shape), "sha256": tensor_digest(tensor)})
+    written = [place[id(tensor)] for tensor in done.outputs[_count(done.result) :]]
+    return {"outputs": outputs, "result": done.result, "written": written}
+
+
+def _count(result: Any) -> int:
+    """Return how many tensors a result names."""
+    if isinstance(result, list):
+        return sum(map(_count, result))
+    return int(isinstance(result, dict) and "tensor" in result)

@@ -1,24 +1,40 @@
-"""The operations that another environment sends, each run again as soon as it arrives."""
+"""The verb ``replay``: run what arrives at standard input beside one's own passes, and write a replay folder."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportlib.trace.calling import NotReplayedError, call, call_in_float64, copies_of_written, find
+from reportlib.errors import CaptureError
 from reportlib.trace.cases import Case, case_id, reads
-from reportlib.trace.differences import difference, displaced, truth
-from reportlib.trace.frames import Frame, FrameReader
-from reportlib.trace.keeping import Cases, Instance
-from reportlib.trace.lockstep import Slot, Slots
-from reportlib.trace.results import Difference, Group, ReplayedOperation
-from reportlib.trace.values import Layout, from_bytes, without_values
+from reportlib.trace.format import Difference, Group, NotReplayed, Replay, ReplayedOperation, ReplayedPass, unfinished
+from reportlib.trace.instances import Cases, Instance
+from reportlib.trace.operations import (
+    NotReplayedError,
+    call,
+    call_in_float64,
+    copies_of_written,
+    find,
+    mutated_tensors,
+    outputs_of,
+    tensor_digest,
+)
+from reportlib.trace.passes import Loaded, Pass, load, torch_description
+from reportlib.trace.record import peak_bytes
+from reportlib.trace.request import PassRequest
+from reportlib.trace.send import count
+from reportlib.trace.stream import Frame, FrameReader, Slot, Slots, Window, shared_slots
+from reportlib.trace.tensors import Layout, difference, displaced, from_bytes, truth, without_values
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -185,3 +201,146 @@ def _tensors(layouts: Sequence[Layout], frame: Frame) -> Tensors:
     return tuple(
         from_bytes(layout, frame.body[start:end]) for layout, (start, end) in zip(layouts, pairwise(ends), strict=True)
     )
+
+
+class Replayer(TorchDispatchMode):  # type: ignore[misc]
+    """Sets each operation of B's own pass beside A's of the same slot, once A's has arrived.
+
+    Parameters
+    ----------
+    incoming : Incoming
+        A's operations.
+    window : Window
+        Of those that have arrived early.
+    """
+
+    def __init__(self, incoming: Incoming, window: Window[Entry]) -> None:
+        super().__init__()
+        self.incoming, self.window = incoming, window
+        self.modules: list[str] = []
+        self.slots = Slots()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, schema = kwargs or {}, func._schema
+        changed = mutated_tensors(schema, args, kwargs)
+        returned = func(*args, **kwargs)
+        slot = self.slots.next(self.modules[-1] if self.modules else "", schema.name, schema.overload_name)
+        position, self.count = self.count, self.count + 1
+        if self.window.has_counterpart(slot) and (entry := self._arrived(slot)) is not None:
+            _, ours = outputs_of(returned, changed)
+            apart = None if entry.outputs is None else difference(entry.outputs, ours)
+            entry.found = replace(entry.found, position_b=position, accumulated=apart)
+            entry.outputs = None
+        return returned
+
+    def _arrived(self, slot: Slot) -> Entry | None:
+        entry = self.window.take(slot)
+        while entry is None:
+            entry = self.incoming.next()
+            if entry is None:
+                return None
+            if entry.slot != slot:
+                self.keep(entry)
+                entry = None
+        return entry
+
+    def keep(self, entry: Entry) -> None:
+        """Keep an operation that B's own pass has not come to; without its values, if it never will."""
+        if self.window.has_counterpart(entry.slot):
+            nbytes = sum(tensor.numel() * tensor.element_size() for tensor in entry.outputs or ())
+            self.window.put(entry.slot, entry, nbytes)
+        else:
+            entry.outputs = None
+
+
+def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> ReplayedPass:
+    """Run a pass twice, first to count its operations and then beside A's, and say what differs.
+
+    Raises
+    ------
+    CaptureError
+        When A sends another pass, or the same on other inputs.
+    """
+    before = reader.read
+    counted = count(entry)
+    header = reader.next("pass").header
+    if (header["slug"], header["given"]) != (entry.slug, dict(entry.given)):
+        raise CaptureError(
+            f"the other environment sends {header['slug']!r} on other inputs than {entry.slug!r} has here",
+            "give both the same options, checkpoint, collection and capture",
+        )
+    incoming = Incoming(reader, entry.slug, cases, tally)
+    window: Window[Entry] = Window(shared_slots(counted.slots.counts, header["slots"]))
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        replayer = Replayer(incoming, window)
+        entry.watch(replayer.modules, stack)
+        with replayer:
+            output = entry.call()
+    while (late := incoming.next()) is not None:
+        late.outputs = None
+    end = incoming.end or {}
+    digest = tensor_digest(output)
+    return ReplayedPass(
+        slug=entry.slug,
+        description=entry.description,
+        kind=entry.kind,
+        same_output=digest == end["output"],
+        undisturbed_a=end["undisturbed"],
+        undisturbed_b=digest == counted.output,
+        replayed=incoming.replayed,
+        differ=incoming.differ,
+        not_replayed=tuple(NotReplayed(*key, number) for key, number in incoming.left.items()),
+        window_bytes=window.greatest_bytes,
+        sent_bytes=reader.read - before,
+        seconds=round(time.perf_counter() - started, 4),
+        seconds_plain=round(counted.seconds, 4),
+        peak_bytes=peak_bytes(),
+        peak_bytes_plain=counted.peak_bytes,
+        operations=tuple(entry.found for entry in incoming.entries if entry.worth_telling),
+    )
+
+
+#: What both sides must share for their operations to be comparable at all.
+_SAME = ("precision", "device", "passages", "texts", "doc_maxlen")
+
+
+def replay_passes(request: PassRequest, output: Path) -> None:
+    """Run the passes that are asked for beside those that arrive.
+
+    Raises
+    ------
+    ReportlibError
+        When an input cannot be used, the folder exists, or the other side sends something else or stops.
+    """
+    reader, progress = FrameReader(sys.stdin.buffer), request.progress
+    with unfinished(output) as partial, load(request) as loaded:
+        begin = reader.next("begin").header
+        _check(begin, loaded)
+        cases, tally, found = Cases(partial / "cases"), Tally(), {}
+        for entry in loaded.passes:
+            progress.stage(f"replaying {entry.description!r}")
+            found[entry.slug] = replay(entry, reader, cases, tally)
+            progress.stage(f"replayed {found[entry.slug].replayed:,} operations, {found[entry.slug].differ:,} differ")
+        reader.next("end")
+        a = {name: begin[name] for name in ("arm", "torch", "inputs")}
+        b = {"arm": loaded.arm, "torch": torch_description(), "inputs": dict(loaded.inputs)}
+        Replay(partial, a, b, found, tally.groups).write()
+    progress.stage("done")
+
+
+def _check(begin: Any, loaded: Loaded) -> None:
+    for name in _SAME:
+        theirs, ours = (list(v) if isinstance(v, tuple) else v for v in (begin["arm"][name], loaded.arm[name]))
+        if theirs != ours:
+            raise CaptureError(f"the other environment sends {name} {theirs!r}, here it is {ours!r}",
+                               "give both the same options")  # fmt: skip
+    slugs = [entry.slug for entry in loaded.passes]
+    if begin["passes"] != slugs:
+        raise CaptureError(f"the other environment sends the passes {begin['passes']}, here are {slugs}",
+                           "give both the same options")  # fmt: skip
+    if begin["inputs"]["weights"] != loaded.inputs["weights"]:
+        raise CaptureError("the other environment has other weights", "give both the same checkpoint")
