@@ -28,7 +28,7 @@ from reportlib.capture.contexts import precision
 from reportlib.capture.progress import Progress
 from reportlib.capture.tensors import tensor_digest
 from reportlib.store import canonical_json, digest
-from reportlib.trace.format import MEASURED, SAMPLES
+from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES
 from reportlib.trace.operations import call, call_in_float64, find
 from reportlib.trace.passes import Loaded, Pass, load, torch_description
 from reportlib.trace.record import layer_outputs
@@ -38,8 +38,6 @@ from reportlib.trace.tensors import Layout, from_bytes
 SCHEMA_VERSION = 1
 #: Elements of an output that are kept: 512 kB each.
 SAMPLE = 1 << 17
-#: Functions that are several operations, by the name that a probe gives them.
-FUNCTIONS = {"torch::normalize": ("nn", "functional", "normalize")}
 #: Whole numbers are below this, the number of centroids of a middling index, where nothing says what they count.
 _CODES = 16384
 

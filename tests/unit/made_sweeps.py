@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from reportlib.errors import CaptureError, EnvironmentCreationError, EnvironmentFileError
 from reportlib.sweep.measurement import Site
-from reportlib.trace.probing import MEASURED, SAMPLES
+from reportlib.trace.format import MEASURED, SAMPLES
 
 NORM = "native_layer_norm float32 2x4, 4"
 SORT = "sort int64 32768"

@@ -21,7 +21,7 @@ from reportlib.sweep.classes import classes, posts, report
 from reportlib.sweep.measurement import Site, sweep
 from reportlib.sweep.shape import Sweep
 from reportlib.sweep.versions import Wish
-from reportlib.trace.probing import FUNCTIONS
+from reportlib.trace.format import FUNCTIONS
 
 VERSIONS = ["2.0.1", "2.1.0", "2.2.2", "2.10.0"]
 STEPS = {NORM: ["2.2.0", "2.3.0"], SORT: ["2.1.0"], LAYERS[1]: ["2.2.0"]}
