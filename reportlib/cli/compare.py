@@ -23,8 +23,7 @@ from rich.table import Table
 from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import FAILS, HOLDS, Judgement, exit_code, judge, parse
-from reportlib.gate.outcomes import junit, sarif
-from reportlib.gate.studies import REPORT, StudyJudgement, judge_study
+from reportlib.gate.judge import REPORT, StudyJudgement, judge_study, junit, sarif
 from reportlib.render.html import Column, Html, Row, fragment, let_break, table
 from reportlib.render.labels import badge
 from reportlib.words import formats
