@@ -367,15 +367,8 @@ class SearchComparison(TypedDict):
     measures: list[MeasureChange]
 
 
-class ListedPassageLeft(TypedDict):
-    """``left`` of a `ListedPassage`."""
-
-    rank: Positive
-    score: float | None
-
-
-class ListedPassageRight(TypedDict):
-    """``right`` of a `ListedPassage`."""
+class ListedPassageRank(TypedDict):
+    """``left`` or ``right`` of a `ListedPassage`."""
 
     rank: Positive
     score: float | None
@@ -388,8 +381,8 @@ class ListedPassage(TypedDict):
     id: str
     text: str
     grade: int | None
-    left: ListedPassageLeft | None
-    right: ListedPassageRight | None
+    left: ListedPassageRank | None
+    right: ListedPassageRank | None
 
 
 class ChangedQueryMeasures(TypedDict):
@@ -975,6 +968,9 @@ class ReportPlatform(TypedDict):
     capability: dict[str, str | None]
     one_machine: bool
     sentence: str
+
+
+SCHEMA_VERSION = 1
 
 
 class Report(TypedDict):

@@ -11,8 +11,7 @@ import typer
 
 from reportlib.cli.compare import judged, write_file
 from reportlib.gate import HOLDS, parse
-from reportlib.gate.outcomes import junit, sarif
-from reportlib.gate.studies import REPORT, StudyJudgement, judge_study
+from reportlib.gate.judge import REPORT, StudyJudgement, judge_study, junit, sarif
 
 
 def check(

@@ -18,7 +18,7 @@ from rich.table import Table
 from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
-from reportlib.gate.outcomes import junit, sarif
+from reportlib.gate.judge import junit, sarif
 from reportlib.words import formats
 
 _Record = Mapping[str, Any]

@@ -1,17 +1,18 @@
-"""Rankings that were searched: what a capture holds of them, read and checked."""
+"""Rankings that were searched: what a capture holds of them, read and checked, and two of one query side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from reportlib.collections.judging import is_itself
 from reportlib.errors import ComparisonError
 from reportlib.floats import bits, widen
+from reportlib.shape import ListedPassageRank, Rankings, RankingsChanged, SearchControls, SearchQueryEmbeddings
 from reportlib.store import Capture
 
 # Read what the searching arms of A and B captured, and refuse what cannot be set side by side.
@@ -51,9 +52,12 @@ class Ranked:
         """Their scores."""
         return self.scores[: self.k]
 
-    def find(self, pid: int) -> tuple[int, float] | None:
+    def find(self, pid: int) -> ListedPassageRank | None:
         """Return a passage's rank, from 1, and its score; None where it was not returned."""
-        return (self.pids.index(pid) + 1, self.scores[self.pids.index(pid)]) if pid in self.pids else None
+        if pid not in self.pids:
+            return None
+        score = self.scores[self.pids.index(pid)]
+        return {"rank": self.pids.index(pid) + 1, "score": score if math.isfinite(score) else None}
 
     def without(self, pid: int | None) -> Ranked:
         """Return the ranking with a passage left out, and what stands behind it moved up."""
@@ -63,8 +67,64 @@ class Ranked:
         return replace(self, pids=self.pids[:at] + self.pids[at + 1 :], scores=self.scores[:at] + self.scores[at + 1 :])
 
 
+@dataclass(frozen=True)
+class ListPair:
+    """The best k of two rankings of one query; either may have fewer than k passages, or none."""
+
+    left: Ranked
+    right: Ranked
+
+    @property
+    def first_rank(self) -> int | None:
+        """The first rank, from 1, that another passage has; None where they are the same in the same order."""
+        a, b = self.left.top, self.right.top
+        ranks = range(max(len(a), len(b)))
+        return next((rank + 1 for rank in ranks if a[rank : rank + 1] != b[rank : rank + 1]), None)
+
+    @property
+    def same_set(self) -> bool:
+        """Whether they are the same in some order."""
+        return set(self.left.top) == set(self.right.top)
+
+    @property
+    def same_scores(self) -> bool:
+        """Whether they are the same passages in the same order with the same scores."""
+        return (self.left.top, self.left.top_scores) == (self.right.top, self.right.top_scores)
+
+    @property
+    def tied(self) -> bool:
+        """Whether one is another list, but one that a side's own scores allow: only ties change places."""
+        return self.first_rank is not None and (
+            _allows(self.left, self.right.top) or _allows(self.right, self.left.top)
+        )
+
+    @property
+    def score_difference(self) -> float | None:
+        """Largest difference of a passage's scores, among those in both; None where there are none."""
+        scores = dict(zip(self.right.top, self.right.top_scores, strict=True))
+        both = [(pid, score) for pid, score in zip(self.left.top, self.left.top_scores, strict=True) if pid in scores]
+        gaps = (abs(score - scores[pid]) for pid, score in both)
+        return max((gap for gap in gaps if math.isfinite(gap)), default=None)
+
+    def gone(self) -> list[int]:
+        """Return the passages of the left one only."""
+        return [pid for pid in self.left.top if pid not in self.right.top]
+
+    def come(self) -> list[int]:
+        """Return the passages of the right one only."""
+        return [pid for pid in self.right.top if pid not in self.left.top]
+
+
+def _allows(ranking: Ranked, top: Sequence[int]) -> bool:
+    """Whether a ranking's scores allow another list: at each rank a passage with the very score that it has there."""
+    scores = dict(zip(ranking.pids, ranking.scores, strict=True))
+    return len(top) == len(ranking.top) and all(
+        scores.get(pid) == score for pid, score in zip(top, ranking.top_scores, strict=True)
+    )
+
+
 #: Which torch searched which index: ``a``, ``b``, or for an index also ``seed-1``.
-Key = tuple[str, str]
+Key = tuple[Literal["a", "b"], str]
 
 
 @dataclass(frozen=True)
@@ -128,7 +188,7 @@ class Searches:
 
 
 @dataclass(frozen=True)
-class Side:
+class SearchingArm:
     """One searching arm's capture: the arm's name, its environment, and what was captured."""
 
     name: str
@@ -136,12 +196,12 @@ class Side:
     capture: Capture
 
 
-def read(a: Side, b: Side, *, k: int) -> Searches:
+def read(a: SearchingArm, b: SearchingArm, *, k: int) -> Searches:
     """Read both sides.
 
     Parameters
     ----------
-    a, b : Side
+    a, b : SearchingArm
         The searching arms.
     k : int
         What the study says.
@@ -155,7 +215,7 @@ def read(a: Side, b: Side, *, k: int) -> Searches:
         When an artifact cannot be read.
     """
     seeds = _seeds(a.capture)
-    wanted: dict[Key, tuple[Side, str]] = {
+    wanted: dict[Key, tuple[SearchingArm, str]] = {
         ("a", "a"): (a, a.environment),
         ("a", "b"): (a, b.environment),
         ("b", "a"): (b, a.environment),
@@ -182,7 +242,7 @@ def read(a: Side, b: Side, *, k: int) -> Searches:
 
 def themselves(capture: Capture) -> dict[str, int]:
     """Return the passage that is the query itself, by query, of what a searching arm's capture ranks or judges."""
-    side = Side(str(capture.arm.get("name")), str(capture.arm.get("environment")), capture)
+    side = SearchingArm(str(capture.arm.get("name")), str(capture.arm.get("environment")), capture)
     return _themselves(_value(side, "query_texts"), _passages(side))
 
 
@@ -199,7 +259,7 @@ def _seeds(capture: Capture) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (len(name), name)))
 
 
-def _ranking(side: Side, name: str, k: int) -> tuple[Ranked, ...]:
+def _ranking(side: SearchingArm, name: str, k: int) -> tuple[Ranked, ...]:
     _value(side, f"rankings/{name}")
     found = ranked(side.capture, f"rankings/{name}", side.name)
     for each in found[:1]:
@@ -251,27 +311,27 @@ def ranked(capture: Capture, name: str, arm: str) -> tuple[Ranked, ...]:
     return found
 
 
-def _value(side: Side, name: str) -> Any:
+def _value(side: SearchingArm, name: str) -> Any:
     if name not in side.capture.artifacts:
         raise ComparisonError(f"the capture of {side.name} has no {name}", _AGAIN)
     return side.capture.value(name)
 
 
-def _judgements(a: Side, b: Side) -> dict[str, dict[int, int]]:
+def _judgements(a: SearchingArm, b: SearchingArm) -> dict[str, dict[int, int]]:
     left, right = (_value(side, "judgements") for side in (a, b))
     if left != right:
         raise ComparisonError(f"{a.name} and {b.name} have other relevance judgements", _TOGETHER)
     return {qid: {int(pid): int(grade) for pid, grade in grades.items()} for qid, grades in left.items()}
 
 
-def _passages(side: Side) -> dict[int, tuple[str, str]]:
+def _passages(side: SearchingArm) -> dict[int, tuple[str, str]]:
     try:
         return {int(p): (str(each["id"]), str(each["text"])) for p, each in _value(side, "passage_texts").items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ComparisonError(f"passage_texts of {side.name} make no sense: {error!r}", _AGAIN) from error
 
 
-def _check_texts(searches: Searches, a: Side) -> None:
+def _check_texts(searches: Searches, a: SearchingArm) -> None:
     for qid in searches.qids:
         if qid not in searches.query_texts:
             raise ComparisonError(f"query_texts of {a.name} lack query {qid}", _AGAIN)
@@ -284,10 +344,8 @@ def _check_texts(searches: Searches, a: Side) -> None:
 
 # What must not change when a search is made again, and whether both sides asked the same question.
 
-Record = dict[str, Any]
 
-
-def search_control(environment: str, plain: Capture | None, ranking: tuple[Ranked, ...]) -> Record | None:
+def search_control(environment: str, plain: Capture | None, ranking: tuple[Ranked, ...]) -> SearchControls | None:
     """Compare the search that the plain arm made of its own index with the searching arm's, made in another process.
 
     Parameters
@@ -326,12 +384,12 @@ def _alike(before: Ranked, again: Ranked) -> bool:
     return (before.pids[:kept], before.scores[:kept]) == (again.pids[:kept], again.scores[:kept])
 
 
-def query_embeddings(a: Side, b: Side) -> Record | None:
+def query_embeddings(a: SearchingArm, b: SearchingArm) -> SearchQueryEmbeddings | None:
     """Compare what A's and B's torch make of the same queries, vector by vector.
 
     Parameters
     ----------
-    a, b : Side
+    a, b : SearchingArm
         The searching arms.
 
     Returns
@@ -364,58 +422,50 @@ def query_embeddings(a: Side, b: Side) -> Record | None:
     }
 
 
-# Compare what two indexes return for the same queries.
+# Compare what each version returned from its own index, where nothing else was searched.
 
 #: Queries that a report lists one by one.
 LISTED = 20
 
 
-def compare_rankings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
-    """Compare two values ``rankings``: order, set and scores of each query's best passages.
+def compare_rankings(a: Capture, b: Capture) -> Rankings | None:
+    """Compare what two plain arms returned: order, set and scores of each query's best passages.
 
-    The symmetric difference is counted as post README I4 does: passages that only one side returns,
-    both sides together, so a query can count up to ``2 * k``.
+    The symmetric difference is counted as post README I4 does: passages that only one side returns, both sides
+    together, so a query can count up to ``2 * k``.
 
     Returns
     -------
-    dict
-        The ``rankings`` of ``docs/schema.md``.
+    dict or None
+        The ``rankings`` of ``docs/schema.md``; None where a side did not search.
+
+    Raises
+    ------
+    ComparisonError
+        When they make no sense.
+    StoreError
+        When they cannot be read.
     """
-    left = {q["qid"]: q for q in a["queries"]}
-    right = {q["qid"]: q for q in b["queries"]}
-    both = [qid for qid in left if qid in right]
-    lines = [_query(left[qid], right[qid]) for qid in both]
-    gaps = [gap for qid in both for gap in _score_gaps(left[qid], right[qid])]
-    changed = [line for line in lines if line["first_rank"] is not None]
+    if not all("rankings" in capture.artifacts for capture in (a, b)):
+        return None
+    left, right = ({query.qid: query for query in ranked(capture, "rankings", capture.path.name)} for capture in (a, b))
+    pairs = [ListPair(left[qid], right[qid]) for qid in left if qid in right]
+    changed: list[RankingsChanged] = [
+        {"qid": pair.left.qid, "only_a": pair.gone(), "only_b": pair.come(), "first_rank": pair.first_rank}
+        for pair in pairs
+        if pair.first_rank is not None
+    ]
     changed.sort(key=lambda line: (-len(line["only_a"]) - len(line["only_b"]), line["first_rank"]))
-    moved = [len(line["only_a"]) + len(line["only_b"]) for line in lines]
-    finite = [gap for gap in gaps if math.isfinite(gap)]
+    gaps = [gap for pair in pairs if (gap := pair.score_difference) is not None]
+    moved = sum(len(line["only_a"]) + len(line["only_b"]) for line in changed)
     return {
-        "k": min(a["k"], b["k"]),
-        "queries": len(both),
-        "queries_missing": len(left) + len(right) - 2 * len(both),
-        "same_order": len(lines) - len(changed),
-        "same_set": sum(count == 0 for count in moved),
-        "max_score_difference": max(finite, default=None),
-        "scores_identical": all(left[qid]["scores"] == right[qid]["scores"] for qid in both),
-        "symmetric_difference": sum(moved) / len(moved) if moved else None,
+        "k": min((query.k for query in (*left.values(), *right.values())), default=0),
+        "queries": len(pairs),
+        "queries_missing": len(left) + len(right) - 2 * len(pairs),
+        "same_order": len(pairs) - len(changed),
+        "same_set": sum(pair.same_set for pair in pairs),
+        "max_score_difference": max(gaps, default=None),
+        "scores_identical": all(pair.left.top_scores == pair.right.top_scores for pair in pairs),
+        "symmetric_difference": moved / len(pairs) if pairs else None,
         "changed": changed[:LISTED],
     }
-
-
-def _query(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
-    pids_a, pids_b = list(a["pids"]), list(b["pids"])
-    longest = max(len(pids_a), len(pids_b))
-    unlike = [rank + 1 for rank in range(longest) if pids_a[rank : rank + 1] != pids_b[rank : rank + 1]]
-    return {
-        "qid": a["qid"],
-        "only_a": [pid for pid in pids_a if pid not in set(pids_b)],
-        "only_b": [pid for pid in pids_b if pid not in set(pids_a)],
-        "first_rank": unlike[0] if unlike else None,
-    }
-
-
-def _score_gaps(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[float]:
-    """Return the score difference of every passage that both sides rank."""
-    others = dict(zip(b["pids"], b["scores"], strict=True))
-    return [abs(score - others[pid]) for pid, score in zip(a["pids"], a["scores"], strict=True) if pid in others]

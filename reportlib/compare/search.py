@@ -2,159 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, cast
 
 import ir_measures
 import numpy as np
-import numpy.typing as npt
 
 from reportlib.compare import uncertainty
-from reportlib.compare.rankings import Key, Ranked, Searches, Side, query_embeddings, read, search_control
-from reportlib.compare.uncertainty import DECIMALS, rounded
+from reportlib.compare.rankings import (
+    LISTED,
+    Key,
+    ListPair,
+    Ranked,
+    Searches,
+    SearchingArm,
+    query_embeddings,
+    read,
+    search_control,
+)
+from reportlib.compare.uncertainty import DECIMALS, Floats, Mean, rounded
+from reportlib.measures import AGREEMENTS, CHIEF, QUALITIES, different_passages
+from reportlib.shape import (
+    ChangedQuery,
+    ChangedQueryMeasures,
+    ListedPassage,
+    MeasureChange,
+    Search,
+    SearchComparison,
+    SearchIdenticalIds,
+    SearchQuality,
+    SearchYardstick,
+    SearchYardstickFigures,
+)
 from reportlib.store import Capture
 from reportlib.study import Arm
 
-# How much of two rankings of one query is the same, judgements aside.
-
-#: How patient the reader of a ranking is: at 0.9 the first ten ranks carry 86 % of the weight (Webber et al. 2010).
-PERSISTENCE = 0.9
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Two rankings of one query.
-
-    Attributes
-    ----------
-    first_rank : int or None
-        The first rank, from 1, that another passage has; None where the best k are the same in the same order.
-    same_set : bool
-        The best k are the same in some order.
-    same_scores : bool
-        The same passages in the same order with the same scores.
-    tied : bool
-        Another list, but one that a side's own scores allow: only passages that it scores alike change places.
-    moved : int
-        Passages among only one side's best k, both sides together: 0 to 2 k.
-    overlap : float
-        Passages that both have among their best k, of the longer list's length; 1 where both found nothing.
-    rbo : float
-        Rank-biased overlap of the best k.
-    score_difference : float or None
-        Largest difference of a passage's scores, among those in both best k; None where there are none.
-    """
-
-    first_rank: int | None
-    same_set: bool
-    same_scores: bool
-    tied: bool
-    moved: int
-    overlap: float
-    rbo: float
-    score_difference: float | None
-
-
-def agreement(left: Ranked, right: Ranked) -> Agreement:
-    """Compare the best k of two rankings of one query.
-
-    Parameters
-    ----------
-    left, right : Ranked
-        Of one query; either may have fewer than k passages, or none.
-
-    Returns
-    -------
-    Agreement
-    """
-    a, b = left.top, right.top
-    common = set(a) & set(b)
-    longest = max(len(a), len(b))
-    unlike = (rank + 1 for rank in range(longest) if a[rank : rank + 1] != b[rank : rank + 1])
-    first = next(unlike, None)
-    scores = dict(zip(b, right.top_scores, strict=True))
-    gaps = (abs(score - scores[pid]) for pid, score in zip(a, left.top_scores, strict=True) if pid in common)
-    return Agreement(
-        first_rank=first,
-        same_set=set(a) == set(b),
-        same_scores=first is None and left.top_scores == right.top_scores,
-        tied=first is not None and (_allows(left, b) or _allows(right, a)),
-        moved=len(a) + len(b) - 2 * len(common),
-        overlap=rounded(len(common) / longest) if longest else 1.0,
-        rbo=rounded(rank_biased_overlap(a, b)),
-        score_difference=max((gap for gap in gaps if math.isfinite(gap)), default=None),
-    )
-
-
-def _allows(ranking: Ranked, top: Sequence[int]) -> bool:
-    """Whether a ranking's scores allow another list: at each rank a passage with the very score that it has there."""
-    scores = dict(zip(ranking.pids, ranking.scores, strict=True))
-    return len(top) == len(ranking.top) and all(
-        scores.get(pid) == score for pid, score in zip(top, ranking.top_scores, strict=True)
-    )
-
-
-def rank_biased_overlap(a: Sequence[int], b: Sequence[int], p: float = PERSISTENCE) -> float:
-    """Return the extrapolated rank-biased overlap of two rankings.
-
-    Webber, Moffat and Zobel, "A similarity measure for indefinite rankings", ACM TOIS 28(4), 2010, equation 32: the
-    agreement seen up to the end of each list is taken to go on behind it. For lists of one length it is equation 30.
-
-    Parameters
-    ----------
-    a, b : sequence of int
-        Passages, best first, each once. The lists may be of unequal length.
-    p : float
-        Persistence, between 0 and 1: the chance that a reader goes on to the next rank.
-
-    Returns
-    -------
-    float
-        0 (nothing in common) to 1 (the same list). Two empty lists have 1, an empty one and another 0.
-    """
-    if tuple(a) == tuple(b):
-        return 1.0
-    short, long = sorted((a, b), key=len)
-    s, depth = len(short), len(long)
-    if not s:
-        return 0.0
-    seen_short: set[int] = set()
-    seen_long: set[int] = set()
-    overlap, at_short, weight, total = 0, 0, 1.0, 0.0
-    for d in range(1, depth + 1):
-        weight *= p
-        if d <= s:
-            seen_short.add(short[d - 1])
-            overlap += short[d - 1] in seen_long
-        seen_long.add(long[d - 1])
-        overlap += long[d - 1] in seen_short
-        if d == s:
-            at_short = overlap
-        total += overlap / d * weight
-        if d > s:
-            total += at_short * (d - s) / (s * d) * weight
-    return (1 - p) / p * total + ((overlap - at_short) / depth + at_short / s) * weight
-
-
 # How good a ranking is, query by query: Recall, MRR, nDCG and Success by `ir_measures`.
 
-#: What the report calls a measure, and the measure.
-_MEASURES = (
-    ("Recall", ir_measures.R),
-    ("MRR", ir_measures.RR),
-    ("nDCG", ir_measures.nDCG),
-    ("Success", ir_measures.Success),
-)
 
-
-def measure_names(k: int) -> tuple[str, ...]:
-    """Return the measures' names in a report, such as ``Recall@10``."""
-    return tuple(f"{name}@{k}" for name, _ in _MEASURES)
-
-
-def measure(ranking: Sequence[Ranked], judgements: Mapping[str, Mapping[int, int]], k: int) -> npt.NDArray[np.float64]:
+def measure(ranking: Sequence[Ranked], judgements: Mapping[str, Mapping[int, int]], k: int) -> Floats:
     """Measure a ranking.
 
     A passage of grade 1 or more is relevant; nDCG takes the grade as gain and discounts it by log2 of rank + 1, as
@@ -173,26 +60,21 @@ def measure(ranking: Sequence[Ranked], judgements: Mapping[str, Mapping[int, int
     Returns
     -------
     numpy.ndarray
-        float64 (queries, measures), columns as `measure_names`, each from 0 to 1.
+        float64 (queries, measures), columns as `reportlib.measures.QUALITIES`, each from 0 to 1.
     """
     # Not by their names: the library reads those with parts of `ast` that are deprecated from Python 3.12 on.
-    columns = {kind @ k: column for column, (_, kind) in enumerate(_MEASURES)}
-    rows = {each.qid: row for row, each in enumerate(ranking)}
+    columns = {getattr(ir_measures, quality.of) @ k: column for column, quality in enumerate(QUALITIES)}
+    rows = {query.qid: row for row, query in enumerate(ranking)}
     grades = {qid: {str(pid): grade for pid, grade in judgements[qid].items()} for qid in rows}
     # A query that nothing was found for is left out: the library gives it 0.
-    run = {e.qid: {str(pid): -float(rank) for rank, pid in enumerate(e.top)} for e in ranking if e.top}
+    run = {q.qid: {str(pid): -float(rank) for rank, pid in enumerate(q.top)} for q in ranking if q.top}
     values = np.zeros((len(rows), len(columns)))
-    for found in ir_measures.iter_calc(list(columns), grades, run) if rows else ():
-        values[rows[found.query_id], columns[found.measure]] = rounded(found.value)
+    for metric in ir_measures.iter_calc(list(columns), grades, run) if rows else ():
+        values[rows[metric.query_id], columns[metric.measure]] = rounded(metric.value)
     return values
 
 
 # Compare two searches: how much they agree, what that does to the measures, and how sure that is.
-
-Record = dict[str, Any]
-Floats = npt.NDArray[np.float64]
-#: What is said of each query's two lists, and its value where they are the same.
-_AGREEMENTS = {"moved": 0.0, "overlap": 1.0, "rbo": 1.0}
 
 
 @dataclass(frozen=True)
@@ -210,7 +92,7 @@ class Question:
     """
 
     name: str
-    kind: str
+    kind: Literal["upgrade", "index", "torch", "seed"]
     left: Key
     right: Key
 
@@ -227,7 +109,7 @@ def questions(seeds: Sequence[str]) -> tuple[Question, ...]:
     )
 
 
-class Comparison:
+class SearchStudy:
     """All comparisons of a pair's searches: the resamples are drawn once for all of them.
 
     Parameters
@@ -238,69 +120,68 @@ class Comparison:
 
     def __init__(self, searches: Searches) -> None:
         self.searches = searches
-        self.names = measure_names(searches.k) if searches.judged else ()
+        self.names = [quality.at(searches.k) for quality in QUALITIES] if searches.judged else []
         self.values: dict[Key, Floats] = {
-            key: measure([ranking[place] for place in searches.judged], searches.judgements, searches.k)
+            key: measure([ranking[row] for row in searches.judged], searches.judgements, searches.k)
             for key, ranking in searches.rankings.items()
             if self.names
         }
         self.questions = questions(searches.seeds)
-        self.agreements: dict[str, list[Agreement]] = {
-            q.name: list(map(agreement, searches.rankings[q.left], searches.rankings[q.right])) for q in self.questions
+        self.pairs: dict[str, list[ListPair]] = {
+            q.name: list(map(ListPair, searches.rankings[q.left], searches.rankings[q.right])) for q in self.questions
         }
 
-    def quality(self) -> list[Record]:
+    def quality(self) -> list[SearchQuality]:
         """Return each search's measures: ``quality`` of ``docs/schema.md``; empty without judgements."""
         if not self.names:
             return []
-        found = iter(uncertainty.bootstrap(np.hstack(list(self.values.values()))))
+        means = iter(uncertainty.bootstrap(np.hstack(list(self.values.values()))))
         return [
-            {"torch": torch, "index": index, "measures": {name: next(found).record() for name in self.names}}
+            {"torch": torch, "index": index, "measures": {name: next(means).record() for name in self.names}}
             for torch, index in self.values
         ]
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[SearchComparison]:
         """Return ``comparisons`` of ``docs/schema.md``."""
+        taken = [agreement for agreement in AGREEMENTS if not agreement.counts_queries]
         columns = [
-            [float(getattr(each, name)) for each in self.agreements[q.name]]
+            np.array([rounded(agreement.of(pair.left.top, pair.right.top)) for pair in self.pairs[q.name]])
             for q in self.questions
-            for name in _AGREEMENTS
+            for agreement in taken
         ]
-        means = iter(uncertainty.bootstrap(np.array(columns).T))
+        means = zip(uncertainty.bootstrap(np.array(columns).T), columns, strict=True)
         measured = self._measures()
-        return [self._record(q) | self._means(q, means) | {"measures": measured[q.name]} for q in self.questions]
+        return [self._record(q, means, measured[q.name]) for q in self.questions]
 
-    def _record(self, question: Question) -> Record:
-        lines = self.agreements[question.name]
-        gaps = [each.score_difference for each in lines if each.score_difference is not None]
-        return {
+    def _record(
+        self, question: Question, means: Iterator[tuple[Mean, Floats]], measures: list[MeasureChange]
+    ) -> SearchComparison:
+        pairs = self.pairs[question.name]
+        moved = sum(pair.first_rank is not None for pair in pairs)
+        gaps = [gap for pair in pairs if (gap := pair.score_difference) is not None]
+        agreements: dict[str, Any] = {
+            agreement.key: uncertainty.counted(moved, len(pairs))
+            if agreement.counts_queries
+            else uncertainty.one_sided_few(*next(means), agreement.same).record()
+            for agreement in AGREEMENTS
+        }
+        record = {
             "id": question.name,
             "kind": question.kind,
             "left": dict(zip(("torch", "index"), question.left, strict=True)),
             "right": dict(zip(("torch", "index"), question.right, strict=True)),
-            "queries": len(lines),
-            "same_order": sum(each.first_rank is None for each in lines),
-            "same_set": sum(each.same_set for each in lines),
-            "scores_identical": sum(each.same_scores for each in lines),
-            "tied": sum(each.tied for each in lines),
+            "queries": len(pairs),
+            "same_order": len(pairs) - moved,
+            "same_set": sum(pair.same_set for pair in pairs),
+            "scores_identical": sum(pair.same_scores for pair in pairs),
+            "tied": sum(pair.tied for pair in pairs),
             "max_score_difference": max(gaps, default=None),
+            **agreements,
+            "measures": measures,
         }
+        return cast(SearchComparison, record)
 
-    def _means(self, question: Question, means: Any) -> Record:
-        lines = self.agreements[question.name]
-        moved, overlap, rbo = (
-            uncertainty.one_sided_few(next(means), np.array([float(getattr(each, name)) for each in lines]), same)
-            for name, same in _AGREEMENTS.items()
-        )
-        other = sum(each.first_rank is not None for each in lines)
-        return {
-            "different_passages": moved.record(),
-            "overlap": overlap.record(),
-            "rbo": rbo.record(),
-            "changed_queries": uncertainty.share(other, len(lines)),
-        }
-
-    def _measures(self) -> dict[str, list[Record]]:
+    def _measures(self) -> dict[str, list[MeasureChange]]:
         """Return ``measures`` of every comparison, by its name."""
         if not self.names:
             return {q.name: [] for q in self.questions}
@@ -323,7 +204,7 @@ class Comparison:
         }
 
 
-def _measure(name: str, left: Floats, right: Floats, gap: uncertainty.Estimate, chance: float | None) -> Record:
+def _measure(name: str, left: Floats, right: Floats, gap: Mean, chance: float | None) -> MeasureChange:
     gaps = np.round(right - left, DECIMALS)
     better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
     few = 0 < better + worse < uncertainty.LEAST_CHANGED
@@ -346,89 +227,64 @@ def _measure(name: str, left: Floats, right: Floats, gap: uncertainty.Estimate, 
 
 # The queries that an upgrade changed: which passages came and went, and what that did to the measures.
 
-#: Queries that a report lists one by one, and characters of a passage that it shows.
-LISTED = 20
+#: Characters of a passage that a report shows.
 SHOWN = 300
 
 
-def changed_queries(
-    searches: Searches, agreements: Sequence[Agreement], left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
-) -> list[Record]:
+def changed_queries(study: SearchStudy) -> list[ChangedQuery]:
     """Return the queries whose best k changed from A's torch on A's index to B's on B's, those that matter most first.
 
     First those whose measures changed, then those with the most different passages, then those that differ at the
-    earliest rank.
-
-    Parameters
-    ----------
-    searches : Searches
-        All of them.
-    agreements : sequence of Agreement
-        Of each query.
-    left, right : numpy.ndarray
-        float64 (judged queries, measures), of both sides.
-
-    Returns
-    -------
-    list of dict
-        At most `LISTED`: ``changed`` of ``docs/schema.md``.
+    earliest rank. At most `LISTED`.
     """
+    searches, pairs = study.searches, study.pairs["upgrade"]
     rows = {place: row for row, place in enumerate(searches.judged)}
-    found = []
-    for place, each in enumerate(agreements):
-        if each.first_rank is None:
+    listed: list[tuple[tuple[bool, int, int, int], list[ChangedQueryMeasures]]] = []
+    for place, pair in enumerate(pairs):
+        if (first := pair.first_rank) is None:
             continue
         row = rows.get(place)
-        values = [] if row is None else _values(searches.k, left[row], right[row])
-        same = all(value["left"] == value["right"] for value in values)
-        found.append(((same, -each.moved, each.first_rank, place), place, values))
-    found.sort(key=lambda one: one[0])
-    return [_query(searches, place, agreements[place], values) for _, place, values in found[:LISTED]]
+        left, right = ([] if row is None else study.values[side, side][row].tolist() for side in ("a", "b"))
+        measures: list[ChangedQueryMeasures] = [
+            {"measure": name, "left": a, "right": b} for name, a, b in zip(study.names, left, right, strict=False)
+        ]
+        moved = different_passages(pair.left.top, pair.right.top)
+        listed.append(((left == right, -moved, first, place), measures))
+    listed.sort(key=lambda line: line[0])
+    return [_query(searches, pairs[place], first, measures) for (_, _, first, place), measures in listed[:LISTED]]
 
 
-def _values(k: int, left: Sequence[float], right: Sequence[float]) -> list[Record]:
-    pairs = zip(measure_names(k), left, right, strict=True)
-    return [{"measure": name, "left": float(a), "right": float(b)} for name, a, b in pairs]
-
-
-def _query(searches: Searches, place: int, each: Agreement, values: list[Record]) -> Record:
-    left, right = searches.rankings["a", "a"][place], searches.rankings["b", "b"][place]
-    grades = searches.judgements.get(left.qid, {})
+def _query(
+    searches: Searches, pair: ListPair, first_rank: int, measures: Sequence[ChangedQueryMeasures]
+) -> ChangedQuery:
     return {
-        "qid": left.qid,
-        "text": searches.query_texts[left.qid],
-        "first_rank": each.first_rank,
-        "measures": values,
-        "verdict": _verdict(searches.k, values),
-        "went": [_passage(searches, pid, grades, left, right) for pid in left.top if pid not in right.top],
-        "came": [_passage(searches, pid, grades, left, right) for pid in right.top if pid not in left.top],
+        "qid": pair.left.qid,
+        "text": searches.query_texts[pair.left.qid],
+        "first_rank": first_rank,
+        "measures": list(measures),
+        "verdict": _verdict(searches.k, measures),
+        "went": [_passage(searches, pid, pair) for pid in pair.gone()],
+        "came": [_passage(searches, pid, pair) for pid in pair.come()],
     }
 
 
-def _verdict(k: int, values: Sequence[Mapping[str, Any]]) -> str:
-    for value in values:
-        if value["measure"] == f"nDCG@{k}" and value["left"] != value["right"]:
-            return "better" if value["right"] > value["left"] else "worse"
+def _verdict(k: int, measures: Sequence[ChangedQueryMeasures]) -> Literal["better", "equal", "worse"]:
+    for m in measures:
+        if m["measure"] == CHIEF.at(k) and m["left"] != m["right"]:
+            return "better" if m["right"] > m["left"] else "worse"
     return "equal"
 
 
-def _passage(searches: Searches, pid: int, grades: Mapping[int, int], left: Ranked, right: Ranked) -> Record:
+def _passage(searches: Searches, pid: int, pair: ListPair) -> ListedPassage:
     name, text = searches.passages[pid]
     return {
         "pid": pid,
         "id": name,
         "text": shortened(text),
-        "grade": grades.get(pid),
-        "left": _place(left.find(pid)),
-        "right": _place(right.find(pid)),
+        "grade": searches.judgements.get(pair.left.qid, {}).get(pid),
+        "left": pair.left.find(pid),
+        "right": pair.right.find(pid),
     }
-
-
-def _place(found: tuple[int, float] | None) -> Record | None:
-    if found is None:
-        return None
-    rank, score = found
-    return {"rank": rank, "score": score if math.isfinite(score) else None}
 
 
 def shortened(text: str) -> str:
@@ -443,14 +299,14 @@ def shortened(text: str) -> str:
 # The yardstick: how far an index moves when only k-means draws other numbers.
 
 
-def yardstick(upgrade: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]]) -> Record | None:
+def yardstick(upgrade: SearchComparison, seeds: Sequence[SearchComparison]) -> SearchYardstick | None:
     """Hold the change that an upgrade makes against those that other seeds make.
 
     Parameters
     ----------
-    upgrade : mapping
+    upgrade : dict
         The comparison ``upgrade`` of a report.
-    seeds : sequence of mapping
+    seeds : sequence of dict
         Its comparisons of kind ``seed``.
 
     Returns
@@ -460,31 +316,33 @@ def yardstick(upgrade: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]]) ->
     """
     if not seeds:
         return None
-    figures = []
-    for name, value in _figures(upgrade).items():
-        others = [_figures(each)[name] for each in seeds]
-        figures.append(
-            {"name": name, "upgrade": value, "seeds": others, "verdict": _against_seeds(name, value, others)}
-        )
+    own, others = _figures(upgrade), [_figures(comparison) for comparison in seeds]
+    figures: list[SearchYardstickFigures] = [
+        {
+            "name": name,
+            "upgrade": value,
+            "seeds": [figures[name][0] for figures in others],
+            "verdict": _against_seeds(change, [figures[name][1] for figures in others]),
+        }
+        for name, (value, change) in own.items()
+    ]
     return {"seeds": len(seeds), "figures": figures}
 
 
-def _figures(comparison: Mapping[str, Any]) -> dict[str, float]:
-    """Return what is held against the yardstick; of measures, how far their mean moved, either way."""
-    return {
-        "different_passages": comparison["different_passages"]["value"],
-        "rbo": comparison["rbo"]["value"],
-        "changed_queries": comparison["changed_queries"]["share"],
-        **{each["measure"]: abs(each["difference"]["value"]) for each in comparison["measures"]},
+def _figures(comparison: SearchComparison) -> dict[str, tuple[float, float]]:
+    """Return what is held against the yardstick, and how much change that is; of measures how far their mean moved."""
+    values = {a.key: (a, a.estimate(comparison)["value"]) for a in AGREEMENTS if a.beside_seeds}
+    moved = {m["measure"]: abs(m["difference"]["value"]) for m in comparison["measures"]}
+    return {key: (value, rounded(a.change(value))) for key, (a, value) in values.items()} | {
+        name: (value, value) for name, value in moved.items()
     }
 
 
-def _against_seeds(name: str, value: float, seeds: Sequence[float]) -> str:
+def _against_seeds(change: float, seeds: Sequence[float]) -> Literal["smaller", "within", "larger"]:
     """Say where a change lies in the range of the seeds' changes."""
-    size, *others = ((rounded(1 - each) if name == "rbo" else each) for each in (value, *seeds))
-    if size < min(others):
+    if change < min(seeds):
         return "smaller"
-    return "larger" if size > max(others) else "within"
+    return "larger" if change > max(seeds) else "within"
 
 
 # Put a pair's search results together: `pairs[].precisions[].search` of a report.
@@ -492,7 +350,7 @@ def _against_seeds(name: str, value: float, seeds: Sequence[float]) -> str:
 
 def compare_search(
     first: Arm, other: Arm, captures: Mapping[str, Capture], *, k: int, ignore_identical_ids: bool = False
-) -> Record | None:
+) -> Search | None:
     """Compare what both environments' torch find in both environments' indexes.
 
     Parameters
@@ -521,15 +379,19 @@ def compare_search(
     arms = [replace(arm, searching=True) for arm in (first, other)]
     if not all(arm.name in captures for arm in arms):
         return None
-    a, b = (Side(arm.name, arm.environment, captures[arm.name]) for arm in arms)
+    a, b = (SearchingArm(arm.name, arm.environment, captures[arm.name]) for arm in arms)
     searches = read(a, b, k=k)
     controls = [
-        search_control(arm.environment, captures.get(arm.name), searches.rankings[side, side])
-        for side, arm in (("a", first), ("b", other))
+        search_control(first.environment, captures.get(first.name), searches.rankings["a", "a"]),
+        search_control(other.environment, captures.get(other.name), searches.rankings["b", "b"]),
     ]
     identical_ids = _identical_ids(searches, ignore_identical_ids)
     if ignore_identical_ids:
         searches = searches.without_themselves()
+    # Without a query there is nothing to compare.
+    study = SearchStudy(searches) if searches.qids else None
+    comparisons = study.records() if study else []
+    upgrade = comparisons[0] if comparisons else None
     return {
         "k": k,
         "queries": len(searches.qids),
@@ -542,31 +404,17 @@ def compare_search(
         "controls": [control for control in controls if control is not None],
         "judging": a.capture.provenance.get("descriptions", {}).get("collection", {}).get("judging"),
         "identical_ids": identical_ids,
-        **_compared(searches),
+        "quality": study.quality() if study else [],
+        "comparisons": comparisons,
+        "yardstick": yardstick(upgrade, [c for c in comparisons if c["kind"] == "seed"]) if upgrade else None,
+        "changed": changed_queries(study) if study else [],
+        "changed_total": upgrade["queries"] - upgrade["same_order"] if upgrade else 0,
     }
 
 
-def _identical_ids(searches: Searches, ignored: bool) -> Record:
+def _identical_ids(searches: Searches, ignored: bool) -> SearchIdenticalIds:
     """Say for how many queries A's best k hold the query itself, before any is left out."""
     themselves = searches.themselves
-    found = [each for each in searches.rankings["a", "a"] if themselves.get(each.qid) in each.top]
-    first = sum(each.top[0] == themselves[each.qid] for each in found)
-    return {"ignored": ignored, "queries": len(found), "first": first}
-
-
-def _compared(searches: Searches) -> Record:
-    """Compare the searches; without a query there is nothing to compare."""
-    if not searches.qids:
-        return {"quality": [], "comparisons": [], "yardstick": None, "changed": [], "changed_total": 0}
-    comparison = Comparison(searches)
-    records = comparison.records()
-    upgrade = records[0]
-    nothing = np.zeros((0, 0))
-    left, right = (comparison.values.get(key, nothing) for key in (("a", "a"), ("b", "b")))
-    return {
-        "quality": comparison.quality(),
-        "comparisons": records,
-        "yardstick": yardstick(upgrade, [each for each in records if each["kind"] == "seed"]),
-        "changed": changed_queries(searches, comparison.agreements[upgrade["id"]], left, right),
-        "changed_total": upgrade["queries"] - upgrade["same_order"],
-    }
+    lists = [query for query in searches.rankings["a", "a"] if themselves.get(query.qid) in query.top]
+    first = sum(query.top[0] == themselves[query.qid] for query in lists)
+    return {"ignored": ignored, "queries": len(lists), "first": first}

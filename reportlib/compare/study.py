@@ -21,7 +21,7 @@ from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
 from reportlib.findings import findings
 from reportlib.notebooks import find_project
-from reportlib.shape import Report
+from reportlib.shape import SCHEMA_VERSION, Report
 from reportlib.store import MANIFEST, Artifact, Capture, project_home
 from reportlib.study import DIRECTIONS, Arm, Study
 
@@ -91,9 +91,6 @@ def _compared(kind: str, capture: Capture) -> Mapping[str, Artifact]:
 
 def _bytes(line: Artifact | None) -> tuple[Any, ...] | None:
     return None if line is None else (line.sha256, line.dtype, line.shape)
-
-
-SCHEMA_VERSION = 1
 
 
 def compare_study(
@@ -214,7 +211,6 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
     artifacts = compare_artifacts(a, b, post=pipeline.post_of(*versions))
     layers = compare_layers(a, b)
     doclens = [n for name in a.group("doclens") for n in a.value(name)]
-    has_rankings = "rankings" in a.artifacts and "rankings" in b.artifacts
     controls = _controls(study, captures, first, other)
     searched: Record = {"k": study.search.k, "ignore_identical_ids": study.search.ignore_identical_ids}
     return {
@@ -231,7 +227,7 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
         "order": compare_order(a, b),
         "swaps": (swaps := _swaps(study, captures, first, other, artifacts)),
         "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
-        "rankings": compare_rankings(a.value("rankings"), b.value("rankings")) if has_rankings else None,
+        "rankings": compare_rankings(a, b),
         "search": compare_search(first, other, captures, **searched),
         "margins": compare_margins(a, b, *_searching(captures, first, other), **searched),
     }

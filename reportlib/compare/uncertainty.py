@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from reportlib.shape import Estimate, SearchComparisonChangedQueries
 from reportlib.words.formats import unseen_share
 
 # How far numbers of a report's search part are given: enough to read, and the same on every machine.
@@ -47,14 +47,14 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A value with the ends of its interval."""
+class Mean:
+    """A mean over queries with the ends of its interval."""
 
     value: float
     low: float
     high: float
 
-    def record(self) -> dict[str, float]:
+    def record(self) -> Estimate:
         """Return it as a report has it."""
         return {"value": rounded(self.value), "low": rounded(self.low), "high": rounded(self.high)}
 
@@ -65,7 +65,7 @@ def mean(column: Floats) -> float:
     return rounded(float(whole.sum()) / (len(column) * scale))
 
 
-def bootstrap(columns: Floats) -> list[Estimate]:
+def bootstrap(columns: Floats) -> list[Mean]:
     """Estimate the mean of each column, with a percentile bootstrap interval over the rows.
 
     Whole rows are drawn, so columns that were measured on the same queries stay paired; a difference of two rankings
@@ -81,7 +81,7 @@ def bootstrap(columns: Floats) -> list[Estimate]:
 
     Returns
     -------
-    list of Estimate
+    list of Mean
         One for each column.
     """
     n = len(columns)
@@ -90,10 +90,10 @@ def bootstrap(columns: Floats) -> list[Estimate]:
     sums.sort(axis=0)
     tail = int(len(sums) * (1 - CONFIDENCE) / 2)
     rows = (whole.sum(axis=0), sums[tail], sums[len(sums) - 1 - tail])
-    return [Estimate(*found) for found in zip(*(row / (n * scale) for row in rows), strict=True)]
+    return [Mean(*ends) for ends in zip(*(row / (n * scale) for row in rows), strict=True)]
 
 
-def few_changed(estimate: Estimate, changes: Floats) -> Estimate:
+def few_changed(estimate: Mean, changes: Floats) -> Mean:
     """Replace a bootstrap interval that rests on the changes of a handful of queries.
 
     With two changed queries of 400, a bootstrap sees nothing but these two: both for the worse, and its interval
@@ -102,24 +102,24 @@ def few_changed(estimate: Estimate, changes: Floats) -> Estimate:
 
     Parameters
     ----------
-    estimate : Estimate
+    estimate : Mean
         Of the mean of `changes`.
     changes : numpy.ndarray
         float64 (queries,), 0 where nothing changed.
 
     Returns
     -------
-    Estimate
+    Mean
         `estimate` itself where no query, or at least `LEAST_CHANGED`, changed.
     """
     changed = int(np.count_nonzero(changes))
     if not 0 < changed < LEAST_CHANGED:
         return estimate
-    widest = share(changed, len(changes))["high"] * float(np.abs(changes).max())
-    return Estimate(estimate.value, -widest, widest)
+    widest = counted(changed, len(changes))["high"] * float(np.abs(changes).max())
+    return Mean(estimate.value, -widest, widest)
 
 
-def one_sided_few(estimate: Estimate, values: Floats, unchanged: float) -> Estimate:
+def one_sided_few(estimate: Mean, values: Floats, unchanged: float) -> Mean:
     """As `few_changed`, for values (float64 (queries,)) that can move to one side of `unchanged` only.
 
     The nearer end is the share's lower bound times the smallest change seen.
@@ -128,10 +128,10 @@ def one_sided_few(estimate: Estimate, values: Floats, unchanged: float) -> Estim
     changed = int(np.count_nonzero(changes))
     if not 0 < changed < LEAST_CHANGED:
         return estimate
-    known = share(changed, len(values))
+    known = counted(changed, len(values))
     near, far = known["low"] * float(changes[changes > 0].min()), known["high"] * float(changes.max())
     low, high = (near, far) if estimate.value > unchanged else (-far, -near)
-    return Estimate(estimate.value, unchanged + low, unchanged + high)
+    return Mean(estimate.value, unchanged + low, unchanged + high)
 
 
 def permutation_p(differences: Floats) -> list[float | None]:
@@ -159,16 +159,16 @@ def permutation_p(differences: Floats) -> list[float | None]:
     extreme = np.zeros(whole.shape[1], np.int64)
     for signs in _signs(len(whole)) if drawn.any() else ():
         extreme += np.count_nonzero(np.abs(signs @ whole) >= observed, axis=0)
-    found: list[float | None] = []
+    chances: list[float | None] = []
     for column, count in enumerate(changed):
         if not count:
-            found.append(None)
+            chances.append(None)
         elif drawn[column]:
-            found.append(significant((1 + int(extreme[column])) / (1 + RESAMPLES)))
+            chances.append(significant((1 + int(extreme[column])) / (1 + RESAMPLES)))
         else:
             values = whole[:, column]
-            found.append(significant(_exact(values[values != 0], observed[column])))
-    return found
+            chances.append(significant(_exact(values[values != 0], observed[column])))
+    return chances
 
 
 def sign_p(better: int, worse: int) -> float | None:
@@ -213,14 +213,14 @@ def detectable(differences: Floats) -> float | None:
     if np.count_nonzero(differences) < LEAST_CHANGED:
         return None
     mean = math.fsum(differences) / n
-    spread = math.sqrt(math.fsum((each - mean) ** 2 for each in differences) / (n - 1))
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1))
     if rounded(spread) == 0:
         return None
     quantiles = sum(float(special.stdtrit(n - 1, level)) for level in (1 - (1 - CONFIDENCE) / 2, POWER))
     return rounded(quantiles * spread / math.sqrt(n))
 
 
-def share(count: int, n: int) -> dict[str, float]:
+def counted(count: int, n: int) -> SearchComparisonChangedQueries:
     """Return `count` of `n` queries as a share with its Clopper-Pearson interval.
 
     Where none or all are counted, one end cannot be wrong, and the other is the one-sided bound: with none changed it
@@ -235,7 +235,7 @@ def share(count: int, n: int) -> dict[str, float]:
         bound = unchanged_bound(n)
         low, high = (0.0, bound) if not count else (1 - bound, 1.0)
         return {"share": rounded(count / n), "low": rounded(low), "high": high}
-    interval: Any = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")
+    interval = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")
     return {"share": rounded(count / n), "low": rounded(interval.low), "high": rounded(interval.high)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,10 @@ from scipy import stats
 
 from reportlib.findings.finding import Finding, of_part
 from reportlib.findings.parts import Part
-from reportlib.words.searches import least_changed, too_few
+from reportlib.measures import agreement, chief
+from reportlib.shape import Margin, MeasureChange, SearchComparison, SearchControls
+from reportlib.shape import Search as SearchRecord
 
-Record = Mapping[str, Any]
-#: The measure that a sentence leads with; it sees a change of rank as well as a passage that is lost.
-CHIEF = "nDCG"
-#: The figures of the yardstick that say how much lists moved.
-LISTS = ("changed_queries", "different_passages", "rbo")
 #: Against the least of the seeds, an upgrade that moves at most this share hardly moves anything.
 HARDLY = 0.1
 #: The chance of calling a measure changed that is not, over all measures of one comparison together.
@@ -35,10 +32,10 @@ class Search:
         JSON pointer to it.
     """
 
-    data: Record
+    data: SearchRecord
     at: str
 
-    def comparison(self, name: str) -> Record | None:
+    def comparison(self, name: str) -> SearchComparison | None:
         """Return a comparison by its id: ``upgrade``, ``index``, ``torch``, ``seed-1``; None where it was not made."""
         return next((c for c in self.data["comparisons"] if c["id"] == name and c["queries"]), None)
 
@@ -48,10 +45,9 @@ class Search:
         return tuple(f"{self.at}/comparisons/{ids.index(name)}" for name in names if name in ids)
 
     @property
-    def upgrade(self) -> Record:
+    def upgrade(self) -> SearchComparison:
         """A's torch on A's index against B's on B's."""
-        known: dict[str, Record] = {c["id"]: c for c in self.data["comparisons"]}
-        return known["upgrade"]
+        return next(c for c in self.data["comparisons"] if c["id"] == "upgrade")
 
     @property
     def moved(self) -> int:
@@ -61,8 +57,8 @@ class Search:
     @property
     def kept(self) -> int | None:
         """How many get another list from B's torch on A's index, that is, where the old index is kept."""
-        found = self.comparison("torch")
-        return moved(found) if found else None
+        torch = self.comparison("torch")
+        return moved(torch) if torch else None
 
     @property
     def seeds(self) -> list[int]:
@@ -70,39 +66,33 @@ class Search:
         return [moved(c) for c in self.data["comparisons"] if c["kind"] == "seed"]
 
     @property
-    def failed(self) -> list[Record]:
+    def failed(self) -> list[SearchControls]:
         """Controls in which the same search gave something else."""
         return [c for c in self.data["controls"] if c["identical"] < c["queries"]]
 
     @property
-    def measures(self) -> Sequence[Record]:
+    def measures(self) -> Sequence[MeasureChange]:
         """The upgrade's measures of quality; none where no query has judgements."""
-        found: Sequence[Record] = self.upgrade["measures"] if self.data["judged"] else []
-        return found
+        return self.upgrade["measures"] if self.data["judged"] else []
 
     @property
-    def chief(self) -> Record | None:
+    def chief(self) -> MeasureChange | None:
         """The measure that stands for the others."""
-        return next((m for m in self.measures if str(m["measure"]).startswith(CHIEF)), next(iter(self.measures), None))
+        return chief(self.measures)
 
     @property
-    def detected(self) -> list[Record]:
+    def detected(self) -> list[MeasureChange]:
         """The measures that changed by more than chance explains, all of them judged together."""
         return [m for m, p in zip(self.measures, self.adjusted, strict=True) if p is not None and p < LEVEL]
 
     @property
     def adjusted(self) -> list[float | None]:
         """The measures' p-values as one family (Benjamini and Hochberg, JRSS B 57, 1995); None without a test."""
-        return adjusted(self.measures, self.least)
+        return adjusted(self.measures, self.data["least_changed"])
 
-    @property
-    def least(self) -> int:
-        """How many queries must change before the permutation test can find that a measure did."""
-        return least_changed(self.data)
-
-    def few(self, measure: Record) -> bool:
+    def few(self, measure: MeasureChange) -> bool:
         """Return whether too few queries changed a measure for the test to find it, or none did."""
-        return too_few(measure, self.least)
+        return changed(measure) < self.data["least_changed"]
 
     @property
     def beside_seeds(self) -> str | None:
@@ -110,14 +100,13 @@ class Search:
         yardstick = self.data["yardstick"]
         if not self.moved:
             return "same"
-        figures = [f for f in (yardstick["figures"] if yardstick else []) if f["name"] in LISTS]
+        figures = [(a, f) for f in (yardstick["figures"] if yardstick else []) if (a := agreement(f["name"]))]
         if not figures:
             return None
-        verdicts = {f["verdict"] for f in figures}
+        verdicts = {figure["verdict"] for _, figure in figures}
         if verdicts == {"smaller"}:
-            counted = [f for f in figures if f["name"] != "rbo"]
-            small = all(f["upgrade"] <= HARDLY * min(f["seeds"]) for f in counted)
-            return "hardly" if small else "less"
+            hardly = all(f["upgrade"] <= HARDLY * min(f["seeds"]) for a, f in figures if not a.falls)
+            return "hardly" if hardly else "less"
         return "more" if verdicts == {"larger"} else "as much"
 
     @property
@@ -131,20 +120,22 @@ class Search:
         return self.beside_seeds or "moved"
 
 
-def moved(comparison: Record) -> int:
+def moved(comparison: SearchComparison) -> int:
     """Return how many queries have another top k."""
-    return int(comparison["queries"] - comparison["same_order"])
+    return comparison["queries"] - comparison["same_order"]
 
 
-def adjusted(measures: Sequence[Record], least: int) -> list[float | None]:
+def changed(measure: MeasureChange) -> int:
+    """Return how many queries a measure rose or fell for."""
+    return measure["better"] + measure["worse"]
+
+
+def adjusted(measures: Sequence[MeasureChange], least: int) -> list[float | None]:
     """Return p-values of measures of one comparison, corrected as one family; None where no test could tell."""
-    tested = [n for n, m in enumerate(measures) if m["p_permutation"] is not None and not too_few(m, least)]
-    found: list[float | None] = [None] * len(measures)
-    if tested:
-        corrected = stats.false_discovery_control([measures[n]["p_permutation"] for n in tested])
-        for place, value in zip(tested, corrected, strict=True):
-            found[place] = float(value)
-    return found
+    tested = {n: p for n, m in enumerate(measures) if (p := m["p_permutation"]) is not None and changed(m) >= least}
+    corrected = stats.false_discovery_control(list(tested.values())) if tested else ()
+    known = dict(zip(tested, map(float, corrected), strict=True))
+    return [known.get(n) for n in range(len(measures))]
 
 
 def search(part: Part) -> Search | None:
@@ -219,11 +210,13 @@ def _quality(part: Part, found: Search) -> Finding:
     if chief is not None:
         numbers |= {
             "measure": chief["measure"],
-            "queries": chief["better"] + chief["equal"] + chief["worse"],
-            **{key: chief[key] for key in ("better", "worse", "detectable")},
+            "queries": changed(chief) + chief["equal"],
+            "better": chief["better"],
+            "worse": chief["worse"],
+            "detectable": chief["detectable"],
             **chief["difference"],
             "few": found.few(chief),
-            "least": found.least,
+            "least": found.data["least_changed"],
             "detected": [
                 {"measure": m["measure"], **m["difference"], "better": m["better"], "worse": m["worse"]}
                 for m in found.detected
@@ -236,7 +229,7 @@ def _quality(part: Part, found: Search) -> Finding:
 _DECISIONS = {"centroid": "tokens' centroids", "bucket": "residual buckets", "rank": "top lists"}
 
 
-def _flips(record: Record) -> dict[str, Any]:
+def _flips(record: Margin) -> dict[str, Any]:
     return {
         "what": _DECISIONS[record["id"]],
         "flipped": record["flipped"],

@@ -8,7 +8,7 @@ from typing import Any
 
 from reportlib.findings.causes import Cause, causes
 from reportlib.findings.parts import Part, parts
-from reportlib.findings.search import Search, search
+from reportlib.findings.search import Search, changed, search
 from reportlib.findings.why import undone
 from reportlib.shape import Report
 from reportlib.words import formats
@@ -167,11 +167,11 @@ def steps(found: Outcome) -> list[dict[str, Any]]:
             "text": formats.of(moved, queries),
         })  # fmt: skip
         if chief := found.searches.chief:
-            changed = chief["better"] + chief["worse"]
-            total = changed + chief["equal"]
+            better_or_worse = changed(chief)
+            total = better_or_worse + chief["equal"]
             rows.append({
-                "step": str(chief["measure"]), "share": changed / total if total else 0.0,
-                "text": formats.of(changed, total),
+                "step": chief["measure"], "share": better_or_worse / total if total else 0.0,
+                "text": formats.of(better_or_worse, total),
             })  # fmt: skip
     return [row for row in rows if row["share"] is not None]
 

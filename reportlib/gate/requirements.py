@@ -1,4 +1,4 @@
-"""Requirements: the words that a gate knows, and how they are read."""
+"""Requirements: the words that a gate knows, how they are read, and what can become of one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import NoReturn
 
 from reportlib.compare.indexes import POINTS, THRESHOLD
 from reportlib.errors import RequirementError
+from reportlib.measures import AGREEMENTS, QUALITIES, Agreement, agreement
+
+#: What can become of a requirement.
+HOLDS, FAILS, INCONCLUSIVE = "holds", "does not hold", "inconclusive"
 
 # The words of requirements: what can be required of which subject.
 
@@ -26,18 +30,18 @@ QUANTITIES = ("differing", "groups_differing", "max_abs", "mean_abs", "max_rel",
 TOLERANCES = ("default", "bnb")
 
 #: Measures of retrieval quality, which are written with their k: ``recall@10``.
-MEASURES = ("recall", "mrr", "ndcg", "success")
+MEASURES = tuple(quality.name.lower() for quality in QUALITIES)
 #: How much of what search returns stays the same, from 0 to 1; a requirement is a limit from below.
-AGREEMENTS = ("overlap", "rbo")
+STAYS = tuple(a.words for a in AGREEMENTS if a.falls)
 #: How much of it changes; a requirement is a limit from above.
-CHANGES = ("different passages", "changed queries")
+CHANGES = tuple(a.words for a in AGREEMENTS if not a.falls)
 #: What the same torch changes when its index is made again with another seed of k-means.
 RESEEDING = "smaller than reseeding"
 #: The subject of `RESEEDING` where none is written.
 SEARCH = "search"
 
 #: What may be written as a percentage.
-FRACTIONS = ("differing", "groups_differing", "drop", *AGREEMENTS, "changed queries")
+FRACTIONS = ("differing", "groups_differing", "drop", *(a.words for a in AGREEMENTS if not a.counts_passages))
 _AT_K = re.compile(r"([A-Za-z][A-Za-z0-9]*)@([1-9][0-9]*)")
 
 
@@ -50,10 +54,10 @@ class Requirement:
     text : str
         As written.
     subject : str
-        An artifact, a key of `SETS`, a measure of search (``recall@10``), or one of `AGREEMENTS` (with its k, where
+        An artifact, a key of `SETS`, a measure of search (``recall@10``), or one of `STAYS` (with its k, where
         that is written), `CHANGES` or `SEARCH`.
     claim : str
-        ``identical``, ``same set``, ``close``, the name of a quantity, ``drop``, one of `AGREEMENTS` or `CHANGES`, or
+        ``identical``, ``same set``, ``close``, the name of a quantity, ``drop``, one of `STAYS` or `CHANGES`, or
         `RESEEDING`.
     tolerance : str or None
         For ``close``: ``default``, ``bnb``, or None for either.
@@ -78,27 +82,71 @@ class Requirement:
     @property
     def measure(self) -> str:
         """The measure of search that it is about, in lower case and without its k; empty for none."""
-        found = _AT_K.fullmatch(self.subject)
-        return found[1].lower() if found and found[1].lower() in MEASURES else ""
+        name = at_k(self.subject)
+        return name if name in MEASURES else ""
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """The agreement of search that it is about, if it is about one."""
+        return agreement(self.claim)
+
+    @property
+    def falls(self) -> bool:
+        """Whether its limit is one from below."""
+        return self.agreement is not None and self.agreement.falls
 
     @property
     def k(self) -> int | None:
         """How many passages of a query count, where that is written."""
-        found = _AT_K.fullmatch(self.subject)
-        return int(found[2]) if found else None
+        written = _AT_K.fullmatch(self.subject)
+        return int(written[2]) if written else None
 
     def allows(self, value: float) -> bool:
         """Return whether a value is inside the limit."""
         limit = 0.0 if self.limit is None else self.limit
         if value == limit:
             return self.inclusive
-        return value > limit if self.claim in AGREEMENTS else value < limit
+        return value > limit if self.falls else value < limit
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of one requirement.
+
+    Attributes
+    ----------
+    requirement : Requirement
+        What was required.
+    outcome : str
+        `HOLDS`, `FAILS` or `INCONCLUSIVE`.
+    reason : str
+        What was measured, or why nothing could be.
+    artifact : str
+        The artifact that decided; empty where there is none.
+    file : str
+        That artifact's file in A's index folder; of several the first that differs. Empty where there is none.
+    where : str
+        Which of several comparisons it is about; empty where there is one.
+    """
+
+    requirement: Requirement
+    outcome: str
+    reason: str
+    artifact: str = ""
+    file: str = ""
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """The judgement in one line."""
+        before = f"{self.where}: " if self.where else ""
+        return f"{before}{self.requirement.text}: {self.outcome}; {self.reason}"
 
 
 def at_k(word: str) -> str:
     """Return what stands before the ``@`` of ``recall@10``, in lower case; empty where `word` is none of that form."""
-    found = _AT_K.fullmatch(word)
-    return found[1].lower() if found else ""
+    written = _AT_K.fullmatch(word)
+    return written[1].lower() if written else ""
 
 
 # The small language of requirements: ``ivf identical, codes differing < 1%, recall@10 drop < 0.01``.
@@ -114,20 +162,19 @@ def at_k(word: str) -> str:
 #                  | quantity below
 #     quantity     = "differing" | "groups_differing" | "max_abs" | "mean_abs" | "max_rel" | "max_ulp"
 #     search       = measure "drop" below
-#                  | ( "overlap" | "rbo" ) [ "@" digits ] above
-#                  | ( "different passages" | "changed queries" ) below
+#                  | agreement [ "@" digits ] above      (one that falls with a change)
+#                  | agreement below                     (one that rises with it)
 #                  | [ measure ] "smaller than reseeding"
-#     measure      = ( "recall" | "mrr" | "ndcg" | "success" ) "@" digits     (in any case: nDCG@10)
+#     measure      = quality "@" digits                  (in any case: nDCG@10)
+#     agreement, quality: the words of `reportlib.measures`
 #     below        = ( "<" | "<=" ) number [ "%" ]
 #     above        = ( ">" | ">=" ) number [ "%" ]
 #
 # ``close`` and ``max_rel`` are for floats, ``same set`` for integers (which are never given a tolerance),
 # ``groups_differing`` for the ivf. A percentage is a hundredth of what lies between 0 and 1: ``differing``,
-# ``groups_differing``, ``drop`` (of the measure itself, not of what it was), ``overlap``, ``rbo``, ``changed
-# queries``.
+# ``groups_differing``, ``drop`` (of the measure itself, not of what it was), and agreements that do not count passages.
 
 _TOKEN = re.compile(r",|[<>=!]+|[^\s,<>=!]+")
-_MEASURES = [f"{name}@10" for name in MEASURES]
 
 
 @dataclass(frozen=True)
@@ -178,11 +225,11 @@ class _Parser:
         """Return the requirement that the tokens make, all of them."""
         subject = self.next("a subject", f"begin with one of {_listed([*KINDS, *SETS])}")
         known = subject.text in KINDS or subject.text in SETS
-        found = self._claim(subject.text) if known else self._search(subject)
+        requirement = self._claim(subject.text) if known else self._search(subject)
         if self.at < len(self.tokens):
             extra = self.tokens[self.at]
             _refuse(self.text, extra, f"{extra.text!r} is one word too many", "put a comma between requirements")
-        return found
+        return requirement
 
     def next(self, what: str, mend: str) -> _Token:
         """Return the next token, or refuse because `what` is missing."""
@@ -243,7 +290,7 @@ class _Parser:
         name = at_k(subject.text)
         if name in MEASURES:
             return self._quality(subject.text)
-        if (claim := name or subject.text) in AGREEMENTS:
+        if (claim := name or subject.text) in STAYS:
             return self._limit(subject.text, claim, above=True)
         for phrase in CHANGES:
             if phrase.split()[0] == subject.text:
@@ -253,9 +300,9 @@ class _Parser:
             self._rest(RESEEDING)
             return self._made(SEARCH, RESEEDING)
         if name:
-            mend = f"write one of {_listed([*_MEASURES, *AGREEMENTS])}"
+            mend = f"write one of {_listed([*(f'{name}@10' for name in MEASURES), *STAYS])}"
             _refuse(self.text, subject, f"there is no measure {subject.text!r}", mend)
-        known = _listed([*KINDS, *SETS, *AGREEMENTS, *CHANGES])
+        known = _listed([*KINDS, *SETS, *STAYS, *CHANGES])
         mend = f"write one of {known}, '{RESEEDING}', or a measure such as recall@10"
         _refuse(self.text, subject, f"there is no artifact {subject.text!r}", mend)
 

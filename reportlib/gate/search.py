@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from reportlib.gate.outcomes import FAILS, HOLDS, INCONCLUSIVE
-from reportlib.gate.requirements import AGREEMENTS, RESEEDING, SEARCH, Requirement
+from reportlib.gate.requirements import FAILS, HOLDS, INCONCLUSIVE, RESEEDING, SEARCH, Requirement
+from reportlib.measures import AGREEMENTS, QUALITIES
+from reportlib.shape import MeasureChange, Search, SearchComparison
 from reportlib.words.formats import interval, plural, unseen, unseen_share
-from reportlib.words.searches import least_changed
 
 # The rule that says whether queries bear out a limit: one function, for every requirement on search.
 #
@@ -162,29 +161,11 @@ def _needed(requirement: Requirement, figure: Figure, breach: Requirement) -> in
     return -(-high // digits) * digits
 
 
-_Record = Mapping[str, Any]
-#: Where a comparison says how much two sides agree, by claim; the yardstick has the same names.
-FIELDS = {
-    "overlap": "overlap",
-    "rbo": "rbo",
-    "different passages": "different_passages",
-    "changed queries": "changed_queries",
-}
-#: What of search is held against re-seeding where no measure is named.
-YARDSTICK = ("different passages", "rbo", "changed queries")
 #: What looks at a list as a set of passages: nothing can change it where a list can hold them all.
-SETS = ("overlap", "different passages", "recall", "success")
-#: How far a figure could be, with what went unseen.
-_REACH = {
-    "drop": "a drop of up to {}",
-    "overlap": "an overlap as low as {}",
-    "rbo": "an rbo as low as {}",
-    "different passages": "up to {} different passages",
-    "changed queries": "",
-}
+_UNORDERED = {a.words for a in AGREEMENTS if not a.ordered} | {q.name.lower() for q in QUALITIES if not q.ordered}
 
 
-def judge_search(requirement: Requirement, search: _Record | None, passages: int | None = None) -> tuple[str, str]:
+def judge_search(requirement: Requirement, search: Search | None, passages: int | None = None) -> tuple[str, str]:
     """Return what becomes of a requirement on search, and why.
 
     Parameters
@@ -213,11 +194,12 @@ def judge_search(requirement: Requirement, search: _Record | None, passages: int
         )
     if requirement.k not in (None, search["k"]):
         return INCONCLUSIVE, f"the study searched with k = {search['k']}; its [search] table says which k"
-    if failed := [each for each in search["controls"] if each["identical"] < each["queries"]]:
-        said = " and ".join(f"{c['environment']} for {c['queries'] - c['identical']:,}" for c in failed)
-        return INCONCLUSIVE, f"a control failed: its own index searched again gave other results in {said} queries"
+    if failed := [control for control in search["controls"] if control["identical"] < control["queries"]]:
+        counts = " and ".join(f"{c['environment']} for {c['queries'] - c['identical']:,}" for c in failed)
+        return INCONCLUSIVE, f"a control failed: its own index searched again gave other results in {counts} queries"
     if requirement.subject == SEARCH:
-        claims = [_Claim(replace(requirement, subject=name, claim=name), search) for name in YARDSTICK]
+        beside = [a.words for a in AGREEMENTS if a.beside_seeds]
+        claims = [_Claim(replace(requirement, subject=name, claim=name), search) for name in beside]
     else:
         claims = [_Claim(requirement, search)]
     for claim in claims:
@@ -233,28 +215,28 @@ class _Claim:
     """A requirement on one figure of a search, and what was measured of it."""
 
     requirement: Requirement
-    search: _Record
+    search: Search
 
     @property
-    def upgrade(self) -> _Record:
-        known: dict[str, _Record] = {record["id"]: record for record in self.search["comparisons"]}
-        return known["upgrade"]
+    def upgrade(self) -> SearchComparison:
+        return {record["id"]: record for record in self.search["comparisons"]}["upgrade"]
 
     @property
-    def measure(self) -> _Record | None:
+    def measure(self) -> MeasureChange | None:
         """The measure that it is about; None where it is about none, or none was measured."""
-        for record in self.upgrade["measures"]:
-            if str(record["measure"]).lower() == self.requirement.subject.lower():
-                return dict(record)
-        return None
+        wanted = self.requirement.subject.lower()
+        return next((record for record in self.upgrade["measures"] if record["measure"].lower() == wanted), None)
 
     @property
     def changed(self) -> int:
         """How many queries changed what it is about."""
         if self.measure:
-            return int(self.measure["better"] + self.measure["worse"])
-        kept = "same_set" if self.requirement.claim in SETS else "same_order"
-        return int(self.upgrade["queries"] - self.upgrade[kept])
+            return self.measure["better"] + self.measure["worse"]
+        return self.upgrade["queries"] - self.upgrade["same_set" if self._unordered else "same_order"]
+
+    @property
+    def _unordered(self) -> bool:
+        return (self.requirement.measure or self.requirement.claim) in _UNORDERED
 
     def empty(self, passages: int | None) -> str:
         """Return why this figure judges nothing, whatever was returned; empty where it does."""
@@ -270,8 +252,7 @@ class _Claim:
                 )
         elif self.upgrade["max_score_difference"] is None and self.upgrade["same_set"] == self.upgrade["queries"]:
             return f"no list of {queries} has a passage, which judges nothing"
-        subject = self.requirement.measure or self.requirement.claim
-        if passages is not None and passages <= self.search["k"] and subject in SETS:
+        if passages is not None and passages <= self.search["k"] and self._unordered:
             return f"a list of {self.search['k']} can hold all {plural(passages, 'passage')}, so it can show no change"
         return ""
 
@@ -287,20 +268,24 @@ class _Claim:
         if measure := self.measure:
             judged = measure["better"] + measure["equal"] + measure["worse"]
             # Taken from zero, so that no change is 0 and not -0.
-            value, best, worst = (0.0 - measure["difference"][end] for end in ("value", "high", "low"))
+            difference = measure["difference"]
+            value, best, worst = 0.0 - difference["value"], 0.0 - difference["high"], 0.0 - difference["low"]
             if name == "drop":
                 return Figure(value, best, worst, judged, confidence, possible=measure["left"])
             # Against other seeds it counts how far the mean moved, either way.
             near = 0.0 if best <= 0 <= worst else min(abs(best), abs(worst))
             return Figure(abs(value), near, max(abs(best), abs(worst)), judged, confidence)
-        known = self.upgrade[FIELDS[name]]
-        if name in AGREEMENTS:
-            return Figure(known["value"], known["high"], known["low"], queries, confidence, same=1.0, far=0.0)
-        if name == "different passages":
-            return Figure(known["value"], known["low"], known["high"], queries, confidence, far=2.0 * self.search["k"])
-        if not self.changed:
+        agreement = self.requirement.agreement
+        if agreement is None:
+            raise KeyError(name)
+        if agreement.counts_queries and not self.changed:
             return Figure(0.0, 0.0, 0.0, queries, confidence)
-        return Figure(known["share"], known["low"], known["high"], queries, confidence, exact=True)
+        known = agreement.estimate(self.upgrade)
+        best, worst = (known["high"], known["low"]) if agreement.falls else (known["low"], known["high"])
+        return Figure(
+            known["value"], best, worst, queries, confidence,
+            same=agreement.same, far=agreement.far(self.search["k"]), exact=agreement.counts_queries,
+        )  # fmt: skip
 
     def measured(self, figure: Figure) -> str:
         """Return what was measured, with its interval, and what could have gone unseen."""
@@ -322,14 +307,14 @@ class _Claim:
 
     def few(self, figure: Figure) -> str:
         """Return a warning where few queries changed: their interval rests on these alone."""
-        if not 0 < self.changed < least_changed(self.search):
+        if not 0 < self.changed < self.search["least_changed"]:
             return ""
         return f"only {self.changed:,} of {plural(figure.queries, 'query')} {self.verb}"
 
     @property
     def verb(self) -> str:
         """What a query does that counts as changed here."""
-        return "got other passages" if self.requirement.claim in SETS else "changed"
+        return "changed" if self.measure or not self._unordered else "got other passages"
 
 
 def _against_limit(claim: _Claim) -> tuple[str, str]:
@@ -338,12 +323,13 @@ def _against_limit(claim: _Claim) -> tuple[str, str]:
     ruling = rule(claim.requirement, figure)
     reason = claim.measured(figure)
     if ruling.outcome != FAILS and not figure.exact:
-        could = _REACH[claim.requirement.claim].format(_digits(figure.reach))
+        agreement = claim.requirement.agreement
+        could = (agreement.reach if agreement else "a drop of up to {}").format(_digits(figure.reach))
         reason += f"; {_unseen(figure, claim.changed)}{', in all ' if could else ''}{could}"
     return ruling.outcome, f"{_alone(figure)}{reason}{ruling.clause}"
 
 
-def _against_seeds(claims: Sequence[_Claim], search: _Record) -> tuple[str, str]:
+def _against_seeds(claims: Sequence[_Claim], search: Search) -> tuple[str, str]:
     """Hold what the upgrade changed against what other seeds of k-means change.
 
     The seed that changes least is the limit. Beyond the one that changes most it does not hold; between them, more
@@ -352,8 +338,8 @@ def _against_seeds(claims: Sequence[_Claim], search: _Record) -> tuple[str, str]
     yardstick = search["yardstick"]
     if yardstick is None:
         return INCONCLUSIVE, "the study made no index with another seed; give it seeds in [search] and run it again"
-    known = {str(record["name"]).lower(): record["seeds"] for record in yardstick["figures"]}
-    names = [FIELDS.get(claim.requirement.claim, claim.requirement.subject.lower()) for claim in claims]
+    known = {record["name"].lower(): record["seeds"] for record in yardstick["figures"]}
+    names = [a.key if (a := claim.requirement.agreement) else claim.requirement.subject.lower() for claim in claims]
     if not all(known.get(name) for name in names):
         return INCONCLUSIVE, "the report does not hold it against other seeds"
     beside = [_beside(claim, known[name]) for claim, name in zip(claims, names, strict=True)]
@@ -392,16 +378,16 @@ class _Beside:
     def text(self) -> str:
         """The figure, how far it could be, and the range of the seeds."""
         failed = self.ruling.outcome == FAILS
-        claim, subject = self.claim.requirement.claim, self.claim.requirement.subject
-        side = "least" if (claim in AGREEMENTS) != failed else "most"
+        requirement = self.claim.requirement
+        side = "least" if requirement.falls != failed else "most"
         end = _digits(self.figure.best if failed else self.figure.reach)
         low, high = _digits(min(self.seeds)), _digits(max(self.seeds))
         seeds = low if low == high else f"{low} to {high}"
-        return f"{subject} {_digits(self.figure.value)} (at {side} {end}) against {seeds}"
+        return f"{requirement.subject} {_digits(self.figure.value)} (at {side} {end}) against {seeds}"
 
 
 def _beside(claim: _Claim, seeds: Sequence[float]) -> _Beside:
-    near, far = (max, min) if claim.requirement.claim in AGREEMENTS else (min, max)
+    near, far = (max, min) if claim.requirement.falls else (min, max)
     limit = replace(claim.requirement, limit=near(seeds), inclusive=False)
     figure = claim.figure()
     return _Beside(claim, figure, seeds, rule(limit, figure, replace(limit, limit=far(seeds), inclusive=True)))

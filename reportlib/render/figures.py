@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +21,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reportlib.findings.parts import Part
+from reportlib.measures import AGREEMENTS, CHIEF, chief
 from reportlib.render.labels import layer, recorded_pass
 from reportlib.render.svg import BLUE, GREEN, INK, MUTED, PAGE, RULE, VERMILLION, Layout
+from reportlib.shape import Estimate, Margin, MarginBins, SearchComparison
 from reportlib.words import formats
 from reportlib.words.operations import words
 
@@ -239,28 +241,31 @@ def _versions(part: Part) -> list[Line2D]:
     ]
 
 
-#: What a panel of search draws: its title, and where a comparison has the number.
-_PANELS: tuple[tuple[str, Callable[[Record], Record | None]], ...] = (
-    ("lists that move", lambda c: {**c["changed_queries"], "value": c["changed_queries"]["share"]}),
-    ("passages a list swaps", lambda c: c["different_passages"]),
-    ("change of mean nDCG", lambda c: next((m["difference"] for m in c["measures"] if "nDCG" in m["measure"]), None)),
-)
+def _panels(
+    made: Sequence[SearchComparison],
+) -> Iterator[tuple[str, Callable[[float, int | None], str], list[Estimate | None]]]:
+    """Yield what each panel of search draws: its title, how its axis is written, and each comparison's number."""
+    # How many lists move comes before how much; what falls with a change has no common nought with these.
+    for agreement in sorted((a for a in AGREEMENTS if not a.falls), key=lambda a: not a.counts_queries):
+        title = f"{agreement.title[:1].lower()}{agreement.title[1:]}"
+        yield title, _share if agreement.counts_queries else _tick, [agreement.estimate(c) for c in made]
+    chiefs = [chief(c["measures"]) for c in made]
+    yield f"change of mean {CHIEF.name}", _tick, [m["difference"] if m else None for m in chiefs]
 
 
-def paint_search(layout: Layout, made: Sequence[Record]) -> Figure:
+def paint_search(layout: Layout, made: Sequence[SearchComparison]) -> Figure:
     """Draw what each comparison changes, with intervals: the upgrade, its halves, and other seeds in grey."""
-    panels = [(title, read) for title, read in _PANELS if any(read(c) for c in made)]
+    panels = [panel for panel in _panels(made) if any(panel[2])]
     height = 0.75 + 0.24 * len(made)
     drawn = Figure(figsize=(layout.width, height * len(panels) if layout.narrow else height))
     grid = drawn.subplots(*((len(panels), 1) if layout.narrow else (1, len(panels))), sharey=True, squeeze=False)
     names = [_comparison(c) for c in made]
-    for axes, (title, read) in zip(grid.flat, panels, strict=True):
-        for row, c in enumerate(made):
-            found = read(c)
-            if found is not None:
+    for axes, (title, write, estimates) in zip(grid.flat, panels, strict=True):
+        for row, (c, estimate) in enumerate(zip(made, estimates, strict=True)):
+            if estimate is not None:
                 colour = MUTED if c["kind"] == "seed" else VERMILLION
-                value = found["value"]
-                ends = [[max(0.0, value - found["low"])], [max(0.0, found["high"] - value)]]
+                value = estimate["value"]
+                ends = [[max(0.0, value - estimate["low"])], [max(0.0, estimate["high"] - value)]]
                 axes.errorbar(
                     value, row, xerr=ends, color=colour, marker="D" if c["kind"] == "upgrade" else "o", markersize=4.5,
                     elinewidth=1.4, capsize=2, clip_on=False,
@@ -273,16 +278,16 @@ def paint_search(layout: Layout, made: Sequence[Record]) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
-        axes.xaxis.set_major_formatter(FuncFormatter(_share if title == panels[0][0] else _tick))
+        axes.xaxis.set_major_formatter(FuncFormatter(write))
     return drawn
 
 
-def _comparison(c: Record) -> str:
+def _comparison(c: SearchComparison) -> str:
     if c["kind"] == "index":
         return "index alone"
     if c["kind"] == "torch":
         return "search alone"
-    return str(c["id"]).replace("-", " ")
+    return c["id"].replace("-", " ")
 
 
 def _share(value: float, _: int | None = None) -> str:
@@ -311,7 +316,7 @@ def paint_permutation(layout: Layout, part: Part, shown: Record) -> Figure:
 _DECISIONS = {"centroid": "a token's centroid", "bucket": "a residual's bucket", "rank": "a query's last passage"}
 
 
-def paint_margins(layout: Layout, records: Sequence[Record]) -> Figure:
+def paint_margins(layout: Layout, records: Sequence[Margin]) -> Figure:
     """Draw the share of flips in every bin of margins, with its interval, and how far margins moved."""
     many = len(records)
     drawn = Figure(figsize=(layout.width, 2.4 * many + 0.8 if layout.narrow or many == 1 else 3.1))
@@ -319,10 +324,10 @@ def paint_margins(layout: Layout, records: Sequence[Record]) -> Figure:
     for axes, record in zip(grid.flat, records, strict=True):
         bins = record["bins"]
         edges = bin_edges(bins)
-        lows, highs = ([each[key] for each in bins] for key in ("rate_low", "rate_high"))
+        lows, highs = [b["rate_low"] for b in bins], [b["rate_high"] for b in bins]
         axes.stairs(highs, edges, baseline=lows, fill=True, color=VERMILLION, alpha=0.25, linewidth=0)
-        axes.stairs([each["rate"] for each in bins], edges, baseline=None, color=VERMILLION, linewidth=1.8)
-        change = (record["change"] or {"max": 0})["max"]
+        axes.stairs([b["rate"] for b in bins], edges, baseline=None, color=VERMILLION, linewidth=1.8)
+        change = record["change"]["max"] if record["change"] else 0
         if change > 0:
             axes.axvline(change, color=INK, linestyle=":", linewidth=1.4)
         axes.set_xscale("log")
@@ -342,12 +347,12 @@ def paint_margins(layout: Layout, records: Sequence[Record]) -> Figure:
     return drawn
 
 
-def bin_edges(bins: Sequence[Record]) -> list[float]:
+def bin_edges(bins: Sequence[MarginBins]) -> list[float]:
     """Return where the bins start and end on a log axis, each next to the other.
 
     What is not above zero stands at the left end, a tenth below the smallest margin that is.
     """
-    positive = [value for each in bins for value in (each["low"], each["high"]) if value > 0]
+    positive = [value for b in bins for value in (b["low"], b["high"]) if value > 0]
     floor = min(positive, default=1.0) / 10
     inner = [math.sqrt(max(left["high"], floor) * max(right["low"], floor)) for left, right in pairwise(bins)]
     first, last = max(bins[0]["low"], floor), max(bins[-1]["high"], floor)

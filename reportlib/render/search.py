@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from reportlib.findings.parts import Part
-from reportlib.findings.search import LISTS, Search, search
+from reportlib.findings.search import Search, search
+from reportlib.measures import AGREEMENTS, Agreement
 from reportlib.render.figures import paint_margins, paint_search
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
 from reportlib.render.sections import Piece, by_part, said, told
 from reportlib.render.svg import figure
+from reportlib.shape import (
+    ChangedQuery,
+    Estimate,
+    ListedPassage,
+    ListedPassageRank,
+    MeasureChange,
+    SearchComparison,
+)
 from reportlib.words import formats
 from reportlib.words.searches import judging_sentence
 
-Record = Mapping[str, Any]
 #: Characters of a query or a passage that stand open: a question of a line or two is whole, a long one is cut.
 _OPEN = 240
 _BADGES = {"better": ("plain", "▲"), "worse": ("different", "▼"), "equal": ("plain", "=")}
@@ -34,13 +42,14 @@ def one_query(part: Part) -> Iterator[Piece]:
         yield said([_flip(part, query)])
 
 
-def _flip(part: Part, query: Record) -> str:
+def _flip(part: Part, query: ChangedQuery) -> str:
     """Say why the order of two passages flipped: how close they were, beside how far their scores moved."""
     went, came = query["went"][0], query["came"][0]
-    scores = [each[side]["score"] for each in (went, came) for side in ("left", "right") if each[side]]
-    if len(scores) < 4:
+    ranks = (went["left"], came["left"], went["right"], came["right"])
+    scores = [rank["score"] for rank in ranks if rank and rank["score"] is not None]
+    if len(scores) < len(ranks):
         return "One of the two passages was not looked at by the other version."
-    before, after = scores[0] - scores[2], scores[1] - scores[3]
+    before, after = scores[0] - scores[1], scores[2] - scores[3]
     return (
         f"In {part.short_a} the first leads by {formats.amount(before)}; in {part.short_b} it trails by "
         f"{formats.amount(-after)}. So small a lead flips as soon as scores move by as much."
@@ -50,7 +59,7 @@ def _flip(part: Part, query: Record) -> str:
     )
 
 
-def _query(part: Part, found: Search, query: Record) -> Html:
+def _query(part: Part, found: Search, query: ChangedQuery) -> Html:
     text = _clean(query["text"]) or "(no text)"
     moved = [m for m in query["measures"] if m["left"] != m["right"]]
     facts: list[Markup | str] = [
@@ -66,24 +75,32 @@ def _query(part: Part, found: Search, query: Record) -> Html:
         verdict=fragment("badge", kind=kind, sign=sign, text=query["verdict"]) if moved else "",
         facts=facts,
         sides=[
-            {"kind": key, "title": f"{verb}: in the top {found.data['k']} of {whose} only", "passages": passages}
-            for key, verb, whose in (("went", "− Went", part.short_a), ("came", "+ Came", part.short_b))
-            if (passages := [_passage(part, p) for p in query[key]])
+            {
+                "kind": key,
+                "title": f"{verb}: in the top {found.data['k']} of {whose} only",
+                "passages": [_passage(part, passage) for passage in listed],
+            }
+            for key, verb, whose, listed in (
+                ("went", "− Went", part.short_a, query["went"]),
+                ("came", "+ Came", part.short_b, query["came"]),
+            )
+            if listed
         ],
     )
 
 
-def _passage(part: Part, passage: Record) -> dict[str, Any]:
-    facts: list[Markup | str] = [
-        f"{name}: {_rank(passage[side])}" for side, name in (("left", part.short_a), ("right", part.short_b))
-    ]
+def _passage(part: Part, passage: ListedPassage) -> dict[str, Any]:
+    facts = [f"{part.short_a}: {_rank(passage['left'])}", f"{part.short_b}: {_rank(passage['right'])}"]
     if passage["grade"] is not None:
         facts.append("not relevant" if passage["grade"] <= 0 else "relevant")
     return {"text": formats.excerpt(_clean(passage["text"]) or "(no text)", _OPEN), "facts": facts}
 
 
-def _rank(place: Record | None) -> str:
-    return f"rank {formats.count(place['rank'])}, score {place['score']:.4f}" if place else "not found"
+def _rank(listed: ListedPassageRank | None) -> str:
+    if listed is None:
+        return "not found"
+    score = "no number" if listed["score"] is None else f"{listed['score']:.4f}"
+    return f"rank {formats.count(listed['rank'])}, score {score}"
 
 
 def _clean(text: object) -> str:
@@ -120,11 +137,11 @@ def does_it_matter(part: Part) -> Iterator[Piece]:
 _DRAWN = ("upgrade", "index", "torch")
 
 
-def _described(part: Part, c: Record) -> str:
+def _described(part: Part, c: SearchComparison) -> str:
     return f"{name(part, c)}: {formats.of(c['queries'] - c['same_order'], c['queries'])} lists move."
 
 
-def name(part: Part, c: Record) -> str:
+def name(part: Part, c: SearchComparison) -> str:
     """Return what a comparison changes, in words: ``The index alone, searched with 2.0.1``."""
     short = {"a": part.short_a, "b": part.short_b}
     if c["kind"] == "index":
@@ -136,59 +153,38 @@ def name(part: Part, c: Record) -> str:
     return "the upgrade"
 
 
-#: How the figures of lists are called, and the value that means no change.
-_FIGURES = {
-    "changed_queries": "Lists that move",
-    "different_passages": "Passages a list swaps",
-    "rbo": "Rank-biased overlap",
-    "overlap": "Share in common",
-}
-
-
 def _yardstick(found: Search) -> Html:
     """List each figure of the upgrade beside the range of other seeds, with what it says."""
-    upgrade = found.upgrade
     seeds = {f["name"]: f["seeds"] for f in (found.data["yardstick"] or {"figures": []})["figures"]}
     columns = (
         Column("Measure"), Column("Upgrade", numeric=True), Column("Other seeds", numeric=True), Column("Result"),
     )  # fmt: skip
-    rows = [_list_row(figure, upgrade, seeds.get(figure)) for figure in LISTS]
+    # How many lists move comes before how much.
+    lists = sorted((a for a in AGREEMENTS if a.beside_seeds), key=lambda a: not a.counts_queries)
+    rows = [_list_row(agreement, found.upgrade, seeds.get(agreement.key)) for agreement in lists]
     chances = dict(zip((m["measure"] for m in found.measures), found.adjusted, strict=True))
     rows += [_measure_row(found, m, chances[m["measure"]], seeds.get(m["measure"])) for m in found.measures]
     return table("The upgrade beside other seeds of k-means, with 95 % intervals", columns, rows)
 
 
-def _list_row(figure: str, upgrade: Record, seeds: Sequence[float] | None) -> Row:
-    estimate, write = upgrade[figure], formats.share if figure == "changed_queries" else _decimal
-    value = estimate.get("share", estimate.get("value"))
-    own = fragment("estimate", value=write(value), beside=formats.between(estimate["low"], estimate["high"], write))
+def _list_row(agreement: Agreement, upgrade: SearchComparison, seeds: Sequence[float] | None) -> Row:
+    estimate, write = agreement.estimate(upgrade), formats.share if agreement.counts_queries else _decimal
+    own = _with_interval(estimate, write)
     if not seeds:
-        return Row((_FIGURES[figure], own, formats.ABSENT, formats.ABSENT))
-    beyond = "less" if _nearer(figure, value, seeds) else "more" if _further(figure, value, seeds) else "as much"
-    return Row((_FIGURES[figure], own, formats.between(min(seeds), max(seeds), write), beyond))
-
-
-def _nearer(figure: str, value: float, seeds: Sequence[float]) -> bool:
-    return value > max(seeds) if figure == "rbo" else value < min(seeds)
-
-
-def _further(figure: str, value: float, seeds: Sequence[float]) -> bool:
-    return value < min(seeds) if figure == "rbo" else value > max(seeds)
+        return Row((agreement.title, own, formats.ABSENT, formats.ABSENT))
+    change, others = agreement.change(estimate["value"]), [agreement.change(value) for value in seeds]
+    beyond = "less" if change < min(others) else "more" if change > max(others) else "as much"
+    return Row((agreement.title, own, formats.between(min(seeds), max(seeds), write), beyond))
 
 
 def _decimal(value: float) -> str:
     return formats.decimals(value, 3)
 
 
-def _measure_row(found: Search, m: Record, chance: float | None, seeds: Sequence[float] | None) -> Row:
-    difference = m["difference"]
-    own = fragment(
-        "estimate",
-        value=formats.signed(difference["value"]),
-        beside=formats.between(difference["low"], difference["high"], formats.signed),
-    )
+def _measure_row(found: Search, m: MeasureChange, chance: float | None, seeds: Sequence[float] | None) -> Row:
+    own = _with_interval(m["difference"], formats.signed)
     if m in found.detected:
-        result = f"{'better' if difference['value'] > 0 else 'worse'}, p {probability(chance)}"
+        result = f"{'better' if m['difference']['value'] > 0 else 'worse'}, p {probability(chance)}"
     elif found.few(m):
         result = f"{formats.count(m['better'])} better, {formats.count(m['worse'])} worse: too few to tell"
     else:
@@ -241,26 +237,27 @@ def _how(part: Part, found: Search) -> Iterator[str]:
     for c in data["controls"]:
         again = formats.of(c["identical"], c["queries"])
         yield f"{part.name(c['environment'])}, searching again in another process, gave the same for {again}."
-    if data.get("judging"):
-        yield judging_sentence(data["judging"])
-    same = data.get("identical_ids") or {"queries": 0}
-    if same["queries"]:
+    if judging := data.get("judging"):
+        yield judging_sentence(judging)
+    same = data.get("identical_ids")
+    if same and same["queries"]:
         what = "it is left out" if same["ignored"] else "`ignore_identical_ids` leaves it out"
         yield f"For {formats.plural(same['queries'], 'query')} a passage is the query itself (same id): {what}."
 
 
-def _lists(part: Part, found: Search, made: Sequence[Record]) -> Html:
+def _lists(part: Part, found: Search, made: Sequence[SearchComparison]) -> Html:
     k = found.data["k"]
+    agreements = [a for a in AGREEMENTS if not a.counts_queries]
+    titles = [(a.heading or a.title).format(2 * k) for a in agreements]
     columns = (
         Column("Compared"), Column("Lists that move", numeric=True), Column("With other passages", numeric=True),
-        Column(f"Different passages, 0 to {2 * k}", numeric=True), Column("Share in common", numeric=True),
-        Column("Rank-biased overlap", numeric=True), Column("Largest difference of a score", numeric=True),
+        *(Column(title, numeric=True) for title in titles), Column("Largest difference of a score", numeric=True),
     )  # fmt: skip
     rows = [
         Row((
             name(part, c), formats.of(c["queries"] - c["same_order"], c["queries"]),
             formats.of(c["queries"] - c["same_set"], c["queries"]),
-            *(_with_interval(c[figure], _decimal) for figure in ("different_passages", "overlap", "rbo")),
+            *(_with_interval(a.estimate(c), _decimal) for a in agreements),
             formats.amount(c["max_score_difference"]),
         ))
         for c in made
@@ -268,13 +265,13 @@ def _lists(part: Part, found: Search, made: Sequence[Record]) -> Html:
     return dense(f"The best {k} passages of each query, compared", columns, rows)
 
 
-def _with_interval(estimate: Record, write: Any) -> Html:
+def _with_interval(estimate: Estimate, write: Callable[[float], str]) -> Html:
     return fragment(
         "estimate", value=write(estimate["value"]), beside=formats.between(estimate["low"], estimate["high"], write)
     )
 
 
-def _quality(part: Part, found: Search, made: Sequence[Record]) -> Html:
+def _quality(part: Part, found: Search, made: Sequence[SearchComparison]) -> Html:
     columns = (
         Column("Compared"), Column("Measure"), Column("Before", numeric=True), Column("After", numeric=True),
         Column("Difference", numeric=True), Column("Better, equal, worse", numeric=True),
@@ -284,7 +281,7 @@ def _quality(part: Part, found: Search, made: Sequence[Record]) -> Html:
         Row((
             name(part, c), m["measure"], formats.decimals(m["left"], 4), formats.decimals(m["right"], 4),
             _with_interval(m["difference"], formats.signed),
-            " · ".join(formats.count(m[key]) for key in ("better", "equal", "worse")),
+            " · ".join(formats.count(number) for number in (m["better"], m["equal"], m["worse"])),
             fragment("estimate", value=probability(m["p_permutation"]), beside=f"sign test {probability(m['p_sign'])}"),
             formats.decimals(None if found.few(m) else m["detectable"], 4),
         ))
@@ -295,10 +292,10 @@ def _quality(part: Part, found: Search, made: Sequence[Record]) -> Html:
 
 
 def _margins(part: Part) -> Iterator[Html]:
-    measured: list[Record] = [r for r in part.data.get("margins") or [] if r["left_out"] is None]
+    measured = [(r, margin) for r in part.data.get("margins") or [] if (margin := r["margin"])]
     if not measured:
         return
-    flipped = [r for r in measured if r["flipped"]]
+    flipped = [r for r, _ in measured if r["flipped"]]
     if flipped:
         yield figure(
             f"margins-{part.slug}",
@@ -317,12 +314,12 @@ def _margins(part: Part) -> Iterator[Html]:
     rows = [
         Row((
             MARGINS[r["id"]], formats.of(r["items"], r["of"]), formats.count(r["flipped"]),
-            formats.amount(r["margin"]["median"]), formats.amount(r["half"]),
-            formats.amount((r["change"] or {"max": None})["max"]),
+            formats.amount(margin["median"]), formats.amount(r["half"]),
+            formats.amount(r["change"]["max"] if r["change"] else None),
             formats.ABSENT if r["auc"] is None else f"AUC {formats.share(r['auc'])}, p {probability(r['p'])}",
             formats.of(r["explained"]["within"], r["explained"]["of"]),
         ))
-        for r in measured
+        for r, margin in measured
     ]  # fmt: skip
     yield dense(f"Margins in {part.a}, and what flipped in {part.b}", columns, rows)
 

@@ -1,48 +1,37 @@
-"""What is said of judgements, and of searches in which too few queries changed."""
+"""What is said of a collection's judgements, and of what a search makes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: Two-sided, five queries that all change one way have a p-value of 2 / 2**5, above 5 %; six can be below it.
-LEAST = 6
+from reportlib.shape import SearchJudging
 
 
-def least_changed(search: Mapping[str, Any]) -> int:
-    """Return of how many changed queries on the permutation test can tell chance from a difference."""
-    return int(search.get("least_changed", LEAST))
-
-
-def too_few(measure: Mapping[str, Any], least: int) -> bool:
-    """Whether so few queries changed that no test could call the difference detected."""
-    return bool(measure["better"] + measure["worse"] < least)
-
-
-def judging_sentence(judging: Mapping[str, int]) -> str:
+def judging_sentence(judging: SearchJudging) -> str:
     """Say in one sentence which judgements do not count as they were given; nothing where all do.
 
     Parameters
     ----------
-    judging : mapping
-        The fields of `Judging`, as ``source.json`` and ``report.json`` have them.
+    judging : dict
+        As ``source.json`` and ``report.json`` have it.
     """
     unknown = {"query": judging["unknown_queries"], "passage": judging["unknown_passages"]}
-    said = []
+    clauses = []
     if sum(unknown.values()):
         names = " and ".join(f"{count:,} with an unknown {what}" for what, count in unknown.items() if count)
-        said.append(f"{sum(unknown.values()):,} of {judging['read']:,} judgements were left out ({names})")
+        clauses.append(f"{sum(unknown.values()):,} of {judging['read']:,} judgements were left out ({names})")
     if judging["repeated"]:
-        said.append(f"{judging['repeated']:,} of {judging['read']:,} judgements repeat another and count once")
+        clauses.append(f"{judging['repeated']:,} of {judging['read']:,} judgements repeat another and count once")
     if judging["ungraded"]:
-        said.append("the judgements have no grades, so each counts as grade 1")
+        clauses.append("the judgements have no grades, so each counts as grade 1")
     if judging["kept"] and not judging["relevant"]:
-        said.append(
+        clauses.append(
             f"none of the {judging['kept']:,} judgements has a grade above 0, so no query has a relevant passage: "
             "nothing is searched and nothing scored"
         )
-    sentence = "; ".join(said)
-    return f"{sentence[:1].upper()}{sentence[1:]}." if said else ""
+    sentence = "; ".join(clauses)
+    return f"{sentence[:1].upper()}{sentence[1:]}." if clauses else ""
 
 
 def remarks(content: Mapping[str, Any]) -> Iterator[str]:

@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 
 from reportlib.cli import app
 from reportlib.compare.indexes import compare_indexes
-from reportlib.compare.study import SCHEMA_VERSION
 from reportlib.errors import ComparisonError, RequirementError
 from reportlib.gate import parse
-from reportlib.gate.studies import judge_study
+from reportlib.gate.judge import judge_study
+from reportlib.shape import SCHEMA_VERSION
 
 Report = dict[str, Any]
 
@@ -36,7 +36,7 @@ def precision(tmp_path: Path) -> Callable[..., Report]:
         for record in artifacts:
             record["final"] = record["name"] != "doclens"
         inner = {**artifacts[1], "name": "presort_codes", "final": False, "verdict": "different"}
-        return {"precision": name, "conclusive": conclusive, "artifacts": [inner, *artifacts]}
+        return {"precision": name, "passages": None, "conclusive": conclusive, "artifacts": [inner, *artifacts]}
 
     return compared
 

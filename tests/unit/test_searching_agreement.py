@@ -5,12 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from reportlib.compare.rankings import Ranked
-from reportlib.compare.search import agreement, rank_biased_overlap
+from reportlib.compare.rankings import ListPair, Ranked
+from reportlib.measures import AGREEMENTS, Agreement, rank_biased_overlap
 
 
 def ranked(pids: list[int], scores: list[float] | None = None, k: int = 3) -> Ranked:
     return Ranked("q", tuple(pids), tuple(scores or [10.0 - n for n in range(len(pids))]), k)
+
+
+def agreements(pair: ListPair) -> dict[str, float]:
+    return {agreement.key: agreement.of(pair.left.top, pair.right.top) for agreement in AGREEMENTS}
 
 
 def extrapolated(a: list[int], b: list[int], p: float, depth: int = 3000) -> float:
@@ -70,7 +74,7 @@ def test_rank_biased_overlap_is_the_sum_that_it_extrapolates() -> None:
     ],
 )
 def test_a_list_that_changed_only_among_equal_scores_is_told(a: Ranked, b: Ranked, tied: bool) -> None:
-    assert agreement(a, b).tied is agreement(b, a).tied is tied
+    assert ListPair(a, b).tied is ListPair(b, a).tied is tied
 
 
 def test_a_change_at_the_top_weighs_more_than_one_at_the_bottom() -> None:
@@ -80,43 +84,55 @@ def test_a_change_at_the_top_weighs_more_than_one_at_the_bottom() -> None:
 
 
 def test_two_rankings_that_are_the_same() -> None:
-    found = agreement(ranked([1, 2, 3, 8]), ranked([1, 2, 3, 9]))
+    found = ListPair(ranked([1, 2, 3, 8]), ranked([1, 2, 3, 9]))
     assert (found.first_rank, found.same_set, found.same_scores) == (None, True, True)
-    assert (found.moved, found.overlap, found.rbo, found.score_difference) == (0, 1.0, 1.0, 0.0)
+    assert agreements(found) == {agreement.key: agreement.same for agreement in AGREEMENTS}
+    assert found.score_difference == 0.0
 
 
 def test_what_stands_behind_the_best_k_does_not_count() -> None:
     # Passage 3 only moved from rank 3 to 4: it left the best three, though it is still found.
-    found = agreement(ranked([1, 2, 3, 4]), ranked([1, 2, 4, 3]))
-    assert (found.moved, found.first_rank, found.same_set) == (2, 3, False)
-    assert found.overlap == pytest.approx(2 / 3)
+    found = ListPair(ranked([1, 2, 3, 4]), ranked([1, 2, 4, 3]))
+    assert (found.first_rank, found.same_set) == (3, False)
+    assert agreements(found)["different_passages"] == 2
+    assert agreements(found)["overlap"] == pytest.approx(2 / 3)
 
 
 def test_another_order_of_the_same_passages() -> None:
-    found = agreement(ranked([1, 2, 3]), ranked([1, 3, 2]))
-    assert (found.first_rank, found.same_set, found.moved, found.same_scores) == (2, True, 0, False)
-    assert found.rbo < 1
+    found = ListPair(ranked([1, 2, 3]), ranked([1, 3, 2]))
+    assert (found.first_rank, found.same_set, found.same_scores) == (2, True, False)
+    assert agreements(found)["rbo"] < 1
+    for agreement in AGREEMENTS:
+        assert (agreements(found)[agreement.key] != agreement.same) is agreement.ordered
 
 
 def test_other_scores_in_the_same_order() -> None:
-    found = agreement(ranked([1, 2, 3], [3.0, 2.0, 1.0]), ranked([1, 2, 3], [3.0, 2.25, 1.0]))
+    found = ListPair(ranked([1, 2, 3], [3.0, 2.0, 1.0]), ranked([1, 2, 3], [3.0, 2.25, 1.0]))
     assert (found.first_rank, found.same_scores, found.score_difference) == (None, False, 0.25)
 
 
 def test_tied_passages_that_changed_places_have_no_identical_scores() -> None:
-    found = agreement(ranked([1, 2], [1.0, 1.0]), ranked([2, 1], [1.0, 1.0]))
+    found = ListPair(ranked([1, 2], [1.0, 1.0]), ranked([2, 1], [1.0, 1.0]))
     assert (found.same_scores, found.score_difference, found.first_rank) == (False, 0.0, 1)
 
 
 def test_lists_that_end_early() -> None:
-    found = agreement(ranked([1, 2]), ranked([1]))
-    assert (found.moved, found.overlap, found.first_rank) == (1, 0.5, 2)
-    nothing = agreement(ranked([]), ranked([]))
-    assert (nothing.moved, nothing.overlap, nothing.rbo, nothing.score_difference) == (0, 1.0, 1.0, None)
-    assert agreement(ranked([]), ranked([1])).overlap == 0.0
+    found = ListPair(ranked([1, 2]), ranked([1]))
+    assert found.first_rank == 2
+    assert agreements(found) == {"different_passages": 1, "overlap": 0.5, "rbo": 1.0, "changed_queries": 1.0}
+    nothing = ListPair(ranked([]), ranked([]))
+    assert agreements(nothing) == {agreement.key: agreement.same for agreement in AGREEMENTS}
+    assert nothing.score_difference is None
+    assert agreements(ListPair(ranked([]), ranked([1])))["overlap"] == 0.0
 
 
 def test_scores_that_are_no_numbers_give_no_difference() -> None:
-    found = agreement(ranked([1, 2], [math.inf, 2.0]), ranked([1, 2], [math.inf, 1.5]))
+    found = ListPair(ranked([1, 2], [math.inf, 2.0]), ranked([1, 2], [math.inf, 1.5]))
     assert found.score_difference == 0.5
-    assert agreement(ranked([1], [math.nan]), ranked([1], [1.0])).score_difference is None
+    assert ListPair(ranked([1], [math.nan]), ranked([1], [1.0])).score_difference is None
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS, ids=lambda agreement: agreement.key)
+def test_lists_with_nothing_in_common_are_as_far_apart_as_can_be(agreement: Agreement) -> None:
+    assert agreement.of([1, 2, 3], [4, 5, 6]) == agreement.far(3)
+    assert agreement.change(agreement.far(3)) > agreement.change(agreement.of([1, 2, 3], [1, 2, 3])) == 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from reportlib.compare.rankings import Ranked
-from reportlib.compare.search import measure, measure_names
+from reportlib.compare.search import measure
+from reportlib.measures import QUALITIES
 
 
 def ranked(qid: str, pids: list[int], k: int = 10, score: float | None = None) -> Ranked:
@@ -20,7 +21,7 @@ def of(pids: list[int], grades: dict[int, int], k: int = 10, score: float | None
 
 
 def test_the_names_are_the_reports() -> None:
-    assert measure_names(5) == ("Recall@5", "MRR@5", "nDCG@5", "Success@5")
+    assert [quality.at(5) for quality in QUALITIES] == ["Recall@5", "MRR@5", "nDCG@5", "Success@5"]
 
 
 def test_measures_by_hand() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from captures import Values, captures, pipeline_values, search_values, study_of, write
 
-from reportlib.compare.rankings import Side, read
+from reportlib.compare.rankings import SearchingArm, read
 from reportlib.compare.search import compare_search, shortened
 from reportlib.compare.study import SCHEMA, compare_study, render
 from reportlib.errors import ComparisonError
@@ -420,7 +420,7 @@ def test_queries_that_are_passages_are_left_out_on_request(tmp_path: Path) -> No
 
 def left_out(written: dict[str, Capture], qid: str) -> Record:
     """A's ranking of one query with the query itself left out, beside the whole one, and its grades."""
-    sides = [Side(name, environment, written[name]) for name, environment in ((SEARCH_A, A), (SEARCH_B, B))]
+    sides = [SearchingArm(name, environment, written[name]) for name, environment in ((SEARCH_A, A), (SEARCH_B, B))]
     whole = read(*sides, k=5)
     rest = whole.without_themselves()
     place = whole.qids.index(qid)

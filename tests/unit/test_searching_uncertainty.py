@@ -11,13 +11,13 @@ from reportlib.compare import uncertainty
 from reportlib.compare.uncertainty import (
     LEAST_CHANGED,
     bootstrap,
+    counted,
     detectable,
     few_changed,
     mean,
     one_sided_few,
     permutation_p,
     rounded,
-    share,
     sign_p,
     significant,
     unchanged_bound,
@@ -230,13 +230,13 @@ def test_what_moves_one_way_only_has_moved_where_a_few_queries_did(unchanged: fl
 
 
 def test_a_share_has_clopper_and_pearsons_interval() -> None:
-    found = share(3, 40)
+    found = counted(3, 40)
     assert found["share"] == 0.075
     assert found["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 38), abs=1e-8)
     assert found["high"] == pytest.approx(stats.beta.ppf(0.975, 4, 37), abs=1e-8)
     # One end cannot be wrong, so the other has all 5 %: the bound that is told where no query changed.
-    assert share(0, 10) == {"share": 0.0, "low": 0.0, "high": unchanged_bound(10)}
-    assert share(10, 10) == {"share": 1.0, "low": rounded(0.05 ** (1 / 10)), "high": 1.0}
+    assert counted(0, 10) == {"share": 0.0, "low": 0.0, "high": unchanged_bound(10)}
+    assert counted(10, 10) == {"share": 1.0, "low": rounded(0.05 ** (1 / 10)), "high": 1.0}
 
 
 def test_how_much_could_change_unseen() -> None:

@@ -95,3 +95,57 @@ def test_a_finding_is_its_data_and_a_template(copy: Path) -> None:
         encoding="utf-8",
     )
     assert "16 rows of PyTorch 2.1.0 stand beside a post." in page(copy)
+
+
+SEARCHED = """
+import json
+from pathlib import Path
+import jsonschema
+from captures import captures, study_of
+from reportlib import render, shape
+from reportlib.compare.study import compare_study
+from reportlib.gate import parse
+from reportlib.gate.judge import judge_study
+def plant(arm, values):
+    if arm.environment == "torch210":
+        for name, ranking in values.items():
+            if name.startswith("rankings"):
+                ranking["queries"][0]["pids"][:2] = ranking["queries"][0]["pids"][1::-1]
+folder = Path("made")
+study = study_of(folder)
+report = compare_study(study, captures(folder, study, plant))
+(folder / "report.json").write_text(json.dumps(report))
+jsonschema.validate(json.loads((folder / "report.json").read_text()), shape.schema())
+judged = judge_study(parse("first > 0.9, p@5 drop < 0.9, first >= 1"), folder, ["float32"]).judgements
+print(json.dumps({
+    "search": report["pairs"][0]["precisions"][0]["search"],
+    "judged": [judgement.reason for judgement in judged],
+    "page": render.every_search(report).markup,
+}))
+"""
+
+
+def test_a_measure_of_search_is_its_record(copy: Path) -> None:
+    measures = copy / "reportlib" / "measures.py"
+    record = """    Agreement(
+        "same_first", "first", "Same first passage", lambda a, b: float(a[:1] == b[:1]), 1.0,
+        "as low as {}", ordered=True,
+    ),
+"""
+    change(measures, "AGREEMENTS = (\n", f"AGREEMENTS = (\n{record}")
+    change(measures, 'QUALITIES = (Quality("Recall", "R"),', 'QUALITIES = (Quality("P", "P"), Quality("Recall", "R"),')
+    change(copy / "reportlib" / "shape.py", "    rbo: Estimate\n", "    rbo: Estimate\n    same_first: Estimate\n")
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCHED], cwd=copy, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": f"{copy}:{ROOT / 'tests' / 'unit'}", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = json.loads(done.stdout)
+    upgrade = made["search"]["comparisons"][0]
+    assert upgrade["same_first"]["value"] == pytest.approx(1 - 1 / upgrade["queries"])
+    assert [m["measure"] for m in upgrade["measures"]][:2] == ["P@5", "Recall@5"]
+    assert made["search"]["yardstick"]["figures"][0]["name"] == "same_first"
+    assert "as low as" in made["judged"][0]
+    assert "1 of 6 queries changed" in made["judged"][2]
+    assert "Same first passage" in made["page"]
+    assert "P@5" in made["page"]
