@@ -80,7 +80,8 @@ def _far(cause: Cause) -> str:
     if cause.size:
         most = formats.amount(difference["max_abs"])
         text += f", by {formats.amount(cause.size)} in the root mean square, {most} at most"
-    often = "the one" if record["replayed"] == 1 else formats.of(record["instances"], record["replayed"])
+    calls = formats.of(record["instances"], record["replayed"])
+    often = "its one call" if record["replayed"] == 1 else f"{calls} calls"
     later = formats.plural(record["tainted"], "later operation")
     reach = {
         "embeddings": f"the difference reaches {later} and the embeddings",
@@ -88,7 +89,7 @@ def _far(cause: Cause) -> str:
         "order": "only the order of equal codes differs, which the index does not keep",
         "nothing": "in the run itself what it reads differs already, so its own part cannot be told",
     }[cause.reaches]
-    return f"{text}; {reach}. It differs by itself in {often} replayed."
+    return f"{text}; {reach}. It differs by itself in {often}."
 
 
 def _sure(part: Part, cause: Cause) -> Html:

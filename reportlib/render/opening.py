@@ -37,12 +37,24 @@ def first_screen(report: Report) -> Html:
         title=headline(found),
         several=len(found) > 1,
         lede=[(label, finding["sentence"]) for label, finding in lede],
+        precisions=_precisions(report),
         warnings=[f["sentence"] for f in report["findings"] if f["kind"] in {"missing", "environments", "nothing"}],
         figure=_figure(found),
         outcomes=[_facts(report, o) for o in found],
         caveats=list(caveats(report)),
     )
     return join([opening, switch(report)])
+
+
+def _precisions(report: Report) -> str:
+    """Say which precision is whose, where a study has both: colbert-ai itself has one on each device."""
+    sizes = {p["name"]: formats.plural(p["passages"] or 0, "passage") for p in report["study"]["precisions"]}
+    if len(sizes) < 2 or report["study"]["device"] == "cuda":
+        return ""
+    return (
+        f"On a CPU colbert-ai computes in float32 ({sizes['float32']} here). Autocast, which rounds to half precision,"
+        f" is what it does on a GPU; here it is bfloat16 on a CPU, over {sizes['autocast']}."
+    )
 
 
 def _leads(finding: Record, outcome: Outcome) -> bool:
@@ -88,6 +100,7 @@ def _facts(report: Report, found: Outcome) -> dict[str, Any]:
         "pending": "operations" in report.get("pending", []),
         "advice": found.advice,
         "kept": found.searches.kept if found.searches else None,
+        "moved": found.searches.moved if found.searches else 0,
         "queries": found.searches.upgrade["queries"] if found.searches else 0,
         "settings": list(found.settings),
         "a": found.part.short_a,
