@@ -191,7 +191,7 @@ KEYS = {
     "title": "the page's first line",
     "environments": "the first is A; the others are compared with it",
     "device": '"cpu" or "cuda"',
-    "threads": "of every library that has threads; results can depend on it",
+    "threads": "of each arm; as many arms run side by side as there are cores",
     "collection.source": '"numpy-docstrings", "beir", "tsv" or "huggingface"',
     "collection.path": "of a BEIR folder, a TSV file or a copied data set; from this file's folder",
     "collection.name": "of a Hugging Face data set: UKPLab/dapr",

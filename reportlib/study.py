@@ -278,7 +278,8 @@ class Study:
     texts : tuple of str
         Single inputs whose BERT layer outputs are captured, beside a batch of the collection.
     threads : int
-        For every library that has threads; kernels and summation order can depend on it.
+        Of each arm, for every library that has threads; kernels and summation order can depend on it. Arms run side by
+        side as cores allow, so more threads only help where there are more cores than arms.
     variables : mapping of str to str
         Environment variables of `VARIABLES`, set in every arm before torch is imported.
     """
@@ -287,7 +288,7 @@ class Study:
     title: str
     environments: tuple[str, ...]
     device: str = "cpu"
-    threads: int = 2
+    threads: int = 1
     collection: CollectionSpec = field(default_factory=CollectionSpec)
     checkpoint: CheckpointSpec = field(default_factory=CheckpointSpec)
     colbert: ColbertSettings = field(default_factory=ColbertSettings)
