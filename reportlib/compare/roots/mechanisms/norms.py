@@ -40,10 +40,11 @@ def vector_norm(case: Case) -> Problem | None:
     if len(axes) != 1:
         return None
     a, b = ((tensor.values.reshape(-1),) for tensor in outputs)
-    return Problem((last_axis_rows(given.values, axes[0]),), a, b, tuple(_vector_norms()))
+    return Problem((last_axis_rows(given.values, axes[0]),), a, b, tuple(explanations_of_vector_norm()))
 
 
-def _vector_norms() -> Iterator[Explanation]:
+def explanations_of_vector_norm() -> Iterator[Explanation]:
+    """Yield the ways to compute it."""
     for width, (steps, rest), (word, fold) in itertools.product(
         (8, 16, 4),
         ((True, True), (False, False), (False, True)),
