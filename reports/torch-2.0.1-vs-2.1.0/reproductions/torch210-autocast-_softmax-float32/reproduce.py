@@ -3,10 +3,10 @@ import hashlib, json, pathlib, torch
 from safetensors.torch import load_file
 
 here = pathlib.Path(__file__).parent
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 stored = load_file(here / "inputs.safetensors")
 x = [stored[f"input{i}"].clone() for i in range(1)]
-x[0] = torch.empty_strided((1, 1, 1, 64), (150528, 12544, 112, 1), dtype=x[0].dtype).copy_(x[0])
+x[0] = torch.empty_strided((1, 1, 1, 64), (65712, 5476, 74, 1), dtype=x[0].dtype).copy_(x[0])
 with torch.no_grad():
     result = torch.ops.aten._softmax.default(x[0], dim=-1, half_to_float=False)
 outputs = [result]
