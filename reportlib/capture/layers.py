@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from colbert.modeling.checkpoint import Checkpoint
 
 from reportlib.capture.tensors import tensor_digest, to_numpy
 from reportlib.errors import CheckpointError
 from reportlib.store import CaptureWriter
+
+if TYPE_CHECKING:  # colbert-ai takes longer to import than torch
+    from colbert.modeling.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from reportlib.capture import CaptureRequest
-from reportlib.capture.contexts import precision
 from reportlib.capture.layers import layer_inputs
 from reportlib.capture.tensors import tensor_digest
 from reportlib.collections.reading import PASSAGES
@@ -91,6 +90,9 @@ def load(asked: PassRequest) -> Iterator[Loaded]:
     """
     request = asked.arm
     with quiet():
+        # colbert-ai comes with it, which takes longer to import than torch: who only tries cases has no need of it.
+        from reportlib.capture.contexts import precision
+
         torch.set_num_threads(request.threads)
         checkpoint = _checkpoint(request)
         weights = {name: tensor_digest(tensor) for name, tensor in checkpoint.model.state_dict().items()}
@@ -121,7 +123,6 @@ def torch_description() -> dict[str, str | None]:
 
 
 def _checkpoint(request: CaptureRequest) -> Any:
-    # colbert-ai takes longer to import than torch, and who only tries cases has no need of it.
     from colbert.infra import ColBERTConfig
     from colbert.modeling.checkpoint import Checkpoint
 
