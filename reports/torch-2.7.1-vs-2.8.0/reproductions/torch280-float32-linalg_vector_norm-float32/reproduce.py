@@ -3,7 +3,7 @@ import hashlib, json, pathlib, torch
 from safetensors.torch import load_file
 
 here = pathlib.Path(__file__).parent
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 stored = load_file(here / "inputs.safetensors")
 x = [stored[f"input{i}"].clone() for i in range(1)]
 with torch.no_grad():
