@@ -94,7 +94,7 @@ def _sentence(machine: Mapping[str, Any], device: str, threads: int, capability:
         cpu += f" ({' and '.join(kernels)} kernels)"
     if device == "cuda":
         driver = f" with driver {machine['driver']}" if machine["driver"] else ""
-        return f"{machine['gpu'] or 'an unknown GPU'}{driver}; {cpu}, {threads} threads."
+        return f"{machine['gpu'] or 'an unknown GPU'}{driver}; {cpu}, {threads} thread{"s" * (threads != 1)}."
     return f"{cpu}, {threads} thread{'s' * (threads != 1)}, no GPU used."
 
 

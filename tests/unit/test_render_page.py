@@ -58,7 +58,7 @@ def test_the_first_screen_has_verdict_numbers_figure_and_three_answers(searched:
     first = soup(render.first_screen(searched))
     assert first.h1.text.startswith("The index changes")
     assert [h.text for h in first.select(".answer h2")] == ["What changed?", "Why?", "What to do?"]
-    assert len(first.select(".lede p")) == 2
+    assert [p.select_one(".where") is not None for p in first.select(".lede p")] == [True, True, False]
     assert [row.th.text for row in first.select(".steps-figure tbody tr")][-1] == "nDCG@10"
     widths = [float(re.findall(r"max\(2px,([\d.]+)%\)", str(bar["style"]))[0]) for bar in first.select(".bar")]
     assert all(0 <= width <= 100 for width in widths)
