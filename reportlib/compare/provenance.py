@@ -90,12 +90,13 @@ def platform(device: str, threads: int, captures: Mapping[str, Capture], environ
 def _sentence(machine: Mapping[str, Any], device: str, threads: int, capability: Mapping[str, str | None]) -> str:
     kernels = sorted({each for each in capability.values() if each})
     cpu = machine["cpu"] or "an unknown CPU"
+    used = f"{threads} thread{'s' * (threads != 1)}"
     if kernels:
         cpu += f" ({' and '.join(kernels)} kernels)"
     if device == "cuda":
         driver = f" with driver {machine['driver']}" if machine["driver"] else ""
-        return f"{machine['gpu'] or 'an unknown GPU'}{driver}; {cpu}, {threads} thread{"s" * (threads != 1)}."
-    return f"{cpu}, {threads} thread{'s' * (threads != 1)}, no GPU used."
+        return f"{machine['gpu'] or 'an unknown GPU'}{driver}; {cpu}, {used}."
+    return f"{cpu}, {used}, no GPU used."
 
 
 def differences(a: Capture, b: Capture) -> list[Record]:
