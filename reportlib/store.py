@@ -23,6 +23,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -335,6 +336,19 @@ class Capture:
 
         mend = "run its arm again, or use the reportlib that wrote it"
         return read_json(path / MANIFEST, SCHEMA_VERSION, "capture", mend, make)
+
+    def _repr_html_(self) -> str:
+        """Return its name and a line for each artifact, as JupyterLab shows it."""
+        lines = (
+            (a.name, a.stage, a.dtype, " × ".join(map(str, a.shape)), f"{a.nbytes:,}", a.sha256[:12])
+            for a in self.artifacts.values()
+        )
+        head = ("artifact", "stage", "dtype", "shape", "bytes", "sha256")
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+        return (
+            f"<p><code>{escape(self.path.name)}</code></p>"
+            f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{rows}</table>"
+        )
 
     @property
     def index_folder(self) -> Path:

@@ -93,7 +93,7 @@ def test_a_kernel_that_is_picked_and_run_names_the_capture(lab: str, tmp_path: P
         page.locator(".jp-Dialog .jp-mod-accept").last.click()
         sync_api.expect(page.locator(".jp-KernelName").first).to_have_text("torch210 (torch 2.1.0)")
         run_all(page)
-        page.locator(".jp-OutputArea-output", has_text=re.compile("'artifacts':|Error: ")).first.wait_for()
+        page.locator(".jp-OutputArea-output", has_text=re.compile("sha256|Error: ")).first.wait_for()
         said = "\n".join(page.locator(".jp-OutputArea-output").all_inner_texts())
         browser.close()
     assert "Error" not in said, said[-3000:]

@@ -48,6 +48,13 @@ def test_the_hash_is_of_the_bytes_alone(tmp_path):
     assert capture.artifacts["x"].sha256 == digest(array.tobytes())
 
 
+def test_jupyterlab_shows_a_line_for_each_artifact(tmp_path):
+    shown = write(tmp_path / "a<b", x=np.zeros((3, 2), np.float32))._repr_html_()
+    assert "a&lt;b</code>" in shown
+    cells = [part.partition("</td>")[0] for part in shown.split("<td>")[1:]]
+    assert cells[2:5] == ["float32", "3 × 2", "24"]
+
+
 def test_a_transposed_array_is_stored_in_row_order(tmp_path):
     array = np.arange(6, dtype=np.int32).reshape(2, 3).T
     found = write(tmp_path / "c", x=array).tensor("x").array
