@@ -359,6 +359,8 @@ class SearchComparison(TypedDict):
     scores_identical: Count
     #: Other lists in which only passages with equal scores change places; reports from before it was counted lack it.
     tied: NotRequired[Count]
+    #: Other lists that differ as well with scores in float64; None where an index or the queries were not kept.
+    in_float64: NotRequired[Count | None]
     max_score_difference: Size | None
     different_passages: Estimate
     overlap: Estimate

@@ -21,6 +21,7 @@ from reportlib.compare.rankings import (
     read,
     search_control,
 )
+from reportlib.compare.rescoring import Scorer, still_differ
 from reportlib.compare.uncertainty import DECIMALS, Floats, Mean, rounded
 from reportlib.measures import AGREEMENTS, CHIEF, QUALITIES, different_passages
 from reportlib.shape import (
@@ -116,10 +117,13 @@ class SearchStudy:
     ----------
     searches : Searches
         With at least one query.
+    scorers : mapping of (str, str) to Scorer
+        What scores an index's passages in float64 for a torch's queries, of the searches where that can be done.
     """
 
-    def __init__(self, searches: Searches) -> None:
+    def __init__(self, searches: Searches, scorers: Mapping[Key, Scorer] | None = None) -> None:
         self.searches = searches
+        self.scorers = scorers or {}
         self.names = [quality.at(searches.k) for quality in QUALITIES] if searches.judged else []
         self.values: dict[Key, Floats] = {
             key: measure([ranking[row] for row in searches.judged], searches.judgements, searches.k)
@@ -175,11 +179,16 @@ class SearchStudy:
             "same_set": sum(pair.same_set for pair in pairs),
             "scores_identical": sum(pair.same_scores for pair in pairs),
             "tied": sum(pair.tied for pair in pairs),
+            "in_float64": self._in_float64(question),
             "max_score_difference": max(gaps, default=None),
             **agreements,
             "measures": measures,
         }
         return cast(SearchComparison, record)
+
+    def _in_float64(self, question: Question) -> int | None:
+        sides = [self.scorers[side] for side in (question.left, question.right) if side in self.scorers]
+        return still_differ(self.pairs[question.name], *sides) if len(sides) == 2 else None
 
     def _measures(self) -> dict[str, list[MeasureChange]]:
         """Return ``measures`` of every comparison, by its name."""
@@ -389,7 +398,8 @@ def compare_search(
     if ignore_identical_ids:
         searches = searches.without_themselves()
     # Without a query there is nothing to compare.
-    study = SearchStudy(searches) if searches.qids else None
+    plain = {"a": captures.get(first.name), "b": captures.get(other.name)}
+    study = SearchStudy(searches, _scorers(a, b, plain)) if searches.qids else None
     comparisons = study.records() if study else []
     upgrade = comparisons[0] if comparisons else None
     return {
@@ -409,6 +419,16 @@ def compare_search(
         "yardstick": yardstick(upgrade, [c for c in comparisons if c["kind"] == "seed"]) if upgrade else None,
         "changed": changed_queries(study) if study else [],
         "changed_total": upgrade["queries"] - upgrade["same_order"] if upgrade else 0,
+    }
+
+
+def _scorers(a: SearchingArm, b: SearchingArm, plain: Mapping[str, Capture | None]) -> dict[Key, Scorer]:
+    sides: tuple[tuple[Literal["a", "b"], Capture], ...] = (("a", a.capture), ("b", b.capture))
+    return {
+        (torch, index): Scorer(made, search.tensor("query_embs"))
+        for torch, search in sides
+        for index, made in plain.items()
+        if made is not None and Scorer.possible(made, search)
     }
 
 
