@@ -37,7 +37,7 @@ from reportlib.study import (
 )
 from reportlib.study_toml import parse
 from reportlib.wordpiece import counter
-from reportlib.words.searches import remarks
+from reportlib.words.terms import remarks
 
 # What someone means by a collection or a checkpoint: a path of theirs, or the name of one that is not here.
 

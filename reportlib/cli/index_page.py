@@ -97,7 +97,7 @@ def _artifacts_table(found: _Record) -> Html:
     rows = []
     for record in found["artifacts"]:
         verdict = badge(record["verdict"]) if record["verdict"] else badge("missing", "not compared")
-        share = formats.percent(record["different"], record["elements"]) if record["elements"] else formats.ABSENT
+        share = formats.percent_of(record["different"], record["elements"]) if record["elements"] else formats.ABSENT
         same = record["verdict"] == "identical"
         cells = (record["name"], verdict, _described(record["a"]), _described(record["b"]), share)
         rows.append(Row(cells, "" if same else record["text"], passing=same))

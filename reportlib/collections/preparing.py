@@ -18,7 +18,7 @@ from reportlib.errors import CollectionError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
 from reportlib.study import CollectionSpec
-from reportlib.words.searches import remarks
+from reportlib.words.terms import remarks
 
 #: Raised whenever the same source would give other bytes than before.
 FORMAT = 3

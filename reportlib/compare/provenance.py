@@ -14,8 +14,8 @@ from reportlib.environments.spec import EnvironmentSpec, load_spec, spec_names
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
 from reportlib.study import Arm, CheckpointSpec, CollectionSpec, Study
-from reportlib.words.environments import beyond_torch
 from reportlib.words.formats import listing
+from reportlib.words.terms import beyond_torch
 
 # Where captures come from: platform, environments, and what differs between two of them.
 #

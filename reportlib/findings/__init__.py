@@ -13,7 +13,7 @@ from reportlib.findings import index, search, why
 from reportlib.findings.finding import Finding
 from reportlib.findings.parts import Part, parts
 from reportlib.shape import Report
-from reportlib.words.environments import labels
+from reportlib.words.terms import labels
 
 Record = dict[str, Any]
 

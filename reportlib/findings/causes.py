@@ -11,7 +11,7 @@ from typing import Any
 
 from reportlib.findings.parts import Part
 from reportlib.words import formats
-from reportlib.words.operations import names, words
+from reportlib.words.terms import operation_names, operation_term
 
 Record = Mapping[str, Any]
 #: Errors whose ratio is below this are about equal: one rule for operations and for embeddings.
@@ -108,7 +108,7 @@ def causes(part: Part) -> list[Cause]:
     found = [
         _cause(part, number, name, record)
         for number, (name, record) in enumerate(
-            zip(names(operations["causes"]), operations["causes"], strict=True),
+            zip(operation_names(operations["causes"]), operations["causes"], strict=True),
         )
     ]
     order = ("embeddings", "index", "order", "nothing")
@@ -121,7 +121,7 @@ def _cause(part: Part, number: int, name: str, record: Record) -> Cause:
         record,
         f"{part.at}/operations/causes/{number}",
         name,
-        words(record).meaning,
+        operation_term(record).meaning,
         _reaches(part, record),
         sure,
         how_a,

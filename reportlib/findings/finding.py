@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reportlib.findings.parts import Part
-from reportlib.words.templates import say
+from reportlib.words.formats import fill
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The finding in words; numbers that decide stand between asterisks, names in code between backticks."""
-        return say("reportlib.findings", "sentences.j2", self.kind, n=self.numbers, a=self.a, b=self.b)
+        return fill("reportlib.findings", "sentences.j2", self.kind, n=self.numbers, a=self.a, b=self.b)
 
     def record(self) -> dict[str, Any]:
         """Return the finding as the report holds it."""

@@ -8,7 +8,7 @@ from typing import Any
 from reportlib.findings.finding import Finding, of_part
 from reportlib.findings.parts import Part
 from reportlib.shape import Report
-from reportlib.words.environments import beyond_torch
+from reportlib.words.terms import beyond_torch
 
 Record = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reportlib.shape import Comparison, Operations, Pair, Precision, Report, Search
 from reportlib.words import formats
-from reportlib.words.environments import labels, precision, versions
+from reportlib.words.terms import labels, precision, versions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from reportlib.findings.search import Search, changed, search
 from reportlib.findings.why import undone
 from reportlib.shape import Report
 from reportlib.words import formats
-from reportlib.words.templates import say
+from reportlib.words.formats import fill
 
 Record = Mapping[str, Any]
 #: What search does, from best to worst, as a reader is told it after the word "search".
@@ -118,7 +118,7 @@ def headline(found: Sequence[Outcome]) -> str:
         "differs": [_where(o) for o in known if o.index == "differs"],
         "search": _by_search(known),
     }
-    return say("reportlib.findings", "verdict.j2", "headline", **facts)
+    return fill("reportlib.findings", "verdict.j2", "headline", **facts)
 
 
 def _by_search(known: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ def steps(found: Outcome) -> list[dict[str, Any]]:
     rows = []
     if part.operations is not None:
         own = 0.0 if cause is None else cause.share
-        text = "none differs" if cause is None else f"{cause.name} {formats.share(cause.share)}"
+        text = "none differs" if cause is None else f"{cause.name} {formats.percent(cause.share)}"
         rows.append({"step": "operation", "share": own, "text": text})
     for name, step in (("embs", "embeddings"), ("index/centroids", "centroids"), ("index/codes", "codes")):
         rows.append(_step(part.artifact(name), step))
@@ -181,9 +181,9 @@ def _step(record: Record | None, step: str) -> dict[str, Any]:
         return {"step": step, "share": None, "text": ""}
     share = record["different"] / record["elements"]
     if record["kind"] == "float" and record["different"]:
-        text = f"{formats.share(share)}, {formats.at_most(record['max_abs'])}"
+        text = f"{formats.percent(share)}, {formats.at_most(record['max_abs'])}"
     else:
-        text = formats.of(record["different"], record["elements"]) if share < 0.1 else formats.share(share)
+        text = formats.of(record["different"], record["elements"]) if share < 0.1 else formats.percent(share)
     return {"step": step, "share": share, "text": text}
 
 

@@ -53,7 +53,7 @@ def how_far(c: Record) -> Html | str:
         return fragment("shapes", a=c["a"]["shape"], b=c["b"]["shape"])
     if not c["different"] or c["elements"] is None:
         return formats.ABSENT
-    share = formats.percent(c["different"], c["elements"])
+    share = formats.percent_of(c["different"], c["elements"])
     if c["kind"] != "float":
         return fragment("estimate", value=formats.of(c["different"], c["elements"]), beside=share)
     apart = f"mean {formats.amount(c['mean_abs'])}, max {formats.amount(c['max_abs'])}"

@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, link, table
 from reportlib.render.publish import draw as draw_notebook
-from reportlib.words import formats, operations
-from reportlib.words.environments import precision
+from reportlib.words import formats
+from reportlib.words.terms import operation_term, precision
 
 if TYPE_CHECKING:
     from reportlib.sweep.shape import Break, Precision, Sweep
@@ -186,7 +186,7 @@ def _operations(rows: Iterable[Measured]) -> Iterator[Line]:
         plain = name.rpartition("::")[2]
         own = plain.partition(".")[0]
         yield Line(
-            title=operations.words({"name": own}).short.replace("`", ""),
+            title=operation_term({"name": own}).short.replace("`", ""),
             code=plain,
             detail=f"{'/'.join(dtypes)}, {formats.listing(inside)}: {formats.listing(shapes, most=_SHAPES)}",
             classes=numbers,
@@ -239,7 +239,7 @@ def breaks(sweep: Sweep) -> Html:
             Row((
                 _upgrade(older, newer),
                 Markup("<code>{}</code> {}").format(name, dtypes),
-                formats.share(most),
+                formats.percent(most),
                 formats.amount(max(sizes)) if sizes else formats.ABSENT,
                 formats.listing(closer, "or") or "whole numbers",
                 _upstream(change) if change else "not known",

@@ -17,7 +17,7 @@ from reportlib.render.labels import answer, recorded_pass, sure
 from reportlib.render.sections import Piece, by_part, said, sides, told, whose
 from reportlib.render.svg import figure
 from reportlib.words import formats
-from reportlib.words.operations import words
+from reportlib.words.terms import operation_term
 
 Record = Mapping[str, Any]
 
@@ -76,7 +76,7 @@ def _far(cause: Cause) -> str:
     difference, record = cause.record["difference"], cause.record
     if difference is None:
         return "Not measured."
-    text = f"{formats.share(cause.share)} of its values differ"
+    text = f"{formats.percent(cause.share)} of its values differ"
     if cause.size:
         most = formats.amount(difference["max_abs"])
         text += f", by {formats.amount(cause.size)} in the root mean square, {most} at most"
@@ -115,7 +115,7 @@ def _growth(entry: Record) -> str:
     operations = entry["replay"]["operations"]
     own = [o for o in operations if o["local"] and o["local"]["different"]]
     apart = [o["accumulated"]["rms"] for o in operations if o["accumulated"] and o["accumulated"]["rms"] is not None]
-    kinds = formats.listing(dict.fromkeys(words(o).short for o in own))
+    kinds = formats.listing(dict.fromkeys(operation_term(o).short for o in own))
     end = f"; at the end the runs are {formats.amount(apart[-1])} apart" if apart else ""
     return f"{formats.plural(len(own), 'operation')} ({kinds}) differ by themselves{end}."
 

@@ -26,7 +26,7 @@ from reportlib.render.labels import layer, recorded_pass
 from reportlib.render.svg import BLUE, GREEN, INK, MUTED, PAGE, RULE, VERMILLION, Layout
 from reportlib.shape import Estimate, Margin, MarginBins, SearchComparison
 from reportlib.words import formats
-from reportlib.words.operations import words
+from reportlib.words.terms import operation_term
 
 Record = Mapping[str, Any]
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -141,7 +141,7 @@ def paint_growth(layout: Layout, passes: Sequence[Record]) -> Figure:
     grid = drawn.subplots(len(passes), 1, sharey=True, squeeze=False)
     replayed = [o for p in passes for o in p["replay"]["operations"]]
     floor, top = _limits([n for o in replayed for n in (_local(o), _rms(o["accumulated"])) if n])
-    kinds = list(dict.fromkeys(words(o).short for o in replayed if _differs(o)))
+    kinds = list(dict.fromkeys(operation_term(o).short for o in replayed if _differs(o)))
     for axes, entry in zip(grid.flat, passes, strict=True):
         _growth(axes, entry["replay"]["operations"], kinds, floor)
         _log(axes, floor, top, bottom="0")
@@ -162,7 +162,7 @@ def _growth(axes: Axes, operations: Sequence[Record], kinds: Sequence[str], floo
     line = [(x, rms or floor) for x, rms in known if rms or x < begun]
     axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=1.3, zorder=2, drawstyle="steps-mid")
     own = pd.DataFrame(
-        [(x, _local(o) or floor, words(o).short) for x, o in enumerate(operations) if _differs(o)],
+        [(x, _local(o) or floor, operation_term(o).short) for x, o in enumerate(operations) if _differs(o)],
         columns=["place", "difference", "kind"],
     )
     sns.scatterplot(

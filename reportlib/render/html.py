@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from reportlib.words import formats
-from reportlib.words.templates import environment
+from reportlib.words.formats import jinja_environment
 
 #: How many characters may hang on one before them. Long conjuncts of Sanskrit and families of emoji take half of it.
 _HANGING = 16
@@ -53,7 +53,7 @@ class Html:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    made = environment(jinja2.PackageLoader("reportlib.render", "fragments"), html=True)
+    made = jinja_environment(jinja2.PackageLoader("reportlib.render", "fragments"), html=True)
     made.filters |= {"is_nothing": _is_nothing, "anchor": anchor, "link": link, "prose": prose, "unbroken": unbroken}
     return made
 

@@ -10,7 +10,7 @@ from reportlib.render.html import Html, fragment, join
 from reportlib.render.sections import switch
 from reportlib.shape import Report
 from reportlib.words import formats
-from reportlib.words.environments import versions
+from reportlib.words.terms import versions
 
 Record = Mapping[str, Any]
 

@@ -23,7 +23,7 @@ from reportlib.shape import (
     SearchComparison,
 )
 from reportlib.words import formats
-from reportlib.words.searches import judging_sentence
+from reportlib.words.terms import judging_sentence
 
 #: Characters of a query or a passage that stand open: a question of a line or two is whole, a long one is cut.
 _OPEN = 240
@@ -168,7 +168,7 @@ def _yardstick(found: Search) -> Html:
 
 
 def _list_row(agreement: Agreement, upgrade: SearchComparison, seeds: Sequence[float] | None) -> Row:
-    estimate, write = agreement.estimate(upgrade), formats.share if agreement.counts_queries else _decimal
+    estimate, write = agreement.estimate(upgrade), formats.percent if agreement.counts_queries else _decimal
     own = _with_interval(estimate, write)
     if not seeds:
         return Row((agreement.title, own, formats.ABSENT, formats.ABSENT))
@@ -316,7 +316,7 @@ def _margins(part: Part) -> Iterator[Html]:
             MARGINS[r["id"]], formats.of(r["items"], r["of"]), formats.count(r["flipped"]),
             formats.amount(margin["median"]), formats.amount(r["half"]),
             formats.amount(r["change"]["max"] if r["change"] else None),
-            formats.ABSENT if r["auc"] is None else f"AUC {formats.share(r['auc'])}, p {probability(r['p'])}",
+            formats.ABSENT if r["auc"] is None else f"AUC {formats.percent(r['auc'])}, p {probability(r['p'])}",
             formats.of(r["explained"]["within"], r["explained"]["of"]),
         ))
         for r, margin in measured

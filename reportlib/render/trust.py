@@ -17,7 +17,7 @@ from reportlib.render.labels import answer, telling_variables
 from reportlib.render.sections import Piece, by_part, said, told
 from reportlib.shape import Report
 from reportlib.words import formats
-from reportlib.words.environments import brought_by_torch, labels
+from reportlib.words.terms import brought_by_torch, labels
 
 Record = Mapping[str, Any]
 #: Heading of each kind of control.

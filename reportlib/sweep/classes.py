@@ -22,7 +22,7 @@ from reportlib.store import canonical_json
 from reportlib.study import PRECISIONS
 from reportlib.sweep import shape
 from reportlib.sweep.measurement import Outcome
-from reportlib.words.environments import beyond_torch
+from reportlib.words.terms import beyond_torch
 
 #: Two errors closer than this to each other say nothing of a direction.
 _ALIKE = 0.01

@@ -1,11 +1,17 @@
-"""Numbers, shapes and lists as a reader reads them, one rule for each, for page, terminal and gate alike."""
+"""Numbers, shapes and lists as a reader reads them, one rule for each, and templates of sentences filled with them.
+
+A template is prose that an editor can read. What it makes is never cut or rewritten afterwards.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import jinja2
 import numpy as np
 
 #: What stands where a measurement does not apply.
@@ -48,8 +54,8 @@ def amount(value: float | None, digits: int = 2, least: float = 1e-3) -> str:
     # Rounded first, so that 0.000999 and 999,999.9 land on the side of the boundary that they are shown on.
     rounded = float(f"{value:.{digits - 1}e}")
     if least <= abs(rounded) < 1e6:
-        places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
-        text = f"{rounded:,.{places}f}"
+        after_point = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+        text = f"{rounded:,.{after_point}f}"
     else:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         text = f"{mantissa}e{int(exponent)}"
@@ -65,14 +71,14 @@ def at_most(value: float) -> str:
     return f"≤\N{NO-BREAK SPACE}{amount(math.ceil(round(value / step, 9)) * step, 1)}"
 
 
-def decimals(value: float | None, places: int = 3, *, signed: bool = False) -> str:
+def decimals(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
     """Return a number with a fixed number of decimals, so that those of a column can be set side by side.
 
     Parameters
     ----------
     value : float or None
         Any number; ``None`` where there is none.
-    places : int
+    digits : int
         Decimals.
     signed : bool
         Whether a positive number gets a plus sign.
@@ -89,7 +95,7 @@ def decimals(value: float | None, places: int = 3, *, signed: bool = False) -> s
     if size == round(size):
         text = f"{size:,.0f}"
     else:
-        telling = (n for n in range(places, 7) if round(size, n) != round(size))
+        telling = (n for n in range(digits, 7) if round(size, n) != round(size))
         enough = next(telling, None)
         text = f"{size:,.{enough}f}" if enough is not None else amount(size, 1)
     return f"{'−' if value < 0 else '+' if signed else ''}{text}"
@@ -108,12 +114,12 @@ def of(part: int | None, whole: int | None) -> str:
     return f"{count(part)} of {count(whole)}"
 
 
-def percent(part: int | None, whole: int | None) -> str:
-    """Return a count as a percentage of the whole, by the rule of `share`."""
-    return ABSENT if part is None or not whole else share(part / whole)
+def percent_of(part: int | None, whole: int | None) -> str:
+    """Return a count as a percentage of the whole, by the rule of `percent`."""
+    return ABSENT if part is None or not whole else percent(part / whole)
 
 
-def share(value: float | None) -> str:
+def percent(value: float | None) -> str:
     """Return a share in per cent, of two digits: ``0.75 %``, ``3.0 %``, ``48 %``.
 
     0 and 100 stand only where it is none or all. Above 99 % it has a decimal, and above 99.9 % it is called so.
@@ -171,7 +177,7 @@ def unseen_share(number: int, confidence: float) -> float:
 
 def unseen(queries: int, confidence: float) -> str:
     """Return in per cent what share of queries could change without any of `queries` drawn ones showing it."""
-    return share(unseen_share(queries, confidence))
+    return percent(unseen_share(queries, confidence))
 
 
 def factor(ratio: float | None) -> float | None:
@@ -179,7 +185,7 @@ def factor(ratio: float | None) -> float | None:
     return max(ratio, 1 / ratio) if ratio else None
 
 
-def times(number: float | None) -> str:
+def multiple(number: float | None) -> str:
     """Return a factor as a reader says it: ``1.3``, ``24``, ``1,200``; empty for none."""
     if number is None:
         return ""
@@ -275,3 +281,56 @@ def excerpt(text: str, limit: int = 80) -> str:
         return flat
     head = flat[: limit - 1]
     return f"{head.rsplit(' ', 1)[0] if ' ' in head else head}…"
+
+
+#: How templates write numbers and lists, in text and in HTML alike.
+_FILTERS = (
+    amount, at_most, code, count, decimals, dtype, excerpt, listing, multiple, of, percent, percent_of, plural, shape,
+    signed, size,
+)  # fmt: skip
+
+
+def jinja_environment(loader: jinja2.BaseLoader, *, html: bool) -> jinja2.Environment:
+    """Return a Jinja environment with the project's filters; what a template does not get is an error."""
+    made = jinja2.Environment(
+        loader=loader,
+        autoescape=html,  # noqa: S701 plain sentences are escaped where they become HTML
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    made.filters |= {write.__name__: write for write in _FILTERS}
+    functions = (between, count, interval, percent, plural, signed, unseen)
+    made.globals |= {write.__name__: write for write in functions} | {"absent": ABSENT}
+    return made
+
+
+@functools.cache
+def _macros(package: str, name: str) -> Any:
+    loader = jinja2.PackageLoader(package, "")
+    return jinja_environment(loader, html=False).get_template(name).module
+
+
+def fill(package: str, name: str, macro: str, **facts: Any) -> str:
+    """Fill one macro of a package's template with facts.
+
+    Parameters
+    ----------
+    package : str
+        Where the template stands: ``reportlib.findings``.
+    name : str
+        Its file.
+    macro : str
+        Which of its sentences.
+    **facts
+        What the macro takes.
+
+    Returns
+    -------
+    str
+        The text on one line: line breaks of the template are spaces.
+    """
+    text = str(getattr(_macros(package, name), macro)(**facts))
+    # Not `split()`: a no-break space is to stay one. A template's lines may end before a comma.
+    return re.sub(r" (?=[.,;])", "", re.sub(r"[ \n]+", " ", text)).strip()

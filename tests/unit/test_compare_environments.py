@@ -17,7 +17,7 @@ from reportlib.compare.operations import operations
 from reportlib.compare.study import compare_listed, compare_study
 from reportlib.errors import ComparisonError
 from reportlib.study import SearchSpec, Study, SwapSpec
-from reportlib.words.environments import beyond_torch, labels
+from reportlib.words.terms import beyond_torch, labels
 
 ROOT = Path(__file__).parents[2]
 BERT = {"transformers": "4.38.2", "tokenizers": "0.15.2", "tqdm": "4.66.1"}

@@ -80,7 +80,7 @@ def test_parts_of_a_whole(part: int | None, whole: int | None, text: str) -> Non
 @given(st.integers(1, 10**12), st.data())
 def test_a_share_says_none_or_all_only_when_it_is(whole: int, data: st.DataObject) -> None:
     part = data.draw(st.integers(0, whole))
-    text = formats.percent(part, whole)
+    text = formats.percent_of(part, whole)
     assert (text == "0\N{NO-BREAK SPACE}%") == (part == 0)
     assert (text == "100\N{NO-BREAK SPACE}%") == (part == whole)
     if not text.startswith(("<", ">")):
@@ -142,7 +142,7 @@ def test_a_distance_of_bfloat16_or_of_another_dtype() -> None:
      (0.9951, "99.5"), (0.99999, ">99.9"), (0.000641, "0.064"), (None, "–")],
 )  # fmt: skip
 def test_a_share_has_two_digits_and_one_rule(value: float | None, text: str) -> None:
-    assert formats.share(value) == (text if value is None else f"{text}\N{NO-BREAK SPACE}%")
+    assert formats.percent(value) == (text if value is None else f"{text}\N{NO-BREAK SPACE}%")
 
 
 @given(st.floats(1e-12, 1e9))
@@ -154,7 +154,7 @@ def test_a_bound_of_one_digit_is_not_below_the_number(value: float) -> None:
 
 def test_changes_have_a_sign_and_intervals_say_their_unit_once() -> None:
     assert [formats.signed(x) for x in (0.0, 0.0004, -0.0004, 1.5)] == ["0", "+0.00040", "−0.00040", "+1.5"]
-    assert formats.between(0.016, 0.052, formats.share) == "1.6 to 5.2\N{NO-BREAK SPACE}%"
+    assert formats.between(0.016, 0.052, formats.percent) == "1.6 to 5.2\N{NO-BREAK SPACE}%"
     assert formats.between(3, 3, formats.count) == "3"
     assert formats.interval(0.1, 0.2, 0.95) == "95\N{NO-BREAK SPACE}% interval 0.10 to 0.20"
 
@@ -165,7 +165,7 @@ def test_what_goes_unseen_is_the_exact_binomial_bound(queries: int) -> None:
 
 
 def test_factors_and_nouns() -> None:
-    assert [formats.times(x) for x in (None, 1.04, 24.3, 1234.0)] == ["", "1.0", "24", "1,200"]
+    assert [formats.multiple(x) for x in (None, 1.04, 24.3, 1234.0)] == ["", "1.0", "24", "1,200"]
     assert [formats.factor(x) for x in (None, 0.0, 0.5, 2.0)] == [None, None, 2.0, 2.0]
     assert [formats.plural(n, "judged query") for n in (1, 2)] == ["1 judged query", "2 judged queries"]
     assert formats.code(["index/codes", "embs"]) == "`codes` and `embs`"
