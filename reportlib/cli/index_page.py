@@ -13,8 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from reportlib.gate import FAILS, HOLDS, Judgement
-from reportlib.render.html import Column, Html, Row, fragment, let_break, table
-from reportlib.render.labels import badge
+from reportlib.render.html import Column, Html, Row, badge, fragment, let_break, table
 from reportlib.words import formats
 
 _Record = Mapping[str, Any]

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from reportlib.findings import index, search, why
-from reportlib.findings.finding import Finding
-from reportlib.findings.parts import Part, parts
+from reportlib.findings import causes, effects
+from reportlib.findings.finding import Finding, Part, parts
 from reportlib.shape import Report
 from reportlib.words.terms import labels
 
@@ -31,9 +30,9 @@ def findings(report: Report) -> list[Record]:
     list of dict
         In page order: what, why, matter; within these by pair and precision.
     """
-    found = list(_all(report))
+    made = list(_all(report))
     questions = ("what", "why", "matter")
-    return [f.record() for question in questions for f in found if f.question == question]
+    return [f.record() for question in questions for f in made if f.question == question]
 
 
 def _all(report: Report) -> Iterator[Finding]:
@@ -43,28 +42,25 @@ def _all(report: Report) -> Iterator[Finding]:
     called = labels(report["environments"])
     for number, pair in enumerate(report["pairs"]):
         a, b = (called.get(pair[side], pair[side]) for side in ("a", "b"))
-        yield from index.environments(report, number, a, b)
+        yield from effects.environments(report, number, a, b)
         mine = [part for part in parts(report) if part.pair is pair]
         if not mine:
             yield Finding("nothing", "what", pair["b"], a, b, {}, ("/missing_arms",))
         for part in mine:
             yield from _precision(part)
-        yield from why.kernels(report, number, mine)
-        yield from why.probes(pair, number, a, b)
+        yield from causes.kernels(report, number, mine)
+        yield from causes.probes(pair, number, a, b)
 
 
 def _precision(part: Part) -> Iterator[Finding]:
-    yield index.files(part)
-    yield from why.controls(part)
+    yield effects.files(part)
+    yield from causes.controls(part)
     # Of a precision whose controls failed nothing else is claimed.
     if part.failed:
         return
-    yield from index.post(part)
-    yield from why.bert(part)
-    yield from why.operations(part)
-    yield from why.swaps(part)
-    yield from why.sort(part)
-    yield from search.findings(part)
-
-
-__all__ = ["Finding", "findings", "parts"]
+    yield from effects.post(part)
+    yield from causes.bert(part)
+    yield from causes.operations(part)
+    yield from causes.swaps(part)
+    yield from causes.sort(part)
+    yield from effects.searches(part)

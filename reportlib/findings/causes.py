@@ -1,4 +1,7 @@
-"""The operations that differ by themselves, by size: how far, what they reach, and how sure an explanation is."""
+"""Findings on why: the operations that differ by themselves, by size, and what else tells: controls, BERT, swaps.
+
+Of an operation: how far, what it reaches, and how sure an explanation is.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from reportlib.findings.parts import Part
+from reportlib.findings.finding import Finding, Part, of_part
+from reportlib.shape import Report
 from reportlib.words import formats
 from reportlib.words.terms import operation_names, operation_term
 
@@ -55,7 +59,7 @@ class Cause:
     elements: int
 
     @property
-    def share(self) -> float | None:
+    def fraction(self) -> float | None:
         """The share of the operation's values that differ, if it was measured."""
         difference = self.record["difference"]
         return difference["different"] / difference["elements"] if difference and difference["elements"] else None
@@ -105,29 +109,15 @@ def causes(part: Part) -> list[Cause]:
     operations = part.operations
     if operations is None:
         return []
-    found = [
-        _cause(part, number, name, record)
-        for number, (name, record) in enumerate(
-            zip(operation_names(operations["causes"]), operations["causes"], strict=True),
-        )
-    ]
+    made = []
+    for number, (name, record) in enumerate(
+        zip(operation_names(operations["causes"]), operations["causes"], strict=True)
+    ):
+        sure, how_a, how_b, elements = _explained(part, record)
+        at, meaning = f"{part.at}/operations/causes/{number}", operation_term(record).meaning
+        made.append(Cause(record, at, name, meaning, _reaches(part, record), sure, how_a, how_b, elements))
     order = ("embeddings", "index", "order", "nothing")
-    return sorted(found, key=lambda cause: (order.index(cause.reaches), -cause.size))
-
-
-def _cause(part: Part, number: int, name: str, record: Record) -> Cause:
-    sure, how_a, how_b, elements = _explained(part, record)
-    return Cause(
-        record,
-        f"{part.at}/operations/causes/{number}",
-        name,
-        operation_term(record).meaning,
-        _reaches(part, record),
-        sure,
-        how_a,
-        how_b,
-        elements,
-    )
+    return sorted(made, key=lambda cause: (order.index(cause.reaches), -cause.size))
 
 
 def _reaches(part: Part, record: Record) -> str:
@@ -144,18 +134,18 @@ def _reaches(part: Part, record: Record) -> str:
 
 def _explained(part: Part, record: Record) -> tuple[str, str | None, str | None, int]:
     """Return how sure the explanation is, with those of A and B that no case of this pair refutes."""
-    found = record.get("mechanism") or {}
+    mechanism = record.get("mechanism") or {}
     cases = list(_same_operation(part, record))
     sides = {side: _surviving(cases, side) for side in ("a", "b")}
     elements = min((each[1] for each in sides.values() if each), default=0)
     enough = elements >= ENOUGH
-    told = {side: each[0] if each else None for side, each in sides.items()}
-    label = str(found.get("label") or "unknown")
-    if (enough and all(sides.values())) or (label == "proven" and found.get("switch")):
+    descriptions = {side: each[0] if each else None for side, each in sides.items()}
+    label = str(mechanism.get("label") or "unknown")
+    if (enough and all(sides.values())) or (label == "proven" and mechanism.get("switch")):
         label = "proven"
     elif label == "proven":
         label = "candidate" if any(sides.values()) or record.get("upstream") else "unknown"
-    return label, told["a"], told["b"], elements
+    return label, descriptions["a"], descriptions["b"], elements
 
 
 def _same_operation(part: Part, record: Record) -> Iterator[Sequence[Record]]:
@@ -171,16 +161,237 @@ def _same_operation(part: Part, record: Record) -> Iterator[Sequence[Record]]:
 def _surviving(cases: Sequence[Sequence[Record]], side: str) -> tuple[str, int] | None:
     """Return the explanation that gives a side's bytes wherever it was tried, and on how many elements."""
     equal: dict[str, int] = {}
-    told: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     refuted: set[str] = set()
     for tried in cases:
-        for each in tried:
-            if each[f"equal_{side}"] < each["elements"]:
-                refuted.add(each["name"])
-            equal[each["name"]] = equal.get(each["name"], 0) + int(each["elements"])
-            told[each["name"]] = str(each["description"])
+        for trial in tried:
+            if trial[f"equal_{side}"] < trial["elements"]:
+                refuted.add(trial["name"])
+            equal[trial["name"]] = equal.get(trial["name"], 0) + int(trial["elements"])
+            descriptions[trial["name"]] = str(trial["description"])
     holds = {name: number for name, number in equal.items() if name not in refuted}
     if not holds:
         return None
     best = max(holds, key=lambda name: holds[name])
-    return told[best], holds[best]
+    return descriptions[best], holds[best]
+
+
+_KINDS = {"repeat": "again", "observer": "without instruments"}
+_FORWARD = "a into b"
+
+
+def controls(part: Part) -> Iterator[Finding]:
+    """Yield whether the same arm, captured twice and without instruments, gave the same bytes."""
+    made = part.data.get("controls") or []
+    if not made:
+        return
+    failed = [c for c in made if not c["passed"]]
+    numbers = {
+        "failed": [f"{part.name(c['environment'])} captured {_KINDS[c['kind']]}" for c in failed],
+        "unlike": sorted({name for c in failed for name in c["not_identical"]}),
+        "kinds": [words for kind, words in _KINDS.items() if any(c["kind"] == kind for c in made)],
+        "compared": sum(c["compared"] for c in made),
+        "complete": part.data.get("conclusive") is True,
+    }
+    yield of_part(part, "controls", "why", numbers, tuple(f"{part.at}/controls/{n}" for n in range(len(made))))
+
+
+def bert(part: Part) -> Iterator[Finding]:
+    """Yield whether BERT's layers agree, and whether what enters them does."""
+    inputs = part.data["layers"]
+    if not inputs:
+        yield from _first(part)
+        return
+    unlike = [each for each in inputs if each["first_difference"] is not None]
+    firsts = {each["first_difference"] for each in unlike}
+    weights = part.data["weights"]
+    tokens = [r for name in ("token_ids", "attention_mask") if (r := part.artifact(name))]
+    entering = [r["artifact"] for r in tokens if r["verdict"] != "identical"]
+    entering += ["weights"] if weights and not weights["identical"] else []
+    numbers = {
+        "inputs": len(inputs),
+        "unlike": len(unlike),
+        "total": sum(each["total"] for each in inputs),
+        "first": firsts.pop() if len(firsts) == 1 else None,
+        "weights": weights["total"] if weights else None,
+        "same_inputs": not entering and bool(weights) and bool(tokens),
+        "entering": entering,
+    }
+    evidence = tuple(f"{part.at}/layers/{n}" for n in range(len(inputs)))
+    yield of_part(part, "bert", "why", numbers, evidence, ("F5", "A5", "A6", "A7"))
+    if not unlike:
+        yield from _first(part)
+
+
+def _first(part: Part) -> Iterator[Finding]:
+    first = part.data["first_difference"]
+    numbers = {"name": first["name"] if first else None}
+    yield of_part(part, "first", "why", numbers, (f"{part.at}/first_difference",))
+
+
+def operations(part: Part) -> Iterator[Finding]:
+    """Yield the operations that differ by themselves, what undoes them, and which version is closer to float64."""
+    data = part.data.get("operations")
+    if data is None:
+        return
+    at, roots = f"{part.at}/operations", causes(part)
+    if not roots:
+        replayed = sum(replay["replayed"] for p in data["passes"] if (replay := p.get("replay")))
+        numbers = {"verdict": data["verdict"], "replayed": replayed}
+        yield of_part(part, "no_cause", "why", numbers, (f"{at}/verdict", f"{at}/passes"))
+        return
+    for cause in roots:
+        difference = cause.record["difference"] or {}
+        numbers = {
+            "name": cause.name,
+            "reason": cause.reason,
+            "share": cause.fraction,
+            "rms": cause.size or None,
+            "max_abs": difference.get("max_abs"),
+            "reaches": cause.reaches,
+        }
+        name = str(cause.record["id"])
+        yield of_part(part, "cause", "why", numbers, (cause.at,), sure=cause.sure, name=name)
+    if any(cause.reaches in {"embeddings", "index"} for cause in roots):
+        yield of_part(part, "undo", "why", undone(part, roots), (f"{at}/undo" if data.get("undo") else f"{at}/causes",))
+    if any(cause.reaches == "embeddings" for cause in roots):
+        yield from _truth(part, roots)
+
+
+def undone(part: Part, roots: Sequence[Cause]) -> dict[str, Any]:
+    """Return what makes B compute as A does: for all causes, for some, or for both sides together."""
+    undo = part.operations["undo"] if part.operations else None
+    lines = {name: setting(line) for name, line in part.switches.items()}
+    numbers: dict[str, Any] = {"lines": None, "passes": 0, "passes_equal": 0}
+    numbers |= {"some": None, "some_what": [], "both": None, "both_what": []}
+    if undo:
+        numbers["lines"] = [setting(line) for line in undo["lines"]]
+        numbers |= {"passes": undo["passes"] or 0, "passes_equal": undo["passes_equal"] or 0}
+        return numbers
+    helped: dict[str, list[str]] = {}
+    for cause in roots:
+        for switch in cause.switches:
+            helped.setdefault(switch, []).append(cause.name)
+    if helped:
+        best = max(helped, key=lambda name: len(helped[name]))
+        numbers |= {"some": lines.get(best, best), "some_what": helped[best]}
+        return numbers
+    for switch in lines:
+        agree = [cause.name for cause in roots if _alike(cause, switch)]
+        if len(agree) == len(roots):
+            return numbers | {"both": lines[switch], "both_what": agree}
+    return numbers
+
+
+def setting(line: str) -> str:
+    """Return a shell line as the setting that it makes: ``ATEN_CPU_CAPABILITY=avx2``."""
+    return " ".join(word.removeprefix("export ") for word in line.splitlines())
+
+
+def _alike(cause: Cause, switch: str) -> bool:
+    """Whether a switch that is set on both sides makes A give B's bytes, and leaves B's as they are."""
+    gives = {t["environment"]: t["gives"] for t in cause.record.get("switches") or [] if t["switch"] == switch}
+    return gives.get("a") in {"b", "both"} and gives.get("b") in {"b", "both"}
+
+
+def _truth(part: Part, roots: Sequence[Cause]) -> Iterator[Finding]:
+    layers = (part.operations["layers_truth"] if part.operations else None) or []
+    # A ratio of exactly one is that of the same bytes.
+    if not layers or layers[-1]["ratio_rms"] in {None, 1.0}:
+        return
+    end = closer(layers[-1]["ratio_rms"])
+    own = [{"name": cause.name, "closer": cause.closer} for cause in roots if cause.closer]
+    numbers = {
+        "embeddings": end,
+        "by": formats.factor(layers[-1]["ratio_rms"]),
+        "operations": own,
+        "disagree": any(each["closer"] != end for each in own),
+    }
+    evidence = (f"{part.at}/operations/layers_truth/{len(layers) - 1}", *(cause.at for cause in roots))
+    yield of_part(part, "truth", "why", numbers, evidence)
+
+
+def swaps(part: Part) -> Iterator[Finding]:
+    """Yield which of A's values make B build A's index, and what the posts contradict each other on."""
+    summaries = {s["direction"]: (n, s) for n, s in enumerate(part.data.get("swap_summary") or [])}
+    if _FORWARD not in summaries or all(r["verdict"] == "identical" for r in part.final):
+        return
+    number, there = summaries[_FORWARD]
+    back = summaries.get("b into a", (0, None))[1]
+    alone = next(
+        (s for s in part.data["swaps"] if s["direction"] == _FORWARD and s["points"] == ["local_sample_embs"]), None
+    )
+    numbers = {
+        "tested": there["tested"],
+        "sufficient": there["sufficient"],
+        "necessary": there["necessary"],
+        "alone_left": alone["final_total"] - alone["final_identical"] if alone else None,
+        "total": len(part.final),
+        "back": None if back is None else back["sufficient"][:1] == there["sufficient"][:1],
+        "back_sufficient": back["sufficient"][0] if back and back["sufficient"] else None,
+    }
+    evidence = (f"{part.at}/swap_summary/{number}", f"{part.at}/swaps")
+    yield of_part(part, "swaps", "why", numbers, evidence, ("A4", "F4", "H3"))
+
+
+def sort(part: Part) -> Iterator[Finding]:
+    """Yield whether the sort leaves equal codes in another order, and whether the index notices."""
+    data = part.data["order"]
+    if data is None:
+        return
+    holds = {step["id"]: step["holds"] for step in data["steps"]}
+    probes = part.pair["sort_probes"]
+    thresholds = [t["smallest_different"] for t in probes["thresholds"] if t["dtype"] == "int64"] if probes else []
+    numbers = {
+        "comparable": bool(holds["presort-equal"]),
+        "embeddings": data["embeddings"],
+        "positions": data["positions_different"] if holds["indices-equal"] is False else 0,
+        "centroids": data["centroids"],
+        "stable": data["stable"],
+        "reorders_from": thresholds[0] if thresholds else None,
+        "reaches": None if holds["ivf-equal"] is None else not (holds["token-sets-equal"] and holds["ivf-equal"]),
+    }
+    evidence = (f"{part.at}/order", *part.pointer("index/ivf", "index/ivf_lengths"))
+    yield of_part(part, "sort", "why", numbers, evidence, ("D1", "D3", "D4", "D5"))
+
+
+def probes(pair: Record, number: int, a: str, b: str) -> Iterator[Finding]:
+    """Yield from which size on the sort alone gives another order."""
+    data = pair["sort_probes"]
+    if data is None or not data["thresholds"]:
+        return
+    different: dict[tuple[int, bool], list[str]] = {}
+    for t in data["thresholds"]:
+        if t["smallest_different"] is not None:
+            different.setdefault((t["smallest_different"], bool(t["same_at_or_above"])), []).append(t["dtype"])
+    sizes = sorted({size for t in data["thresholds"] for size in t["sizes"]})
+    example = next((p for p in data["probes"] if p["source"] == "post D6" and p["same_input"]), None)
+    numbers = {
+        "different": [{"smallest": n, "again": again, "dtypes": d} for (n, again), d in different.items()],
+        "same": [t["dtype"] for t in data["thresholds"] if t["smallest_different"] is None and t["sizes"]],
+        "smallest": min(sizes, default=0),
+        "largest": max(sizes, default=0),
+        "example": example["size"] if example else None,
+        "example_same": example["same_order"] if example else None,
+    }
+    evidence = tuple(f"/pairs/{number}/sort_probes/{key}" for key in ("thresholds", "probes"))
+    yield Finding("probes", "why", pair["b"], a, b, numbers, evidence, ("D6",))
+
+
+def kernels(report: Report, number: int, mine: Sequence[Part]) -> Iterator[Finding]:
+    """Yield when the two torches report other CPU kernels: a possible cause, shown only where a switch shows it."""
+    pair, known = report["pairs"][number], report["platform"]["capability"]
+    a, b = known.get(pair["a"]), known.get(pair["b"])
+    if not a or not b or a == b or not mine:
+        return
+    settled = sorted({name for part in mine if not part.failed for name in _by_kernels(part)})
+    evidence = ("/platform/capability", f"/pairs/{number}/environment_differences")
+    numbers = {"a": a, "b": b, "settled": settled}
+    yield Finding("kernels", "why", pair["b"], mine[0].a, mine[0].b, numbers, evidence)
+
+
+def _by_kernels(part: Part) -> list[str]:
+    """Return the causes that vanish in B once torch's own kernels are held to another instruction set."""
+    lines = {name: setting(line).split() for name, line in part.switches.items()}
+    caps = {name for name, line in lines.items() if len(line) == 1 and line[0].startswith("ATEN_CPU_CAPABILITY=")}
+    return [cause.name for cause in causes(part) if caps & set(cause.switches)]

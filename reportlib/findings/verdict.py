@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reportlib.findings.causes import Cause, causes
-from reportlib.findings.parts import Part, parts
-from reportlib.findings.search import Search, changed, search
-from reportlib.findings.why import undone
+from reportlib.findings.causes import Cause, causes, undone
+from reportlib.findings.effects import Search, changed, search
+from reportlib.findings.finding import Part, parts
 from reportlib.shape import Report
 from reportlib.words import formats
 from reportlib.words.formats import fill
@@ -75,12 +74,12 @@ class Outcome:
 
 def outcome(part: Part) -> Outcome:
     """Return what became of a precision."""
-    final, found = part.final, search(part)
+    final, searched = part.final, search(part)
     index = "unknown" if not final else "same" if all(r["verdict"] == "identical" for r in final) else "differs"
     if part.failed:
-        return Outcome(part, index, "failed", found, ())
-    told = found.outcome if found else _alone(part)
-    return Outcome(part, index, told, found, causes(part))
+        return Outcome(part, index, "failed", searched, ())
+    effect = searched.outcome if searched else _alone(part)
+    return Outcome(part, index, effect, searched, causes(part))
 
 
 def _alone(part: Part) -> str:
@@ -96,12 +95,12 @@ def outcomes(report: Report) -> list[Outcome]:
     return [outcome(part) for part in parts(report)]
 
 
-def headline(found: Sequence[Outcome]) -> str:
+def headline(outcomes: Sequence[Outcome]) -> str:
     """Return the verdict in one or two sentences: what the index does, then what search does.
 
     Parameters
     ----------
-    found : sequence of Outcome
+    outcomes : sequence of Outcome
         Of every precision.
 
     Returns
@@ -109,14 +108,14 @@ def headline(found: Sequence[Outcome]) -> str:
     str
         ``The index changes. Search hardly does in float32; under bfloat16 autocast it does.``
     """
-    known = [o for o in found if o.index != "unknown" and o.search != "failed"]
+    judged = [o for o in outcomes if o.index != "unknown" and o.search != "failed"]
     facts: dict[str, Any] = {
-        "nothing": not found or all(o.index == "unknown" for o in found),
-        "failed": [_where(o) for o in found if o.index != "unknown" and o.search == "failed"],
-        "all_failed": bool(found) and not known,
-        "same": [_where(o) for o in known if o.index == "same"],
-        "differs": [_where(o) for o in known if o.index == "differs"],
-        "search": _by_search(known),
+        "nothing": not outcomes or all(o.index == "unknown" for o in outcomes),
+        "failed": [_where(o) for o in outcomes if o.index != "unknown" and o.search == "failed"],
+        "all_failed": bool(outcomes) and not judged,
+        "same": [_where(o) for o in judged if o.index == "same"],
+        "differs": [_where(o) for o in judged if o.index == "differs"],
+        "search": _by_search(judged),
     }
     return fill("reportlib.findings", "verdict.j2", "headline", **facts)
 
@@ -131,64 +130,64 @@ def _by_search(known: Sequence[Outcome]) -> list[dict[str, Any]]:
     return [{"does": does, "where": [_where(o) for o in mine]} for does, mine in groups.items()]
 
 
-def _where(found: Outcome) -> str:
+def _where(outcome: Outcome) -> str:
     """Return the precision inside a sentence: ``under bfloat16 autocast``."""
-    return found.part.where[:1].lower() + found.part.where[1:]
+    return outcome.part.where[:1].lower() + outcome.part.where[1:]
 
 
-def steps(found: Outcome) -> list[dict[str, Any]]:
+def steps(outcome: Outcome) -> list[dict[str, Any]]:
     """Return how much of each step differs, from the operation to the quality of search.
 
     Parameters
     ----------
-    found : Outcome
+    outcome : Outcome
         Of one precision.
 
     Returns
     -------
     list of dict
-        ``step``; ``share`` (0 to 1, or None where it was not measured) and ``text`` for a reader.
+        ``step``; ``fraction`` (0 to 1, or None where it was not measured) and ``text`` for a reader.
     """
-    part = found.part
-    cause = next((c for c in found.causes if c.reaches in {"embeddings", "index"}), None)
+    part = outcome.part
+    cause = next((c for c in outcome.causes if c.reaches in {"embeddings", "index"}), None)
     rows = []
     if part.operations is not None:
-        own = 0.0 if cause is None else cause.share
-        text = "none differs" if cause is None else f"{cause.name} {formats.percent(cause.share)}"
-        rows.append({"step": "operation", "share": own, "text": text})
+        own = 0.0 if cause is None else cause.fraction
+        text = "none differs" if cause is None else f"{cause.name} {formats.percent(cause.fraction)}"
+        rows.append({"step": "operation", "fraction": own, "text": text})
     for name, step in (("embs", "embeddings"), ("index/centroids", "centroids"), ("index/codes", "codes")):
         rows.append(_step(part.artifact(name), step))
     rows += [_step(part.artifact("index/residuals"), "residuals"), _groups(part.artifact("index/ivf"))]
-    if found.searches is not None:
-        queries, moved = found.searches.upgrade["queries"], found.searches.moved
+    if outcome.searches is not None:
+        queries, moved = outcome.searches.upgrade["queries"], outcome.searches.moved
         rows.append({
-            "step": f"top-{found.searches.data['k']} lists",
-            "share": moved / queries,
+            "step": f"top-{outcome.searches.data['k']} lists",
+            "fraction": moved / queries,
             "text": formats.of(moved, queries),
         })  # fmt: skip
-        if chief := found.searches.chief:
+        if chief := outcome.searches.chief:
             better_or_worse = changed(chief)
             total = better_or_worse + chief["equal"]
             rows.append({
-                "step": chief["measure"], "share": better_or_worse / total if total else 0.0,
+                "step": chief["measure"], "fraction": better_or_worse / total if total else 0.0,
                 "text": formats.of(better_or_worse, total),
             })  # fmt: skip
-    return [row for row in rows if row["share"] is not None]
+    return [row for row in rows if row["fraction"] is not None]
 
 
 def _step(record: Record | None, step: str) -> dict[str, Any]:
     if record is None or not record["elements"]:
-        return {"step": step, "share": None, "text": ""}
-    share = record["different"] / record["elements"]
+        return {"step": step, "fraction": None, "text": ""}
+    fraction = record["different"] / record["elements"]
     if record["kind"] == "float" and record["different"]:
-        text = f"{formats.percent(share)}, {formats.at_most(record['max_abs'])}"
+        text = f"{formats.percent(fraction)}, {formats.at_most(record['max_abs'])}"
     else:
-        text = formats.of(record["different"], record["elements"]) if share < 0.1 else formats.percent(share)
-    return {"step": step, "share": share, "text": text}
+        text = formats.of(record["different"], record["elements"]) if fraction < 0.1 else formats.percent(fraction)
+    return {"step": step, "fraction": fraction, "text": text}
 
 
 def _groups(record: Record | None) -> dict[str, Any]:
     if record is None or not record["groups"]:
-        return {"step": "ivf lists", "share": None, "text": ""}
+        return {"step": "ivf lists", "fraction": None, "text": ""}
     unlike = record["groups"] - record["groups_equal"]
-    return {"step": "ivf lists", "share": unlike / record["groups"], "text": formats.of(unlike, record["groups"])}
+    return {"step": "ivf lists", "fraction": unlike / record["groups"], "text": formats.of(unlike, record["groups"])}

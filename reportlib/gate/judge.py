@@ -310,7 +310,10 @@ def sarif(judgements: Sequence[Judgement], folder: str, code: int, file: str = "
         What to point at where a judgement names no file.
     """
     rules = [
-        {"id": f"requirement-{number}", "shortDescription": {"text": _rule(j)}}
+        {
+            "id": f"requirement-{number}",
+            "shortDescription": {"text": f"{j.where}: {j.requirement.text}" if j.where else j.requirement.text},
+        }
         for number, j in enumerate(judgements, 1)
     ]
     driver = {"name": "reportlib", "version": reportlib.__version__, "rules": rules}
@@ -324,10 +327,6 @@ def sarif(judgements: Sequence[Judgement], folder: str, code: int, file: str = "
         ],
     }
     return {"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
-
-
-def _rule(judgement: Judgement) -> str:
-    return f"{judgement.where}: {judgement.requirement.text}" if judgement.where else judgement.requirement.text
 
 
 def _result(number: int, judgement: Judgement, path: Path) -> dict[str, Any]:

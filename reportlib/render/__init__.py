@@ -3,12 +3,18 @@
 Every function that takes the report returns an `Html`, which JupyterLab shows too. Nothing here imports torch.
 """
 
-from reportlib.render.artifacts import every_artifact, what_changed
+from reportlib.render.artifacts import (
+    every_artifact,
+    every_layer,
+    every_step,
+    every_swap,
+    the_sort,
+    what_changed,
+    where_it_starts,
+)
 from reportlib.render.causes import every_operation, why
 from reportlib.render.html import Html
-from reportlib.render.opening import first_screen
-from reportlib.render.order import every_step, the_sort
-from reportlib.render.pipeline import every_layer, every_swap, where_it_starts
+from reportlib.render.page import first_screen
 from reportlib.render.publish import publish
 from reportlib.render.search import does_it_matter, every_search, one_query
 from reportlib.render.trust import (

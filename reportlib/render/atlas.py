@@ -122,7 +122,7 @@ def verdict(sweep: Sweep) -> str:
 
 def sentences(sweep: Sweep) -> list[tuple[str, str]]:
     """Return where the breaks are, one sentence for each precision, after its name."""
-    found = []
+    made = []
     for entry in sweep["precisions"]:
         name = entry["precision"]
         steps = [_UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["layers"][name]]
@@ -132,9 +132,9 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
         moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
         where = f"BERT’s bytes change at {formats.listing(steps)}" if steps else "BERT’s bytes never change"
         rest = f", operations alone at {formats.listing(only)}" if only else ""
-        said = f"{where}{rest}; {moved} of {len(entry['operations'])} operations change somewhere."
-        found.append((precision(name, "cpu"), said))
-    return found
+        sentence = f"{where}{rest}; {moved} of {len(entry['operations'])} operations change somewhere."
+        made.append((precision(name, "cpu"), sentence))
+    return made
 
 
 def opening(sweep: Sweep) -> Html:
@@ -200,16 +200,17 @@ def _layers(rows: Sequence[Measured]) -> Iterator[Line]:
     for _, group in itertools.groupby(rows, key=lambda row: row["inside"][0]):
         for numbers, same in itertools.groupby(group, key=lambda row: tuple(row["classes"])):
             held = list(same)
-            ends = list(dict.fromkeys(_layer(row["name"]) for row in (held[0], held[-1])))
+            ends = list(
+                dict.fromkeys(
+                    f"layer {int(row['name']) + 1}" if row["name"].isdigit() else row["name"]
+                    for row in (held[0], held[-1])
+                )
+            )
             together.setdefault((" to ".join(ends), numbers), []).extend(held)
     for (named, numbers), held in together.items():
         given = dict.fromkeys(_GIVEN.get(row["inside"][0], row["inside"][0]) for row in held)
         repeats = all(row["repeats"] for row in held)
         yield Line(f"BERT: {named}", "", f"on {formats.listing(given)}", numbers, repeats)
-
-
-def _layer(name: str) -> str:
-    return f"layer {int(name) + 1}" if name.isdigit() else name
 
 
 # Each break, and the pairs beside the posts'.
@@ -280,7 +281,7 @@ def pairs(sweep: Sweep) -> Html:
     note = fragment(
         "atlas_posts",
         theirs=len(theirs),
-        here=[(sum(bool(pair["operations"][name]) for pair in theirs), said) for name, said in names],
+        here=[(sum(bool(pair["operations"][name]) for pair in theirs), label) for name, label in names],
         ours=[_UPGRADE.format(**pair) for pair in ours],
     )
     return join([table("Consecutive versions: the posts’ result and this platform’s", columns, rows), note])
@@ -335,8 +336,8 @@ def versions(sweep: Sweep) -> Html:
     for one in sweep["versions"]:
         held = [f"{name} {versions[place[one['version']]] or 'not there'}" for name, versions in beyond.items()
                 if one["version"] in place]  # fmt: skip
-        told = one["why"] or ", ".join(held) or "as all others"
+        remark = one["why"] or ", ".join(held) or "as all others"
         rows.append(
-            Row((one["version"], one["build"] or formats.ABSENT, one["cpu_capability"] or formats.ABSENT, told))
+            Row((one["version"], one["build"] or formats.ABSENT, one["cpu_capability"] or formats.ABSENT, remark))
         )
     return table("Versions of PyTorch", columns, rows)

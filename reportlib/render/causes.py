@@ -8,13 +8,25 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.findings.causes import Cause, causes
-from reportlib.findings.parts import Part
-from reportlib.findings.why import setting
+from reportlib.findings.causes import Cause, causes, setting
+from reportlib.findings.finding import Part
 from reportlib.render.figures import forward_passes, paint_growth, paint_truth, truth_passes
-from reportlib.render.html import Column, Html, Row, anchor, dense, fold, fragment, join, link, local_link
-from reportlib.render.labels import answer, recorded_pass, sure
-from reportlib.render.sections import Piece, by_part, said, sides, told, whose
+from reportlib.render.html import (
+    Column,
+    Html,
+    Row,
+    anchor,
+    answer,
+    dense,
+    fold,
+    fragment,
+    join,
+    link,
+    local_link,
+    recorded_pass,
+    sure,
+)
+from reportlib.render.page import Piece, by_part, paragraph, sentences, sides, whose
 from reportlib.render.svg import figure
 from reportlib.words import formats
 from reportlib.words.terms import operation_term
@@ -26,14 +38,14 @@ Record = Mapping[str, Any]
 def why(part: Part) -> Iterator[Piece]:
     """Draw a card of a few lines for each operation that differs by itself, the largest first."""
     if part.failed:
-        yield said(["No cause is named."])
+        yield paragraph(["No cause is named."])
         return
-    found = causes(part)
-    yield said(told(part, "no_cause"))
-    for number, cause in enumerate(found, start=1):
+    roots = causes(part)
+    yield paragraph(sentences(part, "no_cause"))
+    for number, cause in enumerate(roots, start=1):
         yield _card(part, cause, number)
     passes = forward_passes(part)
-    if passes and any(cause.reaches == "embeddings" for cause in found):
+    if passes and any(cause.reaches == "embeddings" for cause in roots):
         yield figure(
             f"growth-{part.slug}",
             lambda layout: paint_growth(layout, passes[-1:]),
@@ -42,7 +54,7 @@ def why(part: Part) -> Iterator[Piece]:
             caption=f"{recorded_pass(passes[-1])[:1].upper()}{recorded_pass(passes[-1])[1:]}, operation by operation. "
             "Line: how far the two runs are apart. Marks: operations that differ by themselves.",
         )
-    yield said(told(part, "undo", "kernels", "truth"))
+    yield paragraph(sentences(part, "undo", "kernels", "truth"))
     yield _commands(part)
 
 
@@ -60,23 +72,19 @@ def slug(part: Part, cause: Cause) -> str:
 def _changed(part: Part, cause: Cause) -> Html | str:
     upstream = cause.record.get("upstream")
     if upstream is None:
-        return (
-            f"No change upstream is known here. It {cause.meaning}." if cause.how_a is None else _computes(part, cause)
-        )
+        if cause.how_a is None:
+            return f"No change upstream is known here. It {cause.meaning}."
+        known = [f"{name} computes {how}" for name, how in ((part.a, cause.how_a), (part.b, cause.how_b)) if how]
+        return f"{'; '.join(known)}."
     sign = "" if upstream["status"] == "named" else " (fits, and is not confirmed)"
     return Html(Markup("{} {}{}").format(upstream["text"], link(upstream["url"], upstream["title"]), sign))
-
-
-def _computes(part: Part, cause: Cause) -> str:
-    known = [f"{name} computes {how}" for name, how in ((part.a, cause.how_a), (part.b, cause.how_b)) if how]
-    return f"{'; '.join(known)}."
 
 
 def _far(cause: Cause) -> str:
     difference, record = cause.record["difference"], cause.record
     if difference is None:
         return "Not measured."
-    text = f"{formats.percent(cause.share)} of its values differ"
+    text = f"{formats.percent(cause.fraction)} of its values differ"
     if cause.size:
         most = formats.amount(difference["max_abs"])
         text += f", by {formats.amount(cause.size)} in the root mean square, {most} at most"
@@ -125,9 +133,9 @@ def _commands(part: Part) -> Html:
     undo = part.operations["undo"] if part.operations else None
     if not undo or not any(cause.reaches in {"embeddings", "index"} for cause in causes(part)):
         return Html(Markup(""))
-    every = [line for each in undo["lines"] for line in str(each).splitlines()]
-    shell = [line for line in every if line.startswith("export ")]
-    python = [line for line in every if not line.startswith("export ")]
+    lines = [line for setting_lines in undo["lines"] for line in str(setting_lines).splitlines()]
+    shell = [line for line in lines if line.startswith("export ")]
+    python = [line for line in lines if not line.startswith("export ")]
     lines = [*shell, *(["# in Python, after import torch", *python] if python else [])]
     return fragment("commands", lines=lines)
 
@@ -219,10 +227,10 @@ def _tried(part: Part, tried: Sequence[Record]) -> Html:
         Column("Explanation"), Column(f"As {part.short_a}", numeric=True), Column(f"As {part.short_b}", numeric=True),
     )  # fmt: skip
     rows = [
-        Row((each["description"], *(formats.of(each[f"equal_{side}"], each["elements"]) for side in ("a", "b"))))
-        for each in tried
+        Row((trial["description"], *(formats.of(trial[f"equal_{side}"], trial["elements"]) for side in ("a", "b"))))
+        for trial in tried
     ]
-    return dense("Elements that each explanation gives bit for bit", columns, rows)
+    return dense("Elements that trial explanation gives bit for bit", columns, rows)
 
 
 def _switches(part: Part, record: Record) -> Html:

@@ -20,9 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from reportlib.findings.parts import Part
+from reportlib.findings.finding import Part
 from reportlib.measures import AGREEMENTS, CHIEF, chief
-from reportlib.render.labels import layer, recorded_pass
+from reportlib.render.html import layer, recorded_pass
 from reportlib.render.svg import BLUE, GREEN, INK, MUTED, PAGE, RULE, VERMILLION, Layout
 from reportlib.shape import Estimate, Margin, MarginBins, SearchComparison
 from reportlib.words import formats
@@ -128,11 +128,11 @@ def truth_passes(part: Part) -> list[tuple[str, list[Record]]]:
     if part.operations is None:
         return []
     called = {p["slug"]: recorded_pass(p) for p in part.operations["passes"]}
-    found: dict[str, list[Record]] = {}
+    rows_by_pass: dict[str, list[Record]] = {}
     for row in part.operations["layers_truth"] or []:
         if row["a"]["rms"] is not None and row["b"]["rms"] is not None:
-            found.setdefault(called.get(row["pass"], row["pass"]), []).append(row)
-    return list(found.items())
+            rows_by_pass.setdefault(called.get(row["pass"], row["pass"]), []).append(row)
+    return list(rows_by_pass.items())
 
 
 def paint_growth(layout: Layout, passes: Sequence[Record]) -> Figure:
@@ -184,16 +184,16 @@ def _growth(axes: Axes, operations: Sequence[Record], kinds: Sequence[str], floo
 
 def group_starts(modules: Sequence[str]) -> list[tuple[int, str]]:
     """Return where each encoder layer begins along the operations, with its number; e before them, o after."""
-    found: list[tuple[int, str]] = []
+    starts: list[tuple[int, str]] = []
     for place, module in enumerate(modules):
         number = re.search(r"\.(\d+)(?:\.|$)", module)
-        inside = any(name.isdigit() for _, name in found)
+        inside = any(name.isdigit() for _, name in starts)
         name = number[1] if number else "o" if inside else "e"
         # An operation outside any module may stand between two of one layer: it stays with that layer.
         again = not number and module == "" and place + 1 < len(modules) and re.search(r"\.\d+\.", modules[place + 1])
-        if not found or (name != found[-1][1] and not again):
-            found.append((place, name))
-    return found
+        if not starts or (name != starts[-1][1] and not again):
+            starts.append((place, name))
+    return starts
 
 
 def _differs(operation: Record) -> bool:
@@ -248,7 +248,7 @@ def _panels(
     # How many lists move comes before how much; what falls with a change has no common nought with these.
     for agreement in sorted((a for a in AGREEMENTS if not a.falls), key=lambda a: not a.counts_queries):
         title = f"{agreement.title[:1].lower()}{agreement.title[1:]}"
-        yield title, _share if agreement.counts_queries else _tick, [agreement.estimate(c) for c in made]
+        yield title, _percent if agreement.counts_queries else _tick, [agreement.estimate(c) for c in made]
     chiefs = [chief(c["measures"]) for c in made]
     yield f"change of mean {CHIEF.name}", _tick, [m["difference"] if m else None for m in chiefs]
 
@@ -290,7 +290,7 @@ def _comparison(c: SearchComparison) -> str:
     return c["id"].replace("-", " ")
 
 
-def _share(value: float, _: int | None = None) -> str:
+def _percent(value: float, _: int | None = None) -> str:
     return f"{100 * value:.3g} %"
 
 
@@ -337,7 +337,7 @@ def paint_margins(layout: Layout, records: Sequence[Margin]) -> Figure:
         axes.xaxis.set_major_locator(LogLocator(base=10, numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formats.amount(value, 1)))
-        axes.yaxis.set_major_formatter(FuncFormatter(_share))
+        axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     handles = [
         Line2D([], [], color=VERMILLION, label="share that flipped"),
         Patch(facecolor=VERMILLION, alpha=0.25, label="95 % interval"),

@@ -153,12 +153,12 @@ def _head(soup: bs4.BeautifulSoup, title: bs4.Tag) -> None:
         versions = soup.select_one(".opening .versions")
         headline = title.get_text(" ", strip=True)
         soup.title.string = f"{versions.get_text(strip=True)}: {headline}" if versions else headline
-    said = " ".join(p.get_text(" ", strip=True) for p in soup.select(".opening .lede p"))
-    if len(said) > _DESCRIPTION_LENGTH:
-        said = said[:_DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
+    lede = " ".join(p.get_text(" ", strip=True) for p in soup.select(".opening .lede p"))
+    if len(lede) > _DESCRIPTION_LENGTH:
+        lede = lede[:_DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
     description = soup.find("meta", attrs={"name": "description"})
     if isinstance(description, bs4.Tag):
-        description["content"] = said
+        description["content"] = lede
 
 
 def _plain_ids(soup: bs4.BeautifulSoup) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.findings.parts import Part
-from reportlib.findings.search import Search, search
+from reportlib.findings.effects import Search, search
+from reportlib.findings.finding import Part
 from reportlib.measures import AGREEMENTS, Agreement
 from reportlib.render.figures import paint_margins, paint_search
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
-from reportlib.render.sections import Piece, by_part, said, told
+from reportlib.render.page import Piece, by_part, paragraph, sentences
 from reportlib.render.svg import figure
 from reportlib.shape import (
     ChangedQuery,
@@ -33,13 +34,13 @@ _BADGES = {"better": ("plain", "▲"), "worse": ("different", "▼"), "equal": (
 @by_part
 def one_query(part: Part) -> Iterator[Piece]:
     """Show one query whose list moved: the passage that went, the one that came, and how close their scores were."""
-    found = search(part)
-    if found is None or not found.data["changed"]:
+    searched = search(part)
+    if searched is None or not searched.data["changed"]:
         return
-    query = next((q for q in found.data["changed"] if q["went"] and q["came"]), found.data["changed"][0])
-    yield _query(part, found, query)
+    query = next((q for q in searched.data["changed"] if q["went"] and q["came"]), searched.data["changed"][0])
+    yield _query(part, searched, query)
     if query["went"] and query["came"]:
-        yield said([_flip(part, query)])
+        yield paragraph([_flip(part, query)])
 
 
 def _flip(part: Part, query: ChangedQuery) -> str:
@@ -59,7 +60,7 @@ def _flip(part: Part, query: ChangedQuery) -> str:
     )
 
 
-def _query(part: Part, found: Search, query: ChangedQuery) -> Html:
+def _query(part: Part, searched: Search, query: ChangedQuery) -> Html:
     text = _clean(query["text"]) or "(no text)"
     moved = [m for m in query["measures"] if m["left"] != m["right"]]
     facts: list[Markup | str] = [
@@ -77,7 +78,7 @@ def _query(part: Part, found: Search, query: ChangedQuery) -> Html:
         sides=[
             {
                 "kind": key,
-                "title": f"{verb}: in the top {found.data['k']} of {whose} only",
+                "title": f"{verb}: in the top {searched.data['k']} of {whose} only",
                 "passages": [_passage(part, passage) for passage in listed],
             }
             for key, verb, whose, listed in (
@@ -111,34 +112,32 @@ def _clean(text: object) -> str:
 @by_part
 def does_it_matter(part: Part) -> Iterator[Piece]:
     """Say and draw what search makes of the upgrade, beside other seeds of k-means, one row a measure."""
-    found = search(part)
+    searched = search(part)
     if part.failed:
-        yield said(["No effect on search is claimed."])
+        yield paragraph(["No effect on search is claimed."])
         return
-    if found is None:
-        yield said(told(part, "lists"))
+    if searched is None:
+        yield paragraph(sentences(part, "lists"))
         return
-    yield said(told(part, "quality", "way"))
-    if found.failed:
+    yield paragraph(sentences(part, "quality", "way"))
+    if searched.failed:
         return
-    made = [c for c in found.data["comparisons"] if (c["queries"] and c["id"] in _DRAWN) or c["kind"] == "seed"]
+    made = [c for c in searched.data["comparisons"] if (c["queries"] and c["id"] in _DRAWN) or c["kind"] == "seed"]
     if any(c["queries"] > c["same_order"] for c in made):
         yield figure(
             f"search-{part.slug}",
             lambda layout: paint_search(layout, made),
             title="What the upgrade and other seeds of k-means change in search, with 95 % intervals",
-            description=" ".join(_described(part, c) for c in made),
+            description=" ".join(
+                f"{name(part, c)}: {formats.of(c['queries'] - c['same_order'], c['queries'])} lists move." for c in made
+            ),
             caption="The upgrade, its two halves, and (grey) the old index made again with another seed of k-means.",
         )
-    yield _yardstick(found)
-    yield said(told(part, "margins"))
+    yield _yardstick(searched)
+    yield paragraph(sentences(part, "margins"))
 
 
 _DRAWN = ("upgrade", "index", "torch")
-
-
-def _described(part: Part, c: SearchComparison) -> str:
-    return f"{name(part, c)}: {formats.of(c['queries'] - c['same_order'], c['queries'])} lists move."
 
 
 def name(part: Part, c: SearchComparison) -> str:
@@ -153,17 +152,17 @@ def name(part: Part, c: SearchComparison) -> str:
     return "the upgrade"
 
 
-def _yardstick(found: Search) -> Html:
+def _yardstick(searched: Search) -> Html:
     """List each figure of the upgrade beside the range of other seeds, with what it says."""
-    seeds = {f["name"]: f["seeds"] for f in (found.data["yardstick"] or {"figures": []})["figures"]}
+    seeds = {f["name"]: f["seeds"] for f in (searched.data["yardstick"] or {"figures": []})["figures"]}
     columns = (
         Column("Measure"), Column("Upgrade", numeric=True), Column("Other seeds", numeric=True), Column("Result"),
     )  # fmt: skip
     # How many lists move comes before how much.
     lists = sorted((a for a in AGREEMENTS if a.beside_seeds), key=lambda a: not a.counts_queries)
-    rows = [_list_row(agreement, found.upgrade, seeds.get(agreement.key)) for agreement in lists]
-    chances = dict(zip((m["measure"] for m in found.measures), found.adjusted, strict=True))
-    rows += [_measure_row(found, m, chances[m["measure"]], seeds.get(m["measure"])) for m in found.measures]
+    rows = [_list_row(agreement, searched.upgrade, seeds.get(agreement.key)) for agreement in lists]
+    chances = dict(zip((m["measure"] for m in searched.measures), searched.adjusted, strict=True))
+    rows += [_measure_row(searched, m, chances[m["measure"]], seeds.get(m["measure"])) for m in searched.measures]
     return table("The upgrade beside other seeds of k-means, with 95 % intervals", columns, rows)
 
 
@@ -181,20 +180,18 @@ def _decimal(value: float) -> str:
     return formats.decimals(value, 3)
 
 
-def _measure_row(found: Search, m: MeasureChange, chance: float | None, seeds: Sequence[float] | None) -> Row:
+def _measure_row(searched: Search, m: MeasureChange, chance: float | None, seeds: Sequence[float] | None) -> Row:
     own = _with_interval(m["difference"], formats.signed)
-    if m in found.detected:
+    if m in searched.detected:
         result = f"{'better' if m['difference']['value'] > 0 else 'worse'}, p {probability(chance)}"
-    elif found.few(m):
+    elif searched.few(m):
         result = f"{formats.count(m['better'])} better, {formats.count(m['worse'])} worse: too few to tell"
     else:
         result = f"not detected, p {probability(chance)}"
-    apart = f"± {formats.between(min(seeds), max(seeds), _tiny)}" if seeds else formats.ABSENT
+    apart = (
+        f"± {formats.between(min(seeds), max(seeds), partial(formats.amount, least=1e-5))}" if seeds else formats.ABSENT
+    )
     return Row((f"Mean {m['measure']}", own, apart, result))
-
-
-def _tiny(value: float) -> str:
-    return formats.amount(value, least=1e-5)
 
 
 def probability(value: float | None) -> str:
@@ -207,26 +204,26 @@ def probability(value: float | None) -> str:
 @by_part
 def every_search(part: Part) -> Iterator[Piece]:
     """List every comparison of searches, every measure of every search, and the other queries whose lists moved."""
-    found = search(part)
-    if found is None:
+    searched = search(part)
+    if searched is None:
         return
-    made = [c for c in found.data["comparisons"] if c["queries"]]
-    yield said(_how(part, found))
-    yield _lists(part, found, made)
+    made = [c for c in searched.data["comparisons"] if c["queries"]]
+    yield paragraph(_how(part, searched))
+    yield _lists(part, searched, made)
     if any(c["measures"] for c in made):
-        yield _quality(part, found, made)
-    moved = found.data["changed"]
+        yield _quality(part, searched, made)
+    moved = searched.data["changed"]
     if moved:
-        queries = join([_query(part, found, query) for query in moved])
-        total = found.data["changed_total"]
+        queries = join([_query(part, searched, query) for query in moved])
+        total = searched.data["changed_total"]
         title = f"{formats.of(len(moved), total)} queries whose lists move"
         yield fold(title[:1].upper() + title[1:], queries)
     yield from _margins(part)
 
 
-def _how(part: Part, found: Search) -> Iterator[str]:
+def _how(part: Part, searched: Search) -> Iterator[str]:
     """Say how many queries were judged, whether the encoded queries are the same, and what came of the controls."""
-    data, k = found.data, formats.count(found.data["k"])
+    data, k = searched.data, formats.count(searched.data["k"])
     judged = formats.of(data["judged"], data["queries"])
     queries = formats.plural(data["queries"], "query")
     yield f"Each of {queries} was searched for its best {k} passages; {judged} have judgements."
@@ -245,8 +242,8 @@ def _how(part: Part, found: Search) -> Iterator[str]:
         yield f"For {formats.plural(same['queries'], 'query')} a passage is the query itself (same id): {what}."
 
 
-def _lists(part: Part, found: Search, made: Sequence[SearchComparison]) -> Html:
-    k = found.data["k"]
+def _lists(part: Part, searched: Search, made: Sequence[SearchComparison]) -> Html:
+    k = searched.data["k"]
     agreements = [a for a in AGREEMENTS if not a.counts_queries]
     titles = [(a.heading or a.title).format(2 * k) for a in agreements]
     columns = (
@@ -271,7 +268,7 @@ def _with_interval(estimate: Estimate, write: Callable[[float], str]) -> Html:
     )
 
 
-def _quality(part: Part, found: Search, made: Sequence[SearchComparison]) -> Html:
+def _quality(part: Part, searched: Search, made: Sequence[SearchComparison]) -> Html:
     columns = (
         Column("Compared"), Column("Measure"), Column("Before", numeric=True), Column("After", numeric=True),
         Column("Difference", numeric=True), Column("Better, equal, worse", numeric=True),
@@ -283,7 +280,7 @@ def _quality(part: Part, found: Search, made: Sequence[SearchComparison]) -> Htm
             _with_interval(m["difference"], formats.signed),
             " · ".join(formats.count(number) for number in (m["better"], m["equal"], m["worse"])),
             fragment("estimate", value=probability(m["p_permutation"]), beside=f"sign test {probability(m['p_sign'])}"),
-            formats.decimals(None if found.few(m) else m["detectable"], 4),
+            formats.decimals(None if searched.few(m) else m["detectable"], 4),
         ))
         for c in made
         for m in c["measures"]

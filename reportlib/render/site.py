@@ -26,7 +26,7 @@ from reportlib.errors import RunError
 from reportlib.findings.verdict import headline, outcomes
 from reportlib.render import atlas
 from reportlib.render.html import Html, fragment
-from reportlib.render.opening import compared, ran_on
+from reportlib.render.page import compared, ran_on
 from reportlib.words.formats import listing
 
 ATOM = "http://www.w3.org/2005/Atom"
@@ -74,10 +74,10 @@ class Entry:
     @property
     def lines(self) -> list[tuple[str, str]]:
         """What search, or where there was none the files, say of each precision, which stands before it."""
-        found: dict[str, str] = {}
+        sentences: dict[str, str] = {}
         for kind in ("files", "lists"):
-            found |= {f["about"]: f["sentence"] for f in self.report["findings"] if f["kind"] == kind}
-        return [(o.part.label, found[o.part.key]) for o in outcomes(self.report) if o.part.key in found]
+            sentences |= {f["about"]: f["sentence"] for f in self.report["findings"] if f["kind"] == kind}
+        return [(o.part.label, sentences[o.part.key]) for o in outcomes(self.report) if o.part.key in sentences]
 
     @property
     def ran_on(self) -> list[str]:
@@ -124,7 +124,7 @@ def entries(reports: Path) -> list[Entry]:
     RunError
         When there is none, or a file of numbers cannot be read.
     """
-    found: list[Entry] = []
+    published: list[Entry] = []
     for kind in (Entry, AtlasEntry):
         for path in sorted(reports.glob(f"*/{kind.data}")):
             if (path.parent / "index.html").is_file():
@@ -132,10 +132,10 @@ def entries(reports: Path) -> list[Entry]:
                     content = json.loads(path.read_text(encoding="utf-8"))
                 except ValueError as error:
                     raise RunError(f"{path} is no report: {error}", "publish it again") from error
-                found.append(kind(path.parent, content, _date(path)))
-    if not found:
+                published.append(kind(path.parent, content, _date(path)))
+    if not published:
         raise RunError(f"there is no published report in {reports}", "run `reportlib run STUDY` first")
-    return sorted(found, key=lambda entry: (-entry.date.timestamp(), entry.slug))
+    return sorted(published, key=lambda entry: (-entry.date.timestamp(), entry.slug))
 
 
 def _date(path: Path) -> datetime:
@@ -162,7 +162,7 @@ def make_site(reports: Path, output: Path, base_url: str = "", front_matter: str
     base_url : str, optional
         Where it will be served: a feed needs whole addresses. Without it none is written.
     front_matter : str, optional
-        ``jekyll`` or ``quarto``: also write each page as a post of such a blog.
+        ``jekyll`` or ``quarto``: also write other page as a post of such a blog.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def make_site(reports: Path, output: Path, base_url: str = "", front_matter: str
     RunError
         When there is nothing to publish, or `output` is something else.
     """
-    found = entries(reports)
+    published = entries(reports)
     if front_matter and front_matter not in POSTS:
         raise RunError(f"there is no front matter for {front_matter!r}", f"use one of {', '.join(POSTS)}")
     mark = output / ".reportlib-site"
@@ -183,17 +183,17 @@ def make_site(reports: Path, output: Path, base_url: str = "", front_matter: str
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     mark.touch()
-    for entry in found:
-        siblings = [each for each in found if each.versions == entry.versions and each is not entry]
+    for entry in published:
+        siblings = [other for other in published if other.versions == entry.versions and other is not entry]
         _copy(entry, output)
         _write(output / entry.slug / "index.html", str(_page(entry, siblings, home=True)))
         if front_matter:
             place, write = POSTS[front_matter]
             _write(output / place.format(entry=entry), write(entry, _post(entry, siblings)))
     if base_url:
-        _write(output / "feed.xml", _feed(found, base_url))
-    _write(output / "index.html", str(_index(found, feed=bool(base_url)).markup))
-    return found
+        _write(output / "feed.xml", _feed(published, base_url))
+    _write(output / "index.html", str(_index(published, feed=bool(base_url)).markup))
+    return published
 
 
 def _copy(entry: Entry, output: Path) -> None:
@@ -226,7 +226,7 @@ def _page(entry: Entry, siblings: Sequence[Entry], *, home: bool) -> bs4.Beautif
     return soup
 
 
-def _index(found: Sequence[Entry], *, feed: bool) -> Html:
+def _index(published: Sequence[Entry], *, feed: bool) -> Html:
     return fragment(
         "site",
         style=Markup(_STYLE),  # noqa: S704 ours
@@ -234,12 +234,12 @@ def _index(found: Sequence[Entry], *, feed: bool) -> Html:
         entries=[
             {"slug": quote(e.slug), "versions": e.versions, "ran_on": e.ran_on, "verdict": e.verdict,
              "lines": e.lines, "date": f"{e.date:%Y-%m-%d}"}
-            for e in found
+            for e in published
         ],
     )  # fmt: skip
 
 
-def _feed(found: Sequence[Entry], base_url: str) -> str:
+def _feed(published: Sequence[Entry], base_url: str) -> str:
     """Return an Atom feed (RFC 4287) of the reports."""
     base = base_url.rstrip("/")
     ET.register_namespace("", ATOM)
@@ -252,11 +252,11 @@ def _feed(found: Sequence[Entry], base_url: str) -> str:
 
     add(feed, "title", "What changed in a ColBERT index after a PyTorch upgrade")
     add(feed, "id", f"{base}/")
-    add(feed, "updated", max(e.date for e in found).isoformat())
+    add(feed, "updated", max(e.date for e in published).isoformat())
     add(feed, "link", href=f"{base}/feed.xml", rel="self")
     add(feed, "link", href=f"{base}/")
     add(add(feed, "author"), "name", "reportlib")
-    for entry in found:
+    for entry in published:
         item = add(feed, "entry")
         address = f"{base}/{quote(entry.slug)}/"
         add(item, "title", f"{entry.versions}: {entry.verdict}")
@@ -286,17 +286,17 @@ def _headed(front: dict[str, Any], body: str) -> str:
 def _jekyll(entry: Entry, body: str) -> str:
     # Its address keeps what it links to beside it, in whatever folder of a blog the site lies; and Jekyll would cut its
     # excerpt out of the first lines, which are style.
-    said, address = _said(entry), f"/:categories/{entry.slug}/post.html"
-    return _headed({**said, "layout": "post", "permalink": address, "excerpt": said["description"]}, body)
+    front, address = _front(entry), f"/:categories/{entry.slug}/post.html"
+    return _headed({**front, "layout": "post", "permalink": address, "excerpt": front["description"]}, body)
 
 
 def _quarto(entry: Entry, body: str) -> str:
     beside = ["index.html", entry.data, "reproductions/**"]
     kept = {"engine": "markdown", "html-table-processing": "none", "page-layout": "full", "resources": beside}
-    return _headed(_said(entry) | kept, f"\n```{{=html}}\n{body}```\n")
+    return _headed(_front(entry) | kept, f"\n```{{=html}}\n{body}```\n")
 
 
-def _said(entry: Entry) -> dict[str, Any]:
+def _front(entry: Entry) -> dict[str, Any]:
     """Return what a blog shows of a post. Layouts take it for HTML or Markdown: a stranger's signs are tamed."""
     title, description = (text.translate(_TAME) for text in (f"{entry.versions}: {entry.verdict}", entry.text))
     return {"title": title, "date": entry.date.date(), "description": description}

@@ -24,15 +24,7 @@ from reportlib.store import digest
 
 INK, MUTED, RULE, PAGE = "#111213", "#616263", "#d8d9da", "#fdfcfb"
 #: Okabe and Ito's colours, which people with any colour vision can tell apart (https://jfly.uni-koeln.de/color/).
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-)
-SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
 _VARIABLES = {
     INK: "var(--ink, #111213)",
     MUTED: "var(--muted, #616263)",
@@ -41,9 +33,6 @@ _VARIABLES = {
     BLUE: "var(--blue, #0072b2)",
     VERMILLION: "var(--vermillion, #d55e00)",
     GREEN: "var(--green, #009e73)",
-    PURPLE: "var(--purple, #cc79a7)",
-    ORANGE: "var(--orange, #e69f00)",
-    SKY: "var(--sky, #56b4e9)",
 }
 _STYLE: Any = {  # matplotlib types its keys as literals from 3.11 on
     "svg.fonttype": "none",
@@ -172,7 +161,7 @@ def _tidy(root: ET.Element, prefix: str) -> None:
             element.set("id", short[str(name)])
         for key, value in element.attrib.items():
             if key == "href" or "url(#" in value:
-                element.set(key, re.sub(r"#([\w.-]+)", lambda found: f"#{short.get(found[1], found[1])}", value))
+                element.set(key, re.sub(r"#([\w.-]+)", lambda match: f"#{short.get(match[1], match[1])}", value))
 
 
 def _shrink(root: ET.Element) -> None:
@@ -196,7 +185,7 @@ def _shrink(root: ET.Element) -> None:
     _ungroup(root)
     for name in ("clip-path", "style"):
         for parent in list(root.iter()):
-            _share(parent, name)
+            _group(parent, name)
 
 
 _WITH_TEXT = {"text", "tspan", "title", "desc"}
@@ -213,10 +202,10 @@ def _straight(path: re.Match[str]) -> str:
     steps = [step.split() for step in re.split(r"[ML]", path[0].removesuffix(" z")) if step]
     if any(len(step) != 2 for step in steps):
         return path[0]
-    said = [f"M{steps[0][0]} {steps[0][1]}"]
+    written = [f"M{steps[0][0]} {steps[0][1]}"]
     for (x, y), (to_x, to_y) in pairwise(steps):
-        said.append(f"H{to_x}" if y == to_y else f"V{to_y}" if x == to_x else f"L{to_x} {to_y}")
-    return "".join(said) + ("z" if path[0].endswith("z") else "")
+        written.append(f"H{to_x}" if y == to_y else f"V{to_y}" if x == to_x else f"L{to_x} {to_y}")
+    return "".join(written) + ("z" if path[0].endswith("z") else "")
 
 
 def _ungroup(parent: ET.Element) -> None:
@@ -230,7 +219,7 @@ def _ungroup(parent: ET.Element) -> None:
     parent[:] = children
 
 
-def _share(parent: ET.Element, name: str) -> None:
+def _group(parent: ET.Element, name: str) -> None:
     """Put neighbours with one value of an attribute into a group that has it."""
     children: list[ET.Element] = []
     for value, run in groupby(list(parent), key=lambda child: child.get(name)):

@@ -9,12 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.findings.causes import Cause, causes
-from reportlib.findings.parts import Part
-from reportlib.findings.why import setting
-from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
-from reportlib.render.labels import answer, telling_variables
-from reportlib.render.sections import Piece, by_part, said, told
+from reportlib.findings.causes import Cause, causes, setting
+from reportlib.findings.finding import Part
+from reportlib.render.html import Column, Html, Row, answer, dense, fold, fragment, join, table, telling_variables
+from reportlib.render.page import Piece, by_part, paragraph, sentences
 from reportlib.shape import Report
 from reportlib.words import formats
 from reportlib.words.terms import brought_by_torch, labels
@@ -37,7 +35,7 @@ _RIVALS: tuple[tuple[str, tuple[str, ...]], ...] = (
 @by_part
 def trust(part: Part) -> Iterator[Piece]:
     """Show every control, and of each rival explanation whether the data rule it out."""
-    yield said(told(part, "controls"))
+    yield paragraph(sentences(part, "controls"))
     made = part.data.get("controls") or []
     if made:
         columns = (Column("Version"), *(Column(title) for title in _KINDS.values()), Column("Search again"))
@@ -50,7 +48,7 @@ def trust(part: Part) -> Iterator[Piece]:
         made_later = (
             "The controls are pending" if "controls" in part.report.get("pending", []) else "No controls were run"
         )
-        yield said([f"{made_later}, so nothing here says how much a version differs from itself."])
+        yield paragraph([f"{made_later}, so nothing here says how much a version differs from itself."])
     columns = (Column("What differs too"), Column("Which"), Column("Ruled out?"))
     rows = [
         Row((kind, formats.listing(which, most=6), _ruling(kind, part)))
@@ -83,32 +81,29 @@ def _differing(part: Part, kinds: Sequence[str]) -> list[str]:
 
 def _ruling(kind: str, part: Part) -> str:
     """Return what the data say of a kind of difference; that it is open where they say nothing."""
-    found = [] if part.failed else causes(part)
+    roots = [] if part.failed else causes(part)
     if kind in {"Python", "other packages"}:
-        shown = [c.name for c in found if (c.record.get("reproduction") or {}).get("ran") == {"a": "a", "b": "b"}]
+        shown = [c.name for c in roots if (c.record.get("reproduction") or {}).get("ran") == {"a": "a", "b": "b"}]
         if shown:
             return f"yes, for {formats.listing(shown)}: a script with only torch and safetensors shows the same bytes"
     elif kind == "instruction sets":
-        return _switched(part, found, {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"})
+        return _switched(part, roots, {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"})
     elif kind == "threads":
-        return _switched(part, found, {"torch.set_num_threads"})
+        return _switched(part, roots, {"torch.set_num_threads"})
     return "not ruled out"
 
 
-def _switched(part: Part, found: Sequence[Cause], settings: set[str]) -> str:
+def _switched(part: Part, roots: Sequence[Cause], settings: set[str]) -> str:
     """Return what switches of these settings alone do to the causes: undo them, or leave them as they are."""
     lines = {name: setting(line) for name, line in part.switches.items()}
-    ours = {name for name, line in lines.items() if line and all(_sets(word, settings) for word in line.split())}
-    undone = [c.name for c in found if ours & set(c.switches)]
-    tried = [{t["switch"] for t in c.record.get("switches") or [] if t["environment"] == "b"} for c in found]
-    left = [c.name for c, names in zip(found, tried, strict=True) if c.name not in undone and ours & names]
+    sets = tuple(f"{name}{sign}" for name in settings for sign in "=(")
+    ours = {name for name, line in lines.items() if line and all(word.startswith(sets) for word in line.split())}
+    undone = [c.name for c in roots if ours & set(c.switches)]
+    tried = [{t["switch"] for t in c.record.get("switches") or [] if t["environment"] == "b"} for c in roots]
+    left = [c.name for c, names in zip(roots, tried, strict=True) if c.name not in undone and ours & names]
     clauses = [f"no: they are the reason for {formats.listing(undone)}"] if undone else []
     clauses += [f"yes, for {formats.listing(left)}: no setting of them brings the bytes back"] if left else []
     return "; ".join(clauses) or "not ruled out"
-
-
-def _sets(word: str, settings: set[str]) -> bool:
-    return any(word.startswith((f"{name}=", f"{name}(")) for name in settings)
 
 
 def measured_on(report: Report) -> Html:
@@ -130,13 +125,13 @@ def measured_on(report: Report) -> Html:
 
 
 def _variables(report: Report) -> str:
-    found: dict[str, list[str]] = {}
+    holders: dict[str, list[str]] = {}
     for environment in report["environments"]:
         for name, value in telling_variables(environment).items():
-            found.setdefault(f"{name}={value}", []).append(environment["name"])
+            holders.setdefault(f"{name}={value}", []).append(environment["name"])
     everywhere = len(report["environments"])
     return ", ".join(
-        text if len(names) == everywhere else f"{text} ({formats.listing(names)})" for text, names in found.items()
+        text if len(names) == everywhere else f"{text} ({formats.listing(names)})" for text, names in holders.items()
     )
 
 

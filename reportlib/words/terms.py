@@ -38,9 +38,9 @@ def beyond_torch(environments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[s
     held = [{canonicalize_name(n): v for n, v in (e["packages"] or {}).items()} for e in environments]
     pins = [e["pins"] for e in environments if e.get("pins") is not None]
     names = set().union(*pins) if pins else set.intersection(*(set(packages) for packages in held))
-    found = {"Python": tuple(e["python"] for e in environments)}
-    found |= {name: tuple(packages.get(name) for packages in held) for name in names if not brought_by_torch(name)}
-    unlike = {name: known for name, known in found.items() if len(set(known)) > 1}
+    values = {"Python": tuple(e["python"] for e in environments)}
+    values |= {name: tuple(packages.get(name) for packages in held) for name in names if not brought_by_torch(name)}
+    unlike = {name: known for name, known in values.items() if len(set(known)) > 1}
     order = ("transformers", "Python")
     return {n: unlike[n] for n in sorted(unlike, key=lambda n: (order.index(n) if n in order else len(order), n))}
 
@@ -53,20 +53,20 @@ def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """
     whole = {e["name"]: str(e["torch"].get("version") or "") for e in environments}
     short = {name: version.partition("+")[0] for name, version in whole.items()}
-    found = {}
+    named = {}
     for name, version in short.items():
         alike = [e for e in environments if short[e["name"]] == version]
         if not version:
-            found[name] = name
+            named[name] = name
         elif len(alike) == 1:
-            found[name] = f"PyTorch {version}"
+            named[name] = f"PyTorch {version}"
         elif len({whole[e["name"]] for e in alike}) == len(alike):
-            found[name] = f"PyTorch {whole[name]}"
-        elif told := _told_apart(alike, name):
-            found[name] = f"PyTorch {version} {told}"
+            named[name] = f"PyTorch {whole[name]}"
+        elif difference := _told_apart(alike, name):
+            named[name] = f"PyTorch {version} {difference}"
         else:
-            found[name] = name
-    return found
+            named[name] = name
+    return named
 
 
 def versions(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -78,12 +78,12 @@ def _told_apart(alike: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return the fewest differences beside torch that tell environments of one torch apart, as one of them has them."""
     place = [e["name"] for e in alike].index(name)
     seen: list[tuple[str | None, ...]] = []
-    said = []
+    clauses = []
     for package, versions in beyond_torch(alike).items():
         seen.append(versions)
-        said.append(f"with {package} {versions[place]}" if versions[place] else f"without {package}")
+        clauses.append(f"with {package} {versions[place]}" if versions[place] else f"without {package}")
         if len(set(zip(*seen, strict=True))) == len(alike):
-            return " and ".join(said).replace("and with ", "and ")
+            return " and ".join(clauses).replace("and with ", "and ")
     return ""
 
 

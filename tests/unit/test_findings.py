@@ -13,10 +13,10 @@ import render_reports
 import render_search
 
 from reportlib.findings import causes as explaining
-from reportlib.findings import findings, parts
-from reportlib.findings.causes import causes
-from reportlib.findings.search import adjusted, search
-from reportlib.findings.why import undone
+from reportlib.findings import findings
+from reportlib.findings.causes import causes, undone
+from reportlib.findings.effects import adjusted, search
+from reportlib.findings.finding import parts
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(ROOT.glob("reports/*/report.json"))

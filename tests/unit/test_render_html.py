@@ -7,8 +7,23 @@ import pytest
 from markupsafe import Markup
 from render_reports import HOSTILE
 
-from reportlib.render.html import Column, Html, Row, anchor, dense, fold, fragment, join, let_break, link, prose, table
-from reportlib.render.labels import SIGNS, answer, badge
+from reportlib.render.html import (
+    SIGNS,
+    Column,
+    Html,
+    Row,
+    anchor,
+    answer,
+    badge,
+    dense,
+    fold,
+    fragment,
+    join,
+    let_break,
+    link,
+    prose,
+    table,
+)
 
 COLUMNS = (Column("Artifact"), Column("Values that differ", numeric=True))
 

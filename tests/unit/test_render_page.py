@@ -16,9 +16,9 @@ import render_search
 from markupsafe import Markup
 
 from reportlib import render
-from reportlib.findings.parts import parts
+from reportlib.findings.finding import parts
+from reportlib.render.artifacts import telling
 from reportlib.render.figures import bin_edges, group_starts
-from reportlib.render.pipeline import telling
 from reportlib.render.publish import draw
 
 ROOT = Path(__file__).parents[2]

@@ -133,9 +133,9 @@ def test_how_much_of_each_step_differs_runs_from_the_operation_to_quality() -> N
     assert [row["step"] for row in rows] == [
         "operation", "embeddings", "centroids", "codes", "residuals", "top-10 lists", "nDCG@10",
     ]  # fmt: skip
-    assert rows[-2]["share"] == 24 / 121
-    assert all(0 <= row["share"] <= 1 for row in rows)
-    assert steps(plain)[-1]["share"] == 0
+    assert rows[-2]["fraction"] == 24 / 121
+    assert all(0 <= row["fraction"] <= 1 for row in rows)
+    assert steps(plain)[-1]["fraction"] == 0
 
 
 def test_settings_are_offered_only_where_they_undo_everything() -> None:

@@ -53,16 +53,18 @@ def page(copy: Path) -> str:
 
 
 def test_a_section_is_a_function_a_name_and_a_cell(copy: Path) -> None:
-    order = copy / "reportlib" / "render" / "order.py"
-    order.write_text(
-        order.read_text(encoding="utf-8")
+    section = copy / "reportlib" / "render" / "artifacts.py"
+    section.write_text(
+        section.read_text(encoding="utf-8")
         + "\n\n@by_part\ndef added(part: Part) -> Iterator[Piece]:\n"
-        + '    """Say hello."""\n    yield said([f"Hello from {part.label}."])\n',
+        + '    """Say hello."""\n    yield paragraph([f"Hello from {part.label}."])\n',
         encoding="utf-8",
     )
     init = copy / "reportlib" / "render" / "__init__.py"
     change(
-        init, "from reportlib.render.order import every_step", "from reportlib.render.order import added, every_step"
+        init,
+        "from reportlib.render.artifacts import every_step",
+        "from reportlib.render.artifacts import added, every_step",
     )
     change(init, '__all__ = [\n    "Html",\n', '__all__ = [\n    "Html",\n    "added",\n')
     path = copy / "notebooks" / "compare.ipynb"

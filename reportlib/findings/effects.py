@@ -1,18 +1,84 @@
-"""What the searches of one precision say: lists that moved beside other seeds of k-means, quality, the old index."""
+"""Findings on what changed and whether it matters: the index's tensors, and what search makes of the upgrade.
+
+Lists that moved are held beside other seeds of k-means, and quality is tested.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scipy import stats
 
-from reportlib.findings.finding import Finding, of_part
-from reportlib.findings.parts import Part
+from reportlib.findings.finding import Finding, Part, of_part
 from reportlib.measures import agreement, chief
-from reportlib.shape import Margin, MeasureChange, SearchComparison, SearchControls
+from reportlib.shape import MeasureChange, Report, SearchComparison, SearchControls
 from reportlib.shape import Search as SearchRecord
+from reportlib.words.terms import beyond_torch
+
+Record = Mapping[str, Any]
+
+
+def files(part: Part) -> Finding:
+    """Return what became of the index's tensors."""
+    final = part.final
+    unlike = [r for r in final if r["verdict"] != "identical"]
+    close = [r for r in unlike if r["verdict"] == "close"]
+    numbers = {
+        "total": len(final),
+        "identical": len(final) - len(unlike),
+        "close": [r["artifact"] for r in close],
+        "close_by": max((r["max_abs"] for r in close if r["max_abs"] is not None), default=None),
+        "wide": [
+            {
+                "name": r["artifact"].removeprefix("index/"),
+                "different": r["different"],
+                "elements": r["elements"],
+                "unit": "bytes" if r["artifact"] == "index/residuals" else "values",
+            }
+            for r in unlike
+            if r["verdict"] in {"different", "same set"}
+        ],
+        "shape": [r["artifact"] for r in unlike if r["verdict"] in {"shape mismatch", "missing"}],
+    }
+    evidence = (f"{part.at}/summary/final", *part.pointer(*(r["artifact"] for r in unlike)))
+    return of_part(part, "files", "what", numbers, evidence, _posts(part))
+
+
+def post(part: Part) -> Iterator[Finding]:
+    """Yield how many rows of the post's tables have the same result here, in the precision that the post used."""
+    known = [(r["artifact"], post["agrees"]) for r in part.data["artifacts"] if (post := r["post"])]
+    rows = [(name, agrees) for name, agrees in known if agrees is not None]
+    if not rows or part.data["precision"] != "autocast":
+        return
+    numbers = {"total": len(rows), "unlike": [name for name, agrees in rows if not agrees]}
+    yield of_part(part, "post", "what", numbers, part.pointer(*(name for name, _ in rows)), _posts(part))
+
+
+def _posts(part: Part) -> tuple[str, ...]:
+    """Return the id of the experiment whose rows stand beside this precision's: ``F1`` for ``F1: post ...``."""
+    rows = [post for r in part.data["artifacts"] if (post := r["post"])]
+    return tuple(dict.fromkeys(post["source"].partition(":")[0] for post in rows))
+
+
+def environments(report: Report, number: int, a: str, b: str) -> Iterator[Finding]:
+    """Yield what differs between two environments beside torch and what it brings: it may be the reason too."""
+    pair = report["pairs"][number]
+    known = {e["name"]: e for e in report["environments"]}
+    if not {pair["a"], pair["b"]} <= set(known):
+        return
+    unlike = beyond_torch([known[pair["a"]], known[pair["b"]]])
+    if not unlike:
+        return
+    torch = [known[pair[side]]["torch"].get("version") for side in ("a", "b")]
+    numbers = {
+        "same_torch": torch[0] == torch[1],
+        "changes": [{"name": name, "a": left, "b": right} for name, (left, right) in unlike.items()],
+    }
+    evidence = (f"/pairs/{number}/environment_differences", "/environments")
+    yield Finding("environments", "what", pair["b"], a, b, numbers, evidence)
+
 
 #: Against the least of the seeds, an upgrade that moves at most this share hardly moves anything.
 HARDLY = 0.1
@@ -143,26 +209,36 @@ def search(part: Part) -> Search | None:
     return Search(part.search, f"{part.at}/search") if part.search else None
 
 
-def findings(part: Part) -> Iterator[Finding]:
+def searches(part: Part) -> Iterator[Finding]:
     """Yield what search makes of the upgrade: lists, quality, the way that a change takes, and margins."""
-    found = search(part)
-    yield _lists(part, found)
-    if found is None or found.failed:
+    searched = search(part)
+    yield _lists(part, searched)
+    if searched is None or searched.failed:
         return
-    yield _quality(part, found)
-    ways = [found.comparison(name) for name in ("index", "torch")]
-    if found.moved and all(ways):
+    yield _quality(part, searched)
+    ways = [searched.comparison(name) for name in ("index", "torch")]
+    if searched.moved and all(ways):
         index, torch = (bool(moved(way)) for way in ways if way)
         yield of_part(
-            part, "way", "matter", {"index": index, "torch": torch}, found.pointer("index", "torch"), ("I2", "I3")
+            part, "way", "matter", {"index": index, "torch": torch}, searched.pointer("index", "torch"), ("I2", "I3")
         )
     flips = [(n, r) for n, r in enumerate(part.data.get("margins") or []) if r["left_out"] is None and r["flipped"]]
     if flips:
-        numbers = {"flips": [_flips(record) for _, record in flips]}
+        numbers = {
+            "flips": [
+                {
+                    "what": _DECISIONS[record["id"]],
+                    "flipped": record["flipped"],
+                    "looked_at": record["items"],
+                    "within": record["explained"]["within"],
+                }
+                for _, record in flips
+            ]
+        }
         yield of_part(part, "margins", "matter", numbers, tuple(f"{part.at}/margins/{n}" for n, _ in flips))
 
 
-def _lists(part: Part, found: Search | None) -> Finding:
+def _lists(part: Part, searched: Search | None) -> Finding:
     alone = part.data["rankings"] or {"k": 0, "queries": 0, "same_order": 0, "queries_missing": 0}
     numbers: dict[str, Any] = {
         "k": alone["k"],
@@ -182,21 +258,21 @@ def _lists(part: Part, found: Search | None) -> Finding:
     if "searches" in part.report.get("pending", []):
         numbers["pending"] = True
     evidence: tuple[str, ...] = (f"{part.at}/rankings",)
-    if found is not None:
-        estimate = found.upgrade["changed_queries"]
+    if searched is not None:
+        estimate = searched.upgrade["changed_queries"]
         numbers |= {
-            "k": found.data["k"],
-            "queries": found.upgrade["queries"],
-            "moved": found.moved,
-            "tied": found.upgrade.get("tied"),
-            "failed": sum(c["queries"] - c["identical"] for c in found.failed),
-            "seeds": found.seeds,
-            "kept": found.kept,
-            "confidence": found.data["confidence"],
-            "beside_seeds": found.beside_seeds,
+            "k": searched.data["k"],
+            "queries": searched.upgrade["queries"],
+            "moved": searched.moved,
+            "tied": searched.upgrade.get("tied"),
+            "failed": sum(c["queries"] - c["identical"] for c in searched.failed),
+            "seeds": searched.seeds,
+            "kept": searched.kept,
+            "confidence": searched.data["confidence"],
+            "beside_seeds": searched.beside_seeds,
             **{name: estimate[name] for name in ("share", "low", "high")},
         }
-        evidence = (*found.pointer("upgrade", "torch"), f"{found.at}/yardstick")
+        evidence = (*searched.pointer("upgrade", "torch"), f"{searched.at}/yardstick")
     elif numbers["queries"]:
         low, high = stats.binomtest(numbers["moved"], numbers["queries"]).proportion_ci(numbers["confidence"])
         numbers |= {"share": numbers["moved"] / numbers["queries"], "low": float(low), "high": float(high)}
@@ -204,9 +280,9 @@ def _lists(part: Part, found: Search | None) -> Finding:
     return of_part(part, "lists", "matter", numbers, evidence, ("I2", "I3", "I4"), sure)
 
 
-def _quality(part: Part, found: Search) -> Finding:
-    chief = found.chief
-    numbers: dict[str, Any] = {"measure": None, "detected": [], "confidence": found.data["confidence"]}
+def _quality(part: Part, searched: Search) -> Finding:
+    chief = searched.chief
+    numbers: dict[str, Any] = {"measure": None, "detected": [], "confidence": searched.data["confidence"]}
     if chief is not None:
         numbers |= {
             "measure": chief["measure"],
@@ -215,24 +291,16 @@ def _quality(part: Part, found: Search) -> Finding:
             "worse": chief["worse"],
             "detectable": chief["detectable"],
             **chief["difference"],
-            "few": found.few(chief),
-            "least": found.data["least_changed"],
+            "few": searched.few(chief),
+            "least": searched.data["least_changed"],
             "detected": [
                 {"measure": m["measure"], **m["difference"], "better": m["better"], "worse": m["worse"]}
-                for m in found.detected
+                for m in searched.detected
             ],
         }
     sure = "measured" if numbers["detected"] else "not detected"
-    return of_part(part, "quality", "matter", numbers, (*found.pointer("upgrade"), f"{found.at}/judged"), ("I2",), sure)
+    evidence = (*searched.pointer("upgrade"), f"{searched.at}/judged")
+    return of_part(part, "quality", "matter", numbers, evidence, ("I2",), sure)
 
 
 _DECISIONS = {"centroid": "tokens' centroids", "bucket": "residual buckets", "rank": "top lists"}
-
-
-def _flips(record: Margin) -> dict[str, Any]:
-    return {
-        "what": _DECISIONS[record["id"]],
-        "flipped": record["flipped"],
-        "looked_at": record["items"],
-        "within": record["explained"]["within"],
-    }
