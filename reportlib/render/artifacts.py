@@ -1,7 +1,7 @@
 """The index and the values on the way to it: what changed, where it starts, and what the sort does to equal codes.
 
-The posts' tables stand each row beside the post's own; then BERT's layers, the swaps that show what the difference comes
-through, and the argument of the post of 09-09 step by step.
+The posts' tables stand each row beside the post's own; then BERT's layers, the swaps that show what the difference
+comes through, and the argument of the post of 09-09 step by step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The first screen, and what every section below it is made of: a block for each precision, which a switch shows or hides.
+"""The first screen, and what every section is made of: a block for each precision, which a switch shows or hides.
 
 The first screen has the verdict, the numbers that decide it, how much of each step differs, and what to do.
 """
