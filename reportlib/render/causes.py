@@ -230,7 +230,7 @@ def _tried(part: Part, tried: Sequence[Record]) -> Html:
         Row((trial["description"], *(formats.of(trial[f"equal_{side}"], trial["elements"]) for side in ("a", "b"))))
         for trial in tried
     ]
-    return dense("Elements that trial explanation gives bit for bit", columns, rows)
+    return dense("Elements that each explanation gives bit for bit", columns, rows)
 
 
 def _switches(part: Part, record: Record) -> Html:

@@ -162,7 +162,7 @@ def make_site(reports: Path, output: Path, base_url: str = "", front_matter: str
     base_url : str, optional
         Where it will be served: a feed needs whole addresses. Without it none is written.
     front_matter : str, optional
-        ``jekyll`` or ``quarto``: also write other page as a post of such a blog.
+        ``jekyll`` or ``quarto``: also write each page as a post of such a blog.
 
     Returns
     -------

@@ -73,7 +73,7 @@ def test_a_row_that_does_not_fit_is_refused() -> None:
 def test_text_is_escaped_wherever_it_can_stand() -> None:
     pieces = [
         table(HOSTILE, (Column(HOSTILE), Column(HOSTILE)), [Row((HOSTILE, HOSTILE), HOSTILE)]),
-        fold(HOSTILE, fragment("note", text=HOSTILE)),
+        fold(HOSTILE, fragment("paragraph", text=HOSTILE)),
         fragment("sentences", sentences=[HOSTILE, f"`{HOSTILE}`"]),
         fragment("heading", text=HOSTILE, slug=anchor(HOSTILE), level=3),
         badge(HOSTILE),

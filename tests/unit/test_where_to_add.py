@@ -61,11 +61,7 @@ def test_a_section_is_a_function_a_name_and_a_cell(copy: Path) -> None:
         encoding="utf-8",
     )
     init = copy / "reportlib" / "render" / "__init__.py"
-    change(
-        init,
-        "from reportlib.render.artifacts import every_step",
-        "from reportlib.render.artifacts import added, every_step",
-    )
+    change(init, "from reportlib.render.artifacts import (\n", "from reportlib.render.artifacts import (\n    added,\n")
     change(init, '__all__ = [\n    "Html",\n', '__all__ = [\n    "Html",\n    "added",\n')
     path = copy / "notebooks" / "compare.ipynb"
     notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -84,11 +80,11 @@ def test_a_section_is_a_function_a_name_and_a_cell(copy: Path) -> None:
 
 
 def test_a_finding_is_its_data_and_a_template(copy: Path) -> None:
-    index = copy / "reportlib" / "findings" / "index.py"
+    effects = copy / "reportlib" / "findings" / "effects.py"
     numbers = '    numbers = {"total": len(rows)'
     added = '    yield of_part(part, "added", "what", {"rows": len(rows)}, (part.at,))\n'
-    change(index, numbers, added + numbers)
-    change(index, ' or part.data["precision"] != "autocast"', "")
+    change(effects, numbers, added + numbers)
+    change(effects, ' or part.data["precision"] != "autocast"', "")
     templates = copy / "reportlib" / "findings" / "sentences.j2"
     templates.write_text(
         templates.read_text(encoding="utf-8")
