@@ -150,7 +150,12 @@ def where_it_starts(part: Part) -> Iterator[Piece]:
             f"swaps-{part.slug}",
             lambda layout: paint_swaps(layout, part, rows),
             title=f"Which tensors of the index become {part.a}'s when its values are put into {part.b}",
-            description=" ".join(_swapped(part, swap) for swap in rows if swap),
+            description=" ".join(
+                f"With {formats.listing(swap['points'])} of {part.a}, "
+                f"{formats.of(swap['final_identical'], swap['final_total'])} tensors are identical."
+                for swap in rows
+                if swap
+            ),
             caption=f"{part.b}'s index with {part.a}'s values put in, one set a row: = as {part.a}'s, ≠ not.",
         )
 
@@ -162,11 +167,6 @@ def telling(part: Part) -> Sequence[Record | None]:
     enough = [tuple(points) for points in summary["sufficient"]] if summary else []
     wanted = [("local_sample_embs",), ("embs",), ("local_sample_embs", "embs"), *enough[:1], *enough[-1:]]
     return [None, *(known[points] for points in dict.fromkeys(wanted) if points in known)][:5]
-
-
-def _swapped(part: Part, swap: Record) -> str:
-    left = formats.of(swap["final_identical"], swap["final_total"])
-    return f"With {formats.listing(swap['points'])} of {part.a}, {left} tensors are identical."
 
 
 def _input(entry: Record) -> str:

@@ -43,7 +43,9 @@ def why(part: Part) -> Iterator[Piece]:
     roots = causes(part)
     yield paragraph(sentences(part, "no_cause"))
     for number, cause in enumerate(roots, start=1):
-        yield _card(part, cause, number)
+        facts = [("What changed", _changed(part, cause)), ("How far", _far(cause)), ("How sure", _sure(part, cause))]
+        title = f"{number}. {cause.name[:1].upper()}{cause.name[1:]}"
+        yield fragment("cause", slug=f"cause-{part.slug}-{anchor(cause.record['id'])}", title=title, facts=facts)
     passes = forward_passes(part)
     if passes and any(cause.reaches == "embeddings" for cause in roots):
         yield figure(
@@ -56,17 +58,6 @@ def why(part: Part) -> Iterator[Piece]:
         )
     yield paragraph(sentences(part, "undo", "kernels", "truth"))
     yield _commands(part)
-
-
-def _card(part: Part, cause: Cause, number: int) -> Html:
-    facts = [("What changed", _changed(part, cause)), ("How far", _far(cause)), ("How sure", _sure(part, cause))]
-    name = f"{cause.name[:1].upper()}{cause.name[1:]}"
-    return fragment("cause", slug=slug(part, cause), title=f"{number}. {name}", facts=facts)
-
-
-def slug(part: Part, cause: Cause) -> str:
-    """Return the id of a cause on the page."""
-    return f"cause-{part.slug}-{anchor(cause.record['id'])}"
 
 
 def _changed(part: Part, cause: Cause) -> Html | str:

@@ -230,15 +230,12 @@ def paint_truth(layout: Layout, part: Part) -> Figure:
         )  # fmt: skip
         _log(axes, floor, top, bottom="0")
         axes.set(title=formats.excerpt(name, 26), xlabel="BERT layer", ylabel="error (rms)")
-    _legend(drawn, _versions(part), 1 if layout.narrow else 2)
-    return drawn
-
-
-def _versions(part: Part) -> list[Line2D]:
-    return [
+    handles = [
         Line2D([], [], color=GREEN, marker="o", markersize=4.5, label=part.a),
         Line2D([], [], color=BLUE, marker="s", markersize=4.5, linestyle="--", label=part.b),
     ]
+    _legend(drawn, handles, 1 if layout.narrow else 2)
+    return drawn
 
 
 def _panels(

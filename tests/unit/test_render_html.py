@@ -75,7 +75,6 @@ def test_text_is_escaped_wherever_it_can_stand() -> None:
         table(HOSTILE, (Column(HOSTILE), Column(HOSTILE)), [Row((HOSTILE, HOSTILE), HOSTILE)]),
         fold(HOSTILE, fragment("paragraph", text=HOSTILE)),
         fragment("sentences", sentences=[HOSTILE, f"`{HOSTILE}`"]),
-        fragment("heading", text=HOSTILE, slug=anchor(HOSTILE), level=3),
         badge(HOSTILE),
         join([HOSTILE]),
         Html(prose(HOSTILE)),
