@@ -137,9 +137,9 @@ def _explained(part: Part, record: Record) -> tuple[str, str | None, str | None,
     mechanism = record.get("mechanism") or {}
     cases = list(_same_operation(part, record))
     sides = {side: _surviving(cases, side) for side in ("a", "b")}
-    elements = min((each[1] for each in sides.values() if each), default=0)
+    elements = min((explanation[1] for explanation in sides.values() if explanation), default=0)
     enough = elements >= ENOUGH
-    descriptions = {side: each[0] if each else None for side, each in sides.items()}
+    descriptions = {side: explanation[0] if explanation else None for side, explanation in sides.items()}
     label = str(mechanism.get("label") or "unknown")
     if (enough and all(sides.values())) or (label == "proven" and mechanism.get("switch")):
         label = "proven"
@@ -202,8 +202,8 @@ def bert(part: Part) -> Iterator[Finding]:
     if not inputs:
         yield from _first(part)
         return
-    unlike = [each for each in inputs if each["first_difference"] is not None]
-    firsts = {each["first_difference"] for each in unlike}
+    unlike = [entry for entry in inputs if entry["first_difference"] is not None]
+    firsts = {entry["first_difference"] for entry in unlike}
     weights = part.data["weights"]
     tokens = [r for name in ("token_ids", "attention_mask") if (r := part.artifact(name))]
     entering = [r["artifact"] for r in tokens if r["verdict"] != "identical"]
@@ -211,7 +211,7 @@ def bert(part: Part) -> Iterator[Finding]:
     numbers = {
         "inputs": len(inputs),
         "unlike": len(unlike),
-        "total": sum(each["total"] for each in inputs),
+        "total": sum(entry["total"] for entry in inputs),
         "first": firsts.pop() if len(firsts) == 1 else None,
         "weights": weights["total"] if weights else None,
         "same_inputs": not entering and bool(weights) and bool(tokens),
@@ -305,7 +305,7 @@ def _truth(part: Part, roots: Sequence[Cause]) -> Iterator[Finding]:
         "embeddings": end,
         "by": formats.factor(layers[-1]["ratio_rms"]),
         "operations": own,
-        "disagree": any(each["closer"] != end for each in own),
+        "disagree": any(operation["closer"] != end for operation in own),
     }
     evidence = (f"{part.at}/operations/layers_truth/{len(layers) - 1}", *(cause.at for cause in roots))
     yield of_part(part, "truth", "why", numbers, evidence)

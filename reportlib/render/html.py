@@ -54,7 +54,7 @@ class Html:
 @functools.cache
 def _environment() -> jinja2.Environment:
     made = jinja_environment(jinja2.PackageLoader("reportlib.render", "fragments"), html=True)
-    made.filters |= {"is_nothing": _is_nothing, "anchor": anchor, "link": link, "prose": prose, "unbroken": unbroken}
+    made.filters |= {"is_nothing": _is_nothing, "prose": prose}
     return made
 
 
@@ -123,29 +123,18 @@ def anchor(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "section"
 
 
-def prose(text: str | Markup) -> Markup:
+def prose(text: str) -> Markup:
     """Return a sentence as markup: escaped, `names` between backticks as code, **numbers** between asterisks strong."""
-    if isinstance(text, Markup):
-        return text
     marked = [
         Markup("<code>{}</code>").format(piece[1:-1])
         if piece[:1] == "`"
         else Markup("<strong>{}</strong>").format(piece[2:-2])
         if piece[:2] == "**"
         else escape(piece)
-        for piece in _MARKED.split(str(text))
+        for piece in _MARKED.split(text)
         if piece
     ]
     return Markup("").join(marked)
-
-
-def unbroken(text: str) -> Markup:
-    """Return a title as markup in which no short word breaks at its hyphens."""
-    words = [
-        Markup('<span class="whole">{}</span>').format(w) if "-" in w and len(w) <= 16 else escape(w)
-        for w in text.split(" ")
-    ]
-    return Markup(" ").join(words)
 
 
 def link(url: str, text: str) -> Markup:

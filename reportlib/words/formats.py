@@ -227,16 +227,6 @@ def _steps(number: float, kind: str) -> int:
     return bits if kind == "float32" else bits >> 16
 
 
-def size(value: int | None) -> str:
-    """Return a number of bytes as a person says it: ``78 kB``, ``512 MB``, ``4.5 GB`` (powers of ten)."""
-    if value is None:
-        return ABSENT
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if value >= unit:
-            return f"{amount(value / unit, 2 if value < 10 * unit else 3)} {name}"
-    return f"{count(value)} bytes"
-
-
 def shape(value: Sequence[int] | None) -> str:
     """Return a tensor's shape as torch prints it; ``scalar`` for none at all."""
     if value is None:
@@ -285,8 +275,7 @@ def excerpt(text: str, limit: int = 80) -> str:
 
 #: How templates write numbers and lists, in text and in HTML alike.
 _FILTERS = (
-    amount, at_most, code, count, decimals, dtype, excerpt, listing, multiple, of, percent, percent_of, plural, shape,
-    signed, size,
+    amount, at_most, code, count, excerpt, listing, multiple, of, percent, plural, shape, signed,
 )  # fmt: skip
 
 

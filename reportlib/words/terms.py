@@ -62,7 +62,7 @@ def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             named[name] = f"PyTorch {version}"
         elif len({whole[e["name"]] for e in alike}) == len(alike):
             named[name] = f"PyTorch {whole[name]}"
-        elif difference := _told_apart(alike, name):
+        elif difference := _difference(alike, name):
             named[name] = f"PyTorch {version} {difference}"
         else:
             named[name] = name
@@ -74,7 +74,7 @@ def versions(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: label.removeprefix("PyTorch ") for name, label in labels(environments).items()}
 
 
-def _told_apart(alike: Sequence[Mapping[str, Any]], name: str) -> str:
+def _difference(alike: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return the fewest differences beside torch that tell environments of one torch apart, as one of them has them."""
     place = [e["name"] for e in alike].index(name)
     seen: list[tuple[str | None, ...]] = []
