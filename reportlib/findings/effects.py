@@ -219,9 +219,13 @@ def searches(part: Part) -> Iterator[Finding]:
     ways = [searched.comparison(name) for name in ("index", "torch")]
     if searched.moved and all(ways):
         index, torch = (bool(moved(way)) for way in ways if way)
-        yield of_part(
-            part, "way", "matter", {"index": index, "torch": torch}, searched.pointer("index", "torch"), ("I2", "I3")
-        )
+        numbers = {
+            "index": index,
+            "torch": torch,
+            "moved": searched.moved,
+            "in_float64": searched.upgrade.get("in_float64"),
+        }
+        yield of_part(part, "way", "matter", numbers, searched.pointer("upgrade", "index", "torch"), ("I2", "I3"))
     flips = [(n, r) for n, r in enumerate(part.data.get("margins") or []) if r["left_out"] is None and r["flipped"]]
     if flips:
         numbers = {

@@ -104,8 +104,11 @@ def derive(values: Values, embs: np.ndarray, doclens: np.ndarray, *, stable: boo
         values[f"compress_centroids/{chunk}"] = centroids[codes[part]]
         values[f"compress_residuals/{chunk}"] = residuals[part]
         values[f"index/codes/{chunk}"] = codes[part].astype(np.int32)
-        packed = np.digitize(residuals[part], values["bucket_cutoffs"]).astype(np.uint8)
-        values[f"index/residuals/{chunk}"] = packed
+        buckets = np.digitize(residuals[part], values["bucket_cutoffs"]).astype(np.uint8)
+        # Two bits a number, the lower one first.
+        values[f"index/residuals/{chunk}"] = np.packbits(
+            buckets[..., None] >> np.arange(2, dtype=np.uint8) & 1, axis=-1
+        ).reshape(len(buckets), -1)
     values["doclens"] = doclens.tolist()
     values["presort_codes"] = codes
     sort(values, np.argsort(codes, kind="stable"))

@@ -227,6 +227,24 @@ def test_lists_that_changed_only_among_equal_scores_are_counted() -> None:
     assert "5 of 24" in found["sentence"]
 
 
+@pytest.mark.parametrize(
+    ("differ", "words"),
+    [
+        (10, "all 10 lists still differ"),
+        (7, "Scored in float64, 7 of 10 lists still differ; rounding in the scores moves the rest."),
+        (0, "Scored in float64 no list differs"),
+        (None, "moves no list."),
+    ],
+)
+def test_whether_rounding_in_the_scores_moves_the_lists(differ: int | None, words: str) -> None:
+    report = render_reports.searched()
+    upgrade = part(report, "autocast").data["search"]["comparisons"][0]
+    upgrade |= {"same_order": upgrade["queries"] - 10, "in_float64": differ}
+    way = kinds(report, "torch210/autocast")["way"]
+    assert words in way["sentence"]
+    assert ("float64" in way["sentence"]) == (differ is not None)
+
+
 def test_without_a_crosswise_search_the_lists_are_those_of_each_versions_own() -> None:
     numbers = kinds(render_reports.explained(), "torch210/autocast")["lists"]["numbers"]
     assert (numbers["queries"], numbers["moved"], numbers["seeds"], numbers["kept"]) == (120, 19, [], None)
