@@ -21,7 +21,7 @@ from reportlib import wheels
 from reportlib.errors import CheckpointError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
-from reportlib.study import TRAINED_DIM, CheckpointSpec
+from reportlib.study import OFFLINE, TRAINED_DIM, CheckpointSpec
 
 # What a checkpoint's folder holds, and whether colbert-ai can load it; nothing is unpickled.
 
@@ -237,7 +237,6 @@ def _dot(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 # (tools/train_projection.py; docs/method.md says what that gains). One of another width is not trained, only
 # orthonormal: distances and so rankings are sensible, but search quality is not that of a trained ColBERT.
 
-NAME = "all-minilm-l6-v2"
 HIDDEN = 384
 #: As published by sentence-transformers.
 LICENCE = "Apache-2.0"
@@ -436,14 +435,14 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
     request: dict[str, Any] = {"format": FORMAT, "source": spec.source}
     local = base / Path(spec.source).expanduser()
     make: Callable[[Path], None]
-    if spec.source == NAME:
+    if spec.source == OFFLINE:
         if not 1 <= spec.dim <= HIDDEN:
             raise CheckpointError(
-                f"a dim of {spec.dim} does not fit {NAME}",
+                f"a dim of {spec.dim} does not fit {OFFLINE}",
                 f"its BERT is {HIDDEN} wide: use at most that",
             )
         if spec.trained and spec.dim != TRAINED_DIM:
-            raise CheckpointError(f"{NAME} has no trained projection to {spec.dim}", f"use a dim of {TRAINED_DIM}")
+            raise CheckpointError(f"{OFFLINE} has no trained projection to {spec.dim}", f"use a dim of {TRAINED_DIM}")
         request |= {"dim": spec.dim, "wheel": wheels.ALL_MINILM.sha256}
         request |= {"trained": TRAINED_SHA256} if spec.trained else {"seed": SEED}
         make = partial(_make_offline, home=home, dim=spec.dim, is_trained=spec.trained)
@@ -456,7 +455,7 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
     else:
         raise CheckpointError(
             f"there is no checkpoint {spec.source!r}",
-            f"use {NAME!r}, a folder, or a hub id (answerdotai/answerai-colbert-small-v1)",
+            f"use {OFFLINE!r}, a folder, or a hub id (answerdotai/answerai-colbert-small-v1)",
         )
     return obtain("checkpoint", request, home, make, Checkpoint.open)
 

@@ -7,14 +7,13 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from reportlib import checkpoints, kmeans
+from reportlib import kmeans
 from reportlib.checkpoints import check_dim, inspect
 from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.folder import Source, write_folder
@@ -27,7 +26,7 @@ from reportlib.inputs import SOURCE
 from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project
 from reportlib.study import (
     DEVICES,
-    VARIABLES,
+    OFFLINE,
     CheckpointSpec,
     ColbertSettings,
     CollectionSpec,
@@ -35,7 +34,7 @@ from reportlib.study import (
     Study,
     SwapSpec,
 )
-from reportlib.study_toml import parse
+from reportlib.study_toml import parse, study_text
 from reportlib.wordpiece import counter
 from reportlib.words.terms import remarks
 
@@ -151,7 +150,7 @@ def find_checkpoint(given: str, folder: Path, root: Path) -> CheckpointSpec:
         When it is nothing of these, or the folder is no ColBERT checkpoint that can be indexed with.
     """
     path = Path(given).expanduser()
-    if given in ("", checkpoints.NAME):
+    if given in ("", OFFLINE):
         return CheckpointSpec()
     if path.is_dir():
         check_dim(inspect(path).dim, ColbertSettings().nbits)
@@ -160,7 +159,7 @@ def find_checkpoint(given: str, folder: Path, root: Path) -> CheckpointSpec:
         return CheckpointSpec(given)
     raise CheckpointError(
         f"there is no checkpoint {given!r}",
-        f"give a folder, a hub id (answerdotai/answerai-colbert-small-v1), or {checkpoints.NAME}",
+        f"give a folder, a hub id (answerdotai/answerai-colbert-small-v1), or {OFFLINE}",
     )
 
 
@@ -169,159 +168,6 @@ def _as_written(path: Path, folder: Path, root: Path) -> str:
     path = path.absolute()
     inside = path.resolve().is_relative_to(root.resolve())
     return os.path.relpath(path.resolve(), folder.resolve()) if inside else str(path)
-
-
-# The text of a new `study.toml`: every key with its value and what it is.
-
-#: What stands above a table.
-TABLES = {
-    "collection": "What is indexed and searched.",
-    "checkpoint": "The model that encodes it.",
-    "colbert": "Settings that colbert-ai is given as they are.",
-    "precision": "What is computed with. Leave a table out to leave that precision out.",
-    "layers": "Inputs whose output of every BERT layer is compared, beside a batch of the collection.",
-    "controls": "Each plain arm once more: what differs there is noise, and no difference between versions.",
-    "swaps": "Values of one environment put into the other, which shows what a difference comes from.",
-    "operations": "Every operation of BERT's forward pass recorded, run again on the other's inputs, and explained.",
-    "search": "Every index searched with its own torch and with the other's.",
-    "variables": "Environment variables that are set before torch is imported; the only ones that a study may set.",
-}
-#: What stands behind a key.
-KEYS = {
-    "title": "the page's first line",
-    "environments": "the first is A; the others are compared with it",
-    "device": '"cpu" or "cuda"',
-    "threads": "of each arm; as many arms run side by side as there are cores",
-    "collection.source": '"numpy-docstrings", "beir", "tsv" or "huggingface"',
-    "collection.path": "of a BEIR folder, a TSV file or a copied data set; from this file's folder",
-    "collection.name": "of a Hugging Face data set: UKPLab/dapr",
-    "collection.config": "of a data set: ConditionalQA",
-    "collection.split": "of a data set's or a BEIR folder's queries; when empty, test or the only one",
-    "collection.titles": "a passage's title is put before its text",
-    "checkpoint.source": f'"{checkpoints.NAME}", a folder, or a hub id',
-    "checkpoint.projection": f"trained or untrained, of {checkpoints.NAME}; trained is what dim = 96 has",
-    "checkpoint.dim": f"width of {checkpoints.NAME}'s token embeddings, a multiple of 8 * nbits; others bring theirs",
-    "colbert.nbits": "bits of a residual's number: 1, 2, 4 or 8",
-    "colbert.doc_maxlen": "tokens of a passage",
-    "colbert.query_maxlen": "tokens of a query",
-    "colbert.kmeans_niters": "rounds of k-means",
-    "colbert.index_bsize": "passages encoded at a time",
-    "colbert.ncells": "centroids looked at for each token of a query",
-    "colbert.centroid_score_threshold": "a centroid below it does not count when passages are first sifted",
-    "colbert.ndocs": "passages sifted; a quarter of them is scored in full",
-    "layers.texts": "each by itself",
-    "controls.repeat": "in a fresh process",
-    "controls.observer": "indexed without instruments",
-    "swaps.points": "each list is one arm; [] leaves swaps out",
-    "swaps.precisions": "all of those above, unless some are named",
-    "swaps.directions": "whose values go where",
-    "operations.precisions": "all of those above, unless some are named; [] leaves it out",
-    "operations.index": "of indexing too, and not only of BERT",
-    "search.k": "passages of a query that count; 0 leaves search out",
-    "search.queries": "how many; 0 for all that have a relevant passage among those indexed",
-    "search.seeds": "indexes of A made with another seed of k-means: the yardstick; 0 for none",
-    "search.ignore_identical_ids": "leave a passage that is the query itself (same id) out of its ranking",
-}
-_PASSAGES = "from the start of the collection; 0 for all"
-_HEAD = """\
-# A study, for `reportlib run`. Every key that a study can have is here, with what it is. A line `# key = ...` is off
-# and leaves the key to its default. What is wrong in here is named with its line before anything runs.
-"""
-
-
-def study_text(study: Study) -> str:
-    """Write a study down as TOML that `reportlib.study_toml.read` reads back.
-
-    Parameters
-    ----------
-    study : Study
-        The study; its path is not written.
-
-    Returns
-    -------
-    str
-        With every key that a study can have: those that do not matter to this one as comments.
-    """
-    top = ("title", "environments", "device", "threads")
-    head = [_line(name, name, getattr(study, name)) for name in top]
-    tables = [
-        _table("collection", _fields(study.collection), _unused_of_collection(study.collection)),
-        _table("checkpoint", _fields(study.checkpoint), _unused_of_checkpoint(study.checkpoint)),
-        _table("colbert", _fields(study.colbert)),
-        _precisions(study.passages),
-        _table("layers", {"texts": study.texts}),
-        _table("controls", _fields(study.controls)),
-        _table("swaps", _fields(study.swaps), _all_precisions(study, study.swaps.precisions)),
-        _table("operations", _fields(study.operations), _all_precisions(study, study.operations.precisions)),
-        _table("search", _fields(study.search)),
-        _variables(study.variables),
-    ]
-    return _HEAD + "\n".join(["\n".join(head) + "\n", *tables])
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {f.name: getattr(record, f.name) for f in fields(record)}
-
-
-def _table(name: str, values: Mapping[str, Any], unused: frozenset[str] = frozenset()) -> str:
-    lines = [f"# {TABLES[name]}", f"[{name}]"]
-    for key, value in values.items():
-        lines.append(_line(key, f"{name}.{key}", value, off="# " if key in unused else ""))
-    return "\n".join(lines) + "\n"
-
-
-def _line(key: str, documented: str, value: Any, off: str = "") -> str:
-    written = f"{off}{key} = {toml(value)}"
-    if "\n" in written or len(written) + len(KEYS[documented]) > 115:
-        return f"# {key}: {KEYS[documented]}\n{written}"
-    return f"{written}  # {KEYS[documented]}"
-
-
-def _precisions(passages: Mapping[str, int]) -> str:
-    about = {
-        "float32": "What colbert-ai does on a CPU.",
-        "autocast": "bfloat16 on a CPU, slow where the CPU has no instructions for it; float16 on a GPU.",
-    }
-    parts = [f"# {TABLES['precision']}"]
-    for precision, count in passages.items():
-        parts += [f"# {about[precision]}", f"[precision.{precision}]", f"passages = {count}  # {_PASSAGES}", ""]
-    return "\n".join(parts)
-
-
-def _variables(given: Mapping[str, str]) -> str:
-    lines = [f"# {TABLES['variables']}", "[variables]"]
-    lines += [f"{name} = {toml(given[name])}" if name in given else f'# {name} = ""' for name in VARIABLES]
-    return "\n".join(lines) + "\n"
-
-
-def _unused_of_collection(spec: CollectionSpec) -> frozenset[str]:
-    return frozenset(key for key, value in asdict(spec).items() if value == "")
-
-
-def _unused_of_checkpoint(spec: CheckpointSpec) -> frozenset[str]:
-    if spec.source != checkpoints.NAME:
-        return frozenset({"dim", "projection"})
-    return frozenset() if spec.projection else frozenset({"projection"})
-
-
-def _all_precisions(study: Study, chosen: tuple[str, ...]) -> frozenset[str]:
-    """Leave the choice open where it is all of them, so that a precision can be removed in one place."""
-    return frozenset({"precisions"}) if chosen == tuple(study.passages) else frozenset()
-
-
-def toml(value: Any) -> str:
-    """Write a value as TOML; a list of lists takes a line for each."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        # A JSON string is a TOML one, but for the one control character that JSON lets through.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, tuple):
-        items = [toml(each) for each in value]
-        if any(isinstance(each, tuple) for each in value):
-            return "[\n" + "".join(f"  {item},\n" for item in items) + "]"
-        return f"[{', '.join(items)}]"
-    return repr(value)
 
 
 # Begin a study: look at everything first, then write the environment files and `study.toml`.

@@ -1,15 +1,18 @@
 """A study: one comparison, as `study.toml` describes it, and the arms that it needs.
 
-Environments import these records too, so only the standard library is needed here; `reportlib.study_toml` reads the
-file.
+A key of that file is a field here, with its default, what it is and its limits: `reportlib.study_toml` reads and writes
+the file by them. Environments import these records too, so only the standard library is needed.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
 from reportlib.artifacts import SWAPPABLE
 
@@ -45,53 +48,93 @@ VARIABLES = (
 
 
 @dataclass(frozen=True)
-class CollectionSpec:
-    """Where the passages come from: the ``[collection]`` table.
+class Limit:
+    """What a value has to be beside being of its type: `holds` of it, or the message says `what` (``{}`` is it)."""
+
+    holds: Callable[[Any], bool]
+    what: str
+    mend: str | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key of `study.toml` is, beside its type and its default: the reader, its messages and new files follow.
 
     Attributes
     ----------
-    source : str
-        ``numpy-docstrings`` (needs no network beyond the package registry), ``beir``, ``tsv`` or ``huggingface``.
-    path : str
-        Folder (``beir``), file (``tsv``) or copy of a data set (``huggingface``), relative to the
-        study's own folder.
-    name, config, split : str
-        Of a Hugging Face data set. ``split`` also chooses the judgements of a BEIR folder.
-    titles : bool
-        Whether a passage's title is put before its text.
+    about : str
+        What stands behind it in a new file, or above it when it is a table.
+    least : int
+        The smallest whole number that does anything.
+    why : str
+        Why no smaller one does; where it is empty, because the key is a number of what it is about.
+    allowed : tuple of str
+        The texts that are known; empty for any.
+    studied : bool
+        Whether those are the precisions that the study has, and all of them by default.
+    limit : Limit or None
+        What else a value has to be.
+    searching : bool
+        Of a setting of colbert-ai: whether only a search goes by it, so that an index is the same without it.
     """
 
-    source: str = "numpy-docstrings"
-    path: str = ""
-    name: str = ""
-    config: str = ""
-    split: str = ""
-    titles: bool = True
+    about: str
+    least: int = 0
+    why: str = ""
+    allowed: tuple[str, ...] = ()
+    studied: bool = False
+    limit: Limit | None = None
+    searching: bool = False
 
 
-#: Width of the offline checkpoint's trained projection; and how a study can ask for it, or not.
+_Value = TypeVar("_Value")
+
+
+def key(default: _Value, about: str, **limits: Any) -> _Value:
+    """Return a field that is a key of `study.toml`; `limits` are those of `Key`."""
+    return field(default=default, metadata={"key": Key(about, **limits)})
+
+
+def table(kind: Callable[[], _Value], about: str) -> _Value:
+    """Return a field that is a table of `study.toml`; by default, what `kind` makes."""
+    return field(default_factory=kind, metadata={"key": Key(about)})
+
+
+def key_of(known: Field[Any]) -> Key:
+    """Return what the key of a field is."""
+    return cast("Key", known.metadata["key"])
+
+
+SOURCES = ("numpy-docstrings", "beir", "tsv", "huggingface")
+
+
+@dataclass(frozen=True)
+class CollectionSpec:
+    """Where the passages come from: the ``[collection]`` table."""
+
+    #: ``numpy-docstrings`` needs no network beyond the package registry.
+    source: str = key(SOURCES[0], '"numpy-docstrings", "beir", "tsv" or "huggingface"', allowed=SOURCES)
+    path: str = key("", "of a BEIR folder, a TSV file or a copied data set; from this file's folder")
+    name: str = key("", "of a Hugging Face data set: UKPLab/dapr")
+    config: str = key("", "of a data set: ConditionalQA")
+    split: str = key("", "of a data set's or a BEIR folder's queries; when empty, test or the only one")
+    titles: bool = key(True, "a passage's title is put before its text")
+
+
+#: The checkpoint that needs no model hub: its encoder comes from a package.
+OFFLINE = "all-minilm-l6-v2"
+#: Width of its trained projection; and how a study can ask for it, or not.
 TRAINED_DIM = 96
 PROJECTIONS = ("trained", "untrained")
 
 
 @dataclass(frozen=True)
 class CheckpointSpec:
-    """Which model encodes the passages: the ``[checkpoint]`` table.
+    """Which model encodes the passages: the ``[checkpoint]`` table."""
 
-    Attributes
-    ----------
-    source : str
-        ``all-minilm-l6-v2`` (from a package, no hub needed), a local folder, or a hub id.
-    dim : int
-        Width of the token embeddings of the offline checkpoint. Others bring their own.
-    projection : str
-        ``trained`` or ``untrained``, of the offline checkpoint; empty for trained where there is one, at a dim of
-        `TRAINED_DIM`.
-    """
-
-    source: str = "all-minilm-l6-v2"
-    dim: int = 96
-    projection: str = ""
+    source: str = key(OFFLINE, f'"{OFFLINE}", a folder, or a hub id')
+    dim: int = key(TRAINED_DIM, f"width of {OFFLINE}'s token embeddings, a multiple of 8 * nbits; others bring theirs")
+    projection: str = key("", f"trained or untrained, of {OFFLINE}; trained is what dim = {TRAINED_DIM} has")
 
     @property
     def trained(self) -> bool:
@@ -99,18 +142,75 @@ class CheckpointSpec:
         return self.projection == "trained" or (not self.projection and self.dim == TRAINED_DIM)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ColbertSettings:
-    """Settings handed to colbert-ai as they are: the ``[colbert]`` table."""
+    """Settings handed to colbert-ai as they are: the ``[colbert]`` table.
 
-    nbits: int = 4
-    doc_maxlen: int = 256
-    query_maxlen: int = 32
-    kmeans_niters: int = 20
-    index_bsize: int = 32
-    ncells: int = 4
-    centroid_score_threshold: float = 0.45
-    ndocs: int = 1024
+    Each is a parameter of the notebooks too: one that only a search goes by, of those that search.
+    """
+
+    nbits: int = key(
+        4,
+        "bits of a residual's number: 1, 2, 4 or 8",
+        # Its residual codec packs bits into bytes.
+        limit=Limit((1, 2, 4, 8).__contains__, "{} bits do not pack into bytes", "use 1, 2, 4 or 8"),
+    )
+    doc_maxlen: int = key(256, "tokens of a passage", least=4, why="[CLS], [D] and [SEP] take three places of it")
+    query_maxlen: int = key(
+        32, "tokens of a query", least=4, why="[CLS], [Q] and [SEP] take three places of it", searching=True
+    )
+    kmeans_niters: int = key(20, "rounds of k-means", least=1, why="k-means without a round trains no centroids")
+    index_bsize: int = key(32, "passages encoded at a time", least=1)
+    ncells: int = key(4, "centroids looked at for each token of a query", least=1, searching=True)
+    centroid_score_threshold: float = key(
+        0.45,
+        "a centroid below it does not count when passages are first sifted",
+        limit=Limit(math.isfinite, "must be a finite number", "0.45 is colbert-ai's own"),
+        searching=True,
+    )
+    ndocs: int = key(
+        1024,
+        "passages sifted; a quarter of them is scored in full",
+        least=4,
+        why="colbert-ai scores a quarter of them in full",
+        searching=True,
+    )
+
+
+#: The settings that only a search goes by, and those that determine an index.
+SEARCHING = tuple(f.name for f in fields(ColbertSettings) if key_of(f).searching)
+INDEXING = tuple(f.name for f in fields(ColbertSettings) if f.name not in SEARCHING)
+
+
+#: The precisions of a study that names none, and how many passages in each.
+DEFAULT_PASSAGES = MappingProxyType({"float32": 0, "autocast": 64})
+
+
+@dataclass(frozen=True)
+class PrecisionSpec:
+    """One precision: a ``[precision.float32]`` table."""
+
+    passages: int = key(0, "from the start of the collection; 0 for all")
+
+
+@dataclass(frozen=True)
+class LayersSpec:
+    """The single inputs whose BERT layer outputs are captured: the ``[layers]`` table."""
+
+    texts: tuple[str, ...] = key(("a", "test input"), "each by itself")
+
+
+@dataclass(frozen=True)
+class ControlSpec:
+    """What tells noise from difference: the ``[controls]`` table."""
+
+    repeat: bool = key(True, "in a fresh process")
+    observer: bool = key(True, "indexed without instruments")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of `CONTROLS` that are asked for."""
+        return tuple(kind for kind in CONTROLS if getattr(self, kind))
 
 
 @dataclass(frozen=True)
@@ -120,91 +220,47 @@ class SwapSpec:
     The default sets are every swap point alone, and those points together that cut the pipeline: what everything
     behind them is computed from, at four depths (the embeddings; the sample and the embeddings; the trained codec and
     the embeddings; the trained codec, the codes and the residuals), with the pairs between them.
-
-    Attributes
-    ----------
-    points : tuple of tuple of str
-        Each inner tuple is one arm; every swap point in it is replaced.
-    precisions : tuple of str
-        In which precisions.
-    directions : tuple of str
-        Of `DIRECTIONS`: A's values into B, B's into A.
     """
 
-    points: tuple[tuple[str, ...], ...] = (
-        *((name,) for name in SWAPPABLE),
-        ("local_sample_embs", "embs"),
-        ("sample", "embs"),
-        ("centroids", "embs"),
-        ("centroids", "buckets"),
-        ("buckets", "embs"),
-        ("centroids", "buckets", "embs"),
-        ("codes", "residuals"),
-        ("centroids", "buckets", "codes", "residuals"),
+    points: tuple[tuple[str, ...], ...] = key(
+        (
+            *((name,) for name in SWAPPABLE),
+            ("local_sample_embs", "embs"),
+            ("sample", "embs"),
+            ("centroids", "embs"),
+            ("centroids", "buckets"),
+            ("buckets", "embs"),
+            ("centroids", "buckets", "embs"),
+            ("codes", "residuals"),
+            ("centroids", "buckets", "codes", "residuals"),
+        ),
+        "each list is one arm; [] leaves swaps out",
+        allowed=SWAPPABLE,
     )
-    precisions: tuple[str, ...] = PRECISIONS
-    directions: tuple[str, ...] = DIRECTIONS
-
-
-@dataclass(frozen=True)
-class ControlSpec:
-    """What tells noise from difference: the ``[controls]`` table.
-
-    Attributes
-    ----------
-    repeat : bool
-        Capture each plain arm again, in a fresh process.
-    observer : bool
-        Index once more without instruments.
-    """
-
-    repeat: bool = True
-    observer: bool = True
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Those of `CONTROLS` that are asked for."""
-        return tuple(kind for kind in CONTROLS if getattr(self, kind))
+    precisions: tuple[str, ...] = key(PRECISIONS, "all of those above, unless some are named", studied=True)
+    directions: tuple[str, ...] = key(DIRECTIONS, "whose values go where", allowed=DIRECTIONS)
 
 
 @dataclass(frozen=True)
 class OperationsSpec:
-    """Whether every operation of a pass is recorded, run again and explained: the ``[operations]`` table.
+    """Whether every operation of a pass is recorded, run again and explained: the ``[operations]`` table."""
 
-    Attributes
-    ----------
-    precisions : tuple of str
-        In which precisions; none leaves it out.
-    index : bool
-        Beside BERT's forward passes also colbert-ai's indexing of A's embeddings.
-    """
-
-    precisions: tuple[str, ...] = PRECISIONS
-    index: bool = True
+    precisions: tuple[str, ...] = key(
+        PRECISIONS, "all of those above, unless some are named; [] leaves it out", studied=True
+    )
+    index: bool = key(True, "of indexing too, and not only of BERT")
 
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """How the indexes are searched: the ``[search]`` table.
+    """How the indexes are searched: the ``[search]`` table."""
 
-    Attributes
-    ----------
-    k : int
-        Passages per query that count; 0 leaves search out.
-    queries : int
-        How many queries; 0 for all that have a relevant passage among those indexed.
-    seeds : int
-        How many indexes A makes besides, each with another seed for k-means: the yardstick that a change of version is
-        held against. 0 for none.
-    ignore_identical_ids : bool
-        Whether a passage that is the query itself is left out of its ranking and its judgements, as BEIR does it under
-        this name: `reportlib.collections.judging.is_itself`.
-    """
-
-    k: int = 10
-    queries: int = 0
-    seeds: int = 3
-    ignore_identical_ids: bool = False
+    k: int = key(10, "passages of a query that count; 0 leaves search out")
+    queries: int = key(0, "how many; 0 for all that have a relevant passage among those indexed")
+    #: What a change of version is held against.
+    seeds: int = key(3, "indexes of A made with another seed of k-means: the yardstick; 0 for none")
+    #: As BEIR does it under this name: `reportlib.collections.judging.is_itself`.
+    ignore_identical_ids: bool = key(False, "leave a passage that is the query itself (same id) out of its ranking")
 
     @property
     def depth(self) -> int:
@@ -267,38 +323,53 @@ class Arm:
 class Study:
     """One comparison: two or more environments on one collection and checkpoint.
 
-    Attributes
-    ----------
-    path : Path
-        The `study.toml`.
-    environments : tuple of str
-        The first is A; each further one is compared with it.
-    passages : mapping of str to int
-        Passages per precision; the keys are the precisions studied.
-    texts : tuple of str
-        Single inputs whose BERT layer outputs are captured, beside a batch of the collection.
-    threads : int
-        Of each arm, for every library that has threads; kernels and summation order can depend on it. Arms run side by
-        side as cores allow, so more threads only help where there are more cores than arms.
-    variables : mapping of str to str
-        Environment variables of `VARIABLES`, set in every arm before torch is imported.
+    Each field is a key or a table of the `study.toml`, in its order, except `path`: the file itself. `passages` has the
+    passages of each precision studied, the tables ``[precision.*]``.
     """
 
     path: Path
-    title: str
-    environments: tuple[str, ...]
-    device: str = "cpu"
-    threads: int = 1
-    collection: CollectionSpec = field(default_factory=CollectionSpec)
-    checkpoint: CheckpointSpec = field(default_factory=CheckpointSpec)
-    colbert: ColbertSettings = field(default_factory=ColbertSettings)
-    passages: Mapping[str, int] = field(default_factory=lambda: {"float32": 0, "autocast": 64})
-    texts: tuple[str, ...] = ("a", "test input")
-    controls: ControlSpec = field(default_factory=ControlSpec)
-    swaps: SwapSpec = field(default_factory=SwapSpec)
-    operations: OperationsSpec = field(default_factory=OperationsSpec)
-    search: SearchSpec = field(default_factory=SearchSpec)
-    variables: Mapping[str, str] = field(default_factory=dict)
+    title: str = field(
+        metadata={"key": Key("the page's first line", limit=Limit(bool, "must be a sentence that names the study"))}
+    )
+    environments: tuple[str, ...] = field(
+        metadata={
+            "key": Key(
+                "the first is A; the others are compared with it",
+                limit=Limit(lambda names: len(names) > 1, "a comparison needs at least two"),
+            )
+        }
+    )
+    device: str = key("cpu", '"cpu" or "cuda"', allowed=DEVICES)
+    #: For every library that has threads; kernels and summation order can depend on it.
+    threads: int = key(
+        1,
+        "of each arm; as many arms run side by side as there are cores",
+        least=1,
+        why="an arm computes with one thread at least",
+    )
+    collection: CollectionSpec = table(CollectionSpec, "What is indexed and searched.")
+    checkpoint: CheckpointSpec = table(CheckpointSpec, "The model that encodes it.")
+    colbert: ColbertSettings = table(ColbertSettings, "Settings that colbert-ai is given as they are.")
+    passages: Mapping[str, int] = table(
+        lambda: dict(DEFAULT_PASSAGES), "What is computed with. Leave a table out to leave that precision out."
+    )
+    layers: LayersSpec = table(
+        LayersSpec, "Inputs whose output of every BERT layer is compared, beside a batch of the collection."
+    )
+    controls: ControlSpec = table(
+        ControlSpec, "Each plain arm once more: what differs there is noise, and no difference between versions."
+    )
+    swaps: SwapSpec = table(
+        SwapSpec, "Values of one environment put into the other, which shows what a difference comes from."
+    )
+    operations: OperationsSpec = table(
+        OperationsSpec,
+        "Every operation of BERT's forward pass recorded, run again on the other's inputs, and explained.",
+    )
+    search: SearchSpec = table(SearchSpec, "Every index searched with its own torch and with the other's.")
+    variables: Mapping[str, str] = table(
+        dict, "Environment variables that are set before torch is imported; the only ones that a study may set."
+    )
 
     @property
     def slug(self) -> str:

@@ -1,25 +1,23 @@
-"""Read a `study.toml`: every key checked, every message with its line."""
+"""Read a `study.toml`, every key checked and every message with its line, and write one, every key with what it is."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from reportlib import checkpoints
-from reportlib.artifacts import SWAPPABLE
 from reportlib.checkpoints import check_dim
-from reportlib.collections.preparing import SOURCES
 from reportlib.errors import CheckpointError, StudyError
 from reportlib.study import (
+    DEFAULT_PASSAGES,
     DEVICES,
-    DIRECTIONS,
+    OFFLINE,
     PRECISIONS,
     PROJECTIONS,
     TRAINED_DIM,
@@ -27,33 +25,28 @@ from reportlib.study import (
     CheckpointSpec,
     ColbertSettings,
     CollectionSpec,
-    ControlSpec,
-    OperationsSpec,
+    PrecisionSpec,
     SearchSpec,
     Study,
-    SwapSpec,
+    key_of,
 )
 
 # The keys of a `study.toml`, table by table.
 
-#: The tables that are flat records, and those.
-RECORDS: dict[str, type] = {
-    "collection": CollectionSpec,
-    "checkpoint": CheckpointSpec,
-    "colbert": ColbertSettings,
-    "controls": ControlSpec,
-    "swaps": SwapSpec,
-    "operations": OperationsSpec,
-    "search": SearchSpec,
+#: What stands above the first table; and the tables that are records, those of the precisions aside.
+TOP = tuple(f for f in fields(Study) if "key" in f.metadata and f.default_factory is MISSING)
+RECORDS: dict[str, type[Any]] = {
+    f.name: cast("type[Any]", f.default_factory) for f in fields(Study) if is_dataclass(f.default_factory)
 }
 #: Every key of every table; "" is what stands above the first table.
 KEYS: dict[str, tuple[str, ...]] = {
-    "": ("title", "environments", "device", "threads", *RECORDS, "precision", "layers", "variables"),
+    "": (*(f.name for f in TOP), *RECORDS, "precision", "variables"),
     **{table: tuple(f.name for f in fields(kind)) for table, kind in RECORDS.items()},
     "precision": PRECISIONS,
-    "layers": ("texts",),
     "variables": VARIABLES,
 }
+#: What only the offline checkpoint is asked for.
+_OF_OFFLINE = ("dim", "projection")
 
 
 def meant(key: str, names: tuple[str, ...]) -> str:
@@ -156,22 +149,11 @@ def _has(content: Any, path: Sequence[str]) -> bool:
     return True
 
 
-# Values that a study may hold by their type and that colbert-ai only trips over later, after long work.
+# Values that fit their keys and not one another, or that colbert-ai only trips over later, after long work.
 #
 # Each rule looks at what the file says and at nothing else; what depends on the machine, the collection or a
 # checkpoint's own files is checked where those are read.
 
-#: colbert-ai's residual codec packs bits into bytes.
-NBITS = (1, 2, 4, 8)
-#: The smallest number that each setting can do anything with, and why.
-LEAST = {
-    "doc_maxlen": (4, "[CLS], [D] and [SEP] take three places of it"),
-    "query_maxlen": (4, "[CLS], [Q] and [SEP] take three places of it"),
-    "kmeans_niters": (1, "k-means without a round trains no centroids"),
-    "index_bsize": (1, "it is how many passages are encoded at a time"),
-    "ncells": (1, "it is how many centroids are looked at for each token of a query"),
-    "ndocs": (4, "colbert-ai scores a quarter of them in full"),
-}
 #: Positions that all-MiniLM-L6-v2 has embeddings for (``max_position_embeddings`` of its config.json).
 POSITIONS = 512
 
@@ -195,10 +177,6 @@ class Complaint:
 
 def collection_complaints(spec: CollectionSpec) -> Iterator[Complaint]:
     """Yield what is wrong with a ``[collection]`` table."""
-    if spec.source not in SOURCES:
-        yield Complaint(
-            ("collection", "source"), f"there is no collection source {spec.source!r}", f"use one of {list(SOURCES)}"
-        )
     if spec.source in ("beir", "tsv") and not spec.path:
         kind = "folder" if spec.source == "beir" else "file"
         yield Complaint(
@@ -212,25 +190,18 @@ def collection_complaints(spec: CollectionSpec) -> Iterator[Complaint]:
 
 def colbert_complaints(settings: ColbertSettings, checkpoint: CheckpointSpec) -> Iterator[Complaint]:
     """Yield what is wrong with a ``[colbert]`` table."""
-    if settings.nbits not in NBITS:
-        yield Complaint(("colbert", "nbits"), f"{settings.nbits} bits do not pack into bytes", "use 1, 2, 4 or 8")
-    for key, (least, why) in LEAST.items():
-        if getattr(settings, key) < least:
-            yield Complaint(("colbert", key), f"must be at least {least}", why)
-    if not math.isfinite(settings.centroid_score_threshold):
-        yield Complaint(("colbert", "centroid_score_threshold"), "must be a finite number", "0.45 is colbert-ai's own")
-    if checkpoint.source == checkpoints.NAME:
+    if checkpoint.source == OFFLINE:
         for key in ("doc_maxlen", "query_maxlen"):
             if getattr(settings, key) > POSITIONS:
-                yield Complaint(("colbert", key), f"{checkpoints.NAME} has {POSITIONS} positions", "use at most that")
+                yield Complaint(("colbert", key), f"{OFFLINE} has {POSITIONS} positions", "use at most that")
 
 
 def checkpoint_complaints(spec: CheckpointSpec, nbits: int, *, dim_given: bool) -> Iterator[Complaint]:
     """Yield what is wrong with a ``[checkpoint]`` table; `dim_given` says whether the file has a ``dim``."""
     if not spec.source:
-        yield Complaint(("checkpoint", "source"), "is empty", f"use {checkpoints.NAME!r}, a folder or a hub id")
-    elif spec.source != checkpoints.NAME:
-        what = f"belongs to {checkpoints.NAME}; {spec.source} brings its own"
+        yield Complaint(("checkpoint", "source"), "is empty", f"use {OFFLINE!r}, a folder or a hub id")
+    elif spec.source != OFFLINE:
+        what = f"belongs to {OFFLINE}; {spec.source} brings its own"
         for key, given in (("dim", dim_given), ("projection", bool(spec.projection))):
             if given:
                 yield Complaint(("checkpoint", key), what, "remove the line")
@@ -243,10 +214,10 @@ def checkpoint_complaints(spec: CheckpointSpec, nbits: int, *, dim_given: bool) 
     elif spec.dim > checkpoints.HIDDEN:
         yield Complaint(
             ("checkpoint", "dim"),
-            f"{checkpoints.NAME} is {checkpoints.HIDDEN} wide",
+            f"{OFFLINE} is {checkpoints.HIDDEN} wide",
             f"use at most {checkpoints.HIDDEN}",
         )
-    elif nbits in NBITS:
+    else:
         try:
             check_dim(spec.dim, nbits)
         except CheckpointError as error:
@@ -270,9 +241,9 @@ def search_complaints(spec: SearchSpec, settings: ColbertSettings) -> Iterator[C
 
 # Read a `study.toml`: into records when it makes sense, and otherwise into a message that names the line.
 
-_Record = TypeVar("_Record")
 _Path = tuple[str, ...]
 
+_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 _EXAMPLES = {"int": "a whole number: 4", "float": "a number: 0.45", "bool": "true or false", "str": 'text: "like this"'}
 
 
@@ -343,100 +314,82 @@ class _Reader:
             if key not in names:
                 raise self.fail((*where, key), "is not a key", meant(key, names))
 
-    def names(self, value: Any, path: _Path, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    def names(self, value: Any, path: _Path, allowed: tuple[str, ...]) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise self.fail(path, "must be a list of strings")
         for name in value:
-            if allowed is not None and name not in allowed:
+            if allowed and name not in allowed:
                 raise self.fail(path, f"{name!r} is not known", f"use one of {list(allowed)}", name)
             if value.count(name) > 1:
                 raise self.fail(path, f"names {name!r} twice", near=name)
         return tuple(value)
 
-    def record(self, kind: type[_Record], content: Mapping[str, Any], where: str) -> _Record:
-        """Make a flat dataclass from a table; every field has the type of its default."""
-        table = self.table(content, where)
-        defaults = {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]
-        for key, value in table.items():
-            default = defaults[key]
-            fits = isinstance(value, type(default)) and isinstance(value, bool) is isinstance(default, bool)
-            if not fits and not (isinstance(default, float) and _whole(value)):
-                name = type(default).__name__
-                raise self.fail((where, key), f"must be of type {name}", f"write {_EXAMPLES[name]}")
-            if _whole(value) and value < 0:
-                raise self.fail((where, key), "must not be negative")
-        return kind(**table)
+    def value(self, known: Field[Any], value: Any, path: _Path, allowed: tuple[str, ...]) -> Any:
+        """Check the value of a key by its field: by the type that it is annotated with, and by its limits."""
+        kind, key = str(known.type), key_of(known)
+        if kind.startswith("tuple[tuple"):
+            value = self.sets(value, path, allowed)
+        elif kind.startswith("tuple"):
+            value = self.names(value, path, allowed)
+        else:
+            fits = isinstance(value, _TYPES[kind]) and isinstance(value, bool) is (kind == "bool")
+            if not fits and not (kind == "float" and _whole(value)):
+                raise self.fail(path, f"must be of type {kind}", f"write {_EXAMPLES[kind]}")
+            if allowed and value not in allowed:
+                raise self.fail(path, f"{value!r} is not known", f"use one of {list(allowed)}")
+            if _whole(value) and value < key.least:
+                if not key.least:
+                    raise self.fail(path, "must not be negative", key.about)
+                raise self.fail(path, f"must be at least {key.least}", key.why or f"it is the number of {key.about}")
+        if key.limit is not None and not key.limit.holds(value):
+            raise self.fail(path, key.limit.what.format(value), key.limit.mend)
+        return value
+
+    def values(
+        self, known: Iterable[Field[Any]], table: Mapping[str, Any], where: _Path, studied: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Return the values that a table has for the fields that are `known`; `studied` are the study's precisions."""
+        values: dict[str, Any] = {}
+        for each in known:
+            key, path = key_of(each), (*where, each.name)
+            if each.name in table:
+                values[each.name] = self.value(each, table[each.name], path, studied if key.studied else key.allowed)
+            elif key.studied:
+                values[each.name] = studied
+            elif each.default is MISSING:
+                raise self.fail(path, "is missing", f"write it above the first table: {key.about}")
+        return values
 
     def study(self, content: dict[str, Any]) -> Study:
         self.known(content, KEYS[""], ())
-        title, device = content.get("title"), content.get("device", "cpu")
-        if not isinstance(title, str) or not title:
-            raise self.fail(("title",), "must be a sentence that names the study")
-        if device not in DEVICES:
-            raise self.fail(("device",), f"{device!r} is not known", f"use one of {list(DEVICES)}")
-        environments = self.names(content.get("environments"), ("environments",))
-        if len(environments) < 2:
-            raise self.fail(("environments",), "a comparison needs at least two")
-        threads = content.get("threads", 2)
-        if not _whole(threads) or threads < 1:
-            raise self.fail(("threads",), "must be a positive whole number")
+        top = self.values(TOP, content, ())
         passages = self.passages(content)
-        collection, checkpoint, colbert, search = self.search(content)
-        return Study(
-            path=self.path,
-            title=title,
-            environments=environments,
-            device=device,
-            threads=threads,
-            collection=collection,
-            checkpoint=checkpoint,
-            colbert=colbert,
-            passages=passages,
-            texts=self.names(self.table(content, "layers").get("texts", ["a", "test input"]), ("layers", "texts")),
-            controls=self.record(ControlSpec, content, "controls"),
-            swaps=self.swaps(content, tuple(passages)),
-            operations=self.operations(content, tuple(passages)),
-            search=search,
-            variables=self.variables(content),
-        )
-
-    def search(self, content: Mapping[str, Any]) -> tuple[CollectionSpec, CheckpointSpec, ColbertSettings, SearchSpec]:
-        """Return the records that have to fit one another: what is indexed, with what, and how it is searched."""
-        collection = self.record(CollectionSpec, content, "collection")
-        checkpoint = self.record(CheckpointSpec, content, "checkpoint")
-        colbert = self.record(ColbertSettings, content, "colbert")
-        search = self.record(SearchSpec, content, "search")
+        records = {
+            name: kind(**self.values(fields(kind), self.table(content, name), (name,), tuple(passages)))
+            for name, kind in RECORDS.items()
+        }
+        study = Study(path=self.path, **top, **records, passages=passages, variables=self.variables(content))
         dim_given = "dim" in self.table(content, "checkpoint")
-        self.require(collection_complaints(collection))
-        self.require(colbert_complaints(colbert, checkpoint))
-        self.require(checkpoint_complaints(checkpoint, colbert.nbits, dim_given=dim_given))
-        self.require(search_complaints(search, colbert))
-        return collection, checkpoint, colbert, search
+        self.require(collection_complaints(study.collection))
+        self.require(colbert_complaints(study.colbert, study.checkpoint))
+        self.require(checkpoint_complaints(study.checkpoint, study.colbert.nbits, dim_given=dim_given))
+        self.require(search_complaints(study.search, study.colbert))
+        return study
 
     def passages(self, content: Mapping[str, Any]) -> dict[str, int]:
         if "precision" not in content:
-            return {"float32": 0, "autocast": 64}
+            return dict(DEFAULT_PASSAGES)
         table = self.table(content, "precision")
         if not table:
             raise self.fail(("precision",), "must have at least one table", "[precision.float32]")
         counts = {}
         for precision, settings in table.items():
+            path = ("precision", precision)
             if not isinstance(settings, Mapping):
-                raise self.fail(("precision", precision), "must be a table", f"write [precision.{precision}]")
-            self.known(settings, ("passages",), ("precision", precision))
-            count = settings.get("passages", 0)
-            if not _whole(count) or count < 0:
-                raise self.fail(("precision", precision, "passages"), "must be a whole number; 0 means all")
-            counts[precision] = count
+                raise self.fail(path, "must be a table", f"write [precision.{precision}]")
+            self.known(settings, tuple(f.name for f in fields(PrecisionSpec)), path)
+            counts[precision] = PrecisionSpec(**self.values(fields(PrecisionSpec), settings, path)).passages
         return counts
-
-    def operations(self, content: Mapping[str, Any], precisions: tuple[str, ...]) -> OperationsSpec:
-        table = self.table(content, "operations")
-        index = table.get("index", True)
-        if not isinstance(index, bool):
-            raise self.fail(("operations", "index"), "must be true or false")
-        path = ("operations", "precisions")
-        return OperationsSpec(self.names(table.get("precisions", list(precisions)), path, precisions), index)
 
     def variables(self, content: Mapping[str, Any]) -> dict[str, str]:
         table = self.table(content, "variables")
@@ -445,24 +398,92 @@ class _Reader:
                 raise self.fail(("variables", name), "must be a string", f"write {_EXAMPLES['str']}")
         return dict(table)
 
-    def swaps(self, content: Mapping[str, Any], precisions: tuple[str, ...]) -> SwapSpec:
-        table = self.table(content, "swaps")
-        chosen = self.names(table.get("precisions", list(precisions)), ("swaps", "precisions"), precisions)
-        directions = self.names(table.get("directions", list(DIRECTIONS)), ("swaps", "directions"), DIRECTIONS)
-        points, path = table.get("points"), ("swaps", "points")
-        if points is None:
-            return SwapSpec(precisions=chosen, directions=directions)
+    def sets(self, points: Any, path: _Path, allowed: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         if not isinstance(points, list):
             raise self.fail(path, "must be a list of lists of swap points")
-        sets = [self.names(p, path, SWAPPABLE) for p in points]
+        sets = [self.names(p, path, allowed) for p in points]
         if not all(sets):
             raise self.fail(path, "has an empty list", "name at least one swap point in each")
         # In pipeline order, so that a set has one name however it is written.
-        ordered = tuple(tuple(sorted(each, key=SWAPPABLE.index)) for each in sets)
+        ordered = tuple(tuple(sorted(names, key=allowed.index)) for names in sets)
         if len(set(ordered)) != len(ordered):
             raise self.fail(path, "names a set twice")
-        return SwapSpec(ordered, chosen, directions)
+        return ordered
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Write a `study.toml`: every key with its value and what it is.
+
+_HEAD = """\
+# A study, for `reportlib run`. Every key that a study can have is here, with what it is. A line `# key = ...` is off
+# and leaves the key to its default. What is wrong in here is named with its line before anything runs.
+"""
+_PRECISIONS = {
+    "float32": "What colbert-ai does on a CPU.",
+    "autocast": "bfloat16 on a CPU, slow where the CPU has no instructions for it; float16 on a GPU.",
+}
+
+
+def study_text(study: Study) -> str:
+    """Write a study down as TOML that `read` reads back.
+
+    Parameters
+    ----------
+    study : Study
+        The study; its path is not written.
+
+    Returns
+    -------
+    str
+        With every key that a study can have: those that do not matter to this one as comments.
+    """
+    parts = [_HEAD + _lines(study, study, TOP)]
+    for known in fields(study):
+        value = getattr(study, known.name)
+        if known.name in RECORDS:
+            parts.append(f"# {key_of(known).about}\n[{known.name}]\n{_lines(study, value, fields(value))}")
+        elif known.name == "passages":
+            parts.append(f"# {key_of(known).about}\n" + "\n".join(_precision(study, name) for name in value))
+        elif known.name == "variables":
+            lines = [f"{name} = {toml(value[name])}" if name in value else f'# {name} = ""' for name in VARIABLES]
+            parts.append("\n".join([f"# {key_of(known).about}", "[variables]", *lines, ""]))
+    return "\n".join(parts)
+
+
+def _precision(study: Study, name: str) -> str:
+    record = PrecisionSpec(study.passages[name])
+    return f"# {_PRECISIONS[name]}\n[precision.{name}]\n{_lines(study, record, fields(record))}"
+
+
+def _lines(study: Study, record: Any, known: Iterable[Field[Any]]) -> str:
+    return "".join(_line(each, getattr(record, each.name), study) for each in known)
+
+
+def _line(known: Field[Any], value: Any, study: Study) -> str:
+    key = key_of(known)
+    off = value == "" or (known.name in _OF_OFFLINE and study.checkpoint.source != OFFLINE)
+    if key.studied:
+        # Open where it is all of them, so that a precision can be removed in one place.
+        off = value == tuple(study.passages)
+    written = f"{'# ' if off else ''}{known.name} = {toml(value)}"
+    if "\n" in written or len(written) + len(key.about) > 115:
+        return f"# {known.name}: {key.about}\n{written}\n"
+    return f"{written}  # {key.about}\n"
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML; a list of lists takes a line for each."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # A JSON string is a TOML one, but for the one control character that JSON lets through.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        items = [toml(each) for each in value]
+        if any(isinstance(each, tuple) for each in value):
+            return "[\n" + "".join(f"  {item},\n" for item in items) + "]"
+        return f"[{', '.join(items)}]"
+    return repr(value)

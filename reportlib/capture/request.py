@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,12 +12,12 @@ from reportlib.capture.environment import own_environment
 from reportlib.errors import NotebookParameterError
 from reportlib.notebooks import check_parameters
 from reportlib.store import MANIFEST, Capture, project_home
-from reportlib.study import CONTROLS, DEVICES, PRECISIONS, VARIABLES, Arm, SwapSpec
+from reportlib.study import CONTROLS, DEVICES, PRECISIONS, SEARCHING, VARIABLES, Arm, ColbertSettings, SwapSpec
 
 
 @dataclass(frozen=True)
-class ArmRequest:
-    """What every notebook that captures is told.
+class ArmRequest(ColbertSettings):
+    """What every notebook that captures is told, beside colbert-ai's settings.
 
     Attributes
     ----------
@@ -35,8 +35,6 @@ class ArmRequest:
         Folders made by ``reportlib prepare``; empty for the ones that it prepared last.
     output : str
         The folder to make; empty for one in the project's home, named after the arm.
-    nbits, doc_maxlen, kmeans_niters, index_bsize : int
-        colbert-ai's settings of these names.
     variables : mapping of str to str
         Environment variables of `reportlib.study.VARIABLES`, set before torch is imported.
     """
@@ -49,14 +47,12 @@ class ArmRequest:
     collection: str = ""
     checkpoint: str = ""
     output: str = ""
-    nbits: int = 4
-    doc_maxlen: int = 256
-    kmeans_niters: int = 20
-    index_bsize: int = 32
     variables: Mapping[str, str] = field(default_factory=dict)
 
     #: Parameters that say where something lies: they determine no content.
     _paths: ClassVar[frozenset[str]] = frozenset({"collection", "checkpoint", "output"})
+    #: Settings that it does not go by: its notebook has no parameters of these names.
+    _unused: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
@@ -67,6 +63,11 @@ class ArmRequest:
             raise NotebookParameterError("threads must be positive; passages must not be negative")
 
     @classmethod
+    def parameters(cls) -> list[Field[Any]]:
+        """Return a field for each parameter of the notebook."""
+        return [known for known in fields(cls) if known.name not in cls._unused]
+
+    @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
         """Make a request from a notebook's ``globals()``.
 
@@ -75,9 +76,9 @@ class ArmRequest:
         NotebookParameterError
             When a parameter is unknown or missing, or has another type than its default.
         """
-        check_parameters(parameters, [known.name for known in fields(cls)])
+        check_parameters(parameters, [known.name for known in cls.parameters()])
         chosen: dict[str, Any] = {}
-        for known in fields(cls):
+        for known in cls.parameters():
             if known.name not in parameters:
                 raise NotebookParameterError(
                     f"the notebook has no parameter {known.name!r}", "restore its parameters cell"
@@ -114,7 +115,7 @@ class ArmRequest:
 
     def settings(self) -> dict[str, Any]:
         """Return what determines a capture's content, without paths, ready for JSON."""
-        content = {key: value for key, value in asdict(self).items() if key not in self._paths}
+        content = {key: value for key, value in asdict(self).items() if key not in self._paths | self._unused}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
 
 
@@ -129,8 +130,6 @@ class CaptureRequest(ArmRequest):
         only the index is taken. Empty for the plain arm itself.
     texts : list of str
         Inputs whose layer outputs are captured.
-    query_maxlen, ncells, centroid_score_threshold, ndocs
-        colbert-ai's search settings.
     k : int
         Passages per query; 0 leaves search out.
     queries : int
@@ -139,10 +138,6 @@ class CaptureRequest(ArmRequest):
 
     control: str = ""
     texts: tuple[str, ...] = ("a", "test input")
-    query_maxlen: int = 32
-    ncells: int = 4
-    centroid_score_threshold: float = 0.45
-    ndocs: int = 1024
     k: int = 10
     queries: int = 0
 
@@ -191,6 +186,7 @@ class SwapRequest(ArmRequest):
     replay_from: str = ""
 
     _paths: ClassVar[frozenset[str]] = ArmRequest._paths | {"swap_from", "replay_from", "swaps"}
+    _unused: ClassVar[frozenset[str]] = frozenset(SEARCHING)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,6 +7,7 @@ import string
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,10 @@ from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import PASSAGES, Passage, read_passages
 from reportlib.errors import CaptureError, CheckpointError, CollectionError
 from reportlib.store import CaptureWriter, digest_file, project_home
+from reportlib.study import ColbertSettings
 
 #: The seeds that colbert-ai has in its source: its launcher's, and its k-means's.
 SEEDS = {"colbert-ai": 12345, "k-means": 123}
-_SETTINGS = ("nbits", "doc_maxlen", "query_maxlen", "kmeans_niters", "index_bsize", "ncells",
-             "centroid_score_threshold", "ndocs")  # fmt: skip
 
 
 class Setup:
@@ -111,8 +111,8 @@ class Setup:
 
     def config(self) -> ColBERTConfig:
         """Return the request's settings for colbert-ai."""
-        chosen = {name: getattr(self.request, name) for name in _SETTINGS if hasattr(self.request, name)}
-        return ColBERTConfig(**chosen)
+        given = self.request.settings()
+        return ColBERTConfig(**{f.name: given[f.name] for f in fields(ColbertSettings) if f.name in given})
 
     @contextmanager
     def colbert(self, writer: CaptureWriter) -> Iterator[None]:

@@ -30,10 +30,10 @@ from reportlib.capture.request import SwapRequest
 from reportlib.capture.setup import Setup, take_final
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
-from reportlib.study import Arm
+from reportlib.study import INDEXING, Arm
 
 #: What both plain captures must agree in with the request, so that only the environments differ.
-_SHARED = ("precision", "device", "passages", "threads", "nbits", "doc_maxlen", "kmeans_niters", "index_bsize")
+_SHARED = ("precision", "device", "passages", "threads", *INDEXING)
 _KMEANS = "kmeans_centroids"
 #: Wide intermediate values that follow from `centroids`, `codes` and `embs`: nothing takes them from a capture.
 _LEFT_OUT = frozenset({"compress_centroids", "compress_residuals"})

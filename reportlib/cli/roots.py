@@ -96,7 +96,7 @@ def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]
         "passages": min(read.colbert.index_bsize, prepared.collection.passages),
         "threads": read.threads,
         "device": read.device,
-        "texts": read.texts,
+        "texts": read.layers.texts,
         "doc_maxlen": read.colbert.doc_maxlen,
         "variables": dict(read.variables),
     }

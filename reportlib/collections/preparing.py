@@ -17,12 +17,11 @@ from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
 from reportlib.errors import CollectionError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
-from reportlib.study import CollectionSpec
+from reportlib.study import SOURCES, CollectionSpec
 from reportlib.words.terms import remarks
 
 #: Raised whenever the same source would give other bytes than before.
 FORMAT = 3
-SOURCES = ("numpy-docstrings", "beir", "tsv", "huggingface")
 
 
 @dataclass(frozen=True)

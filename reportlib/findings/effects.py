@@ -219,7 +219,7 @@ def searches(part: Part) -> Iterator[Finding]:
     ways = [searched.comparison(name) for name in ("index", "torch")]
     if searched.moved and all(ways):
         index, torch = (bool(moved(way)) for way in ways if way)
-        numbers = {
+        numbers: dict[str, Any] = {
             "index": index,
             "torch": torch,
             "moved": searched.moved,

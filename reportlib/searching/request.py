@@ -17,8 +17,6 @@ class SearchRequest(ArmRequest):
 
     Attributes
     ----------
-    query_maxlen, ncells, centroid_score_threshold, ndocs
-        colbert-ai's search settings.
     k : int
         Passages per query that count.
     depth : int
@@ -31,10 +29,6 @@ class SearchRequest(ArmRequest):
         Environment to its plain capture, whose index is searched; empty for this environment's own, captured by hand.
     """
 
-    query_maxlen: int = 32
-    ncells: int = 4
-    centroid_score_threshold: float = 0.45
-    ndocs: int = 1024
     k: int = 10
     depth: int = 20
     queries: int = 0

@@ -21,9 +21,10 @@ from reportlib.searching.ranking import Ranker
 from reportlib.searching.request import SearchRequest
 from reportlib.searching.seeding import index_again
 from reportlib.store import Capture, CaptureWriter
+from reportlib.study import INDEXING
 
 #: What every plain capture must agree in with the request, so that only the environments differ.
-_SHARED = ("precision", "device", "passages", "threads", "nbits", "doc_maxlen", "kmeans_niters", "index_bsize")
+_SHARED = ("precision", "device", "passages", "threads", *INDEXING)
 
 #: Characters of a passage that are kept: a report shows the start of it.
 _MOST_TEXT = 1_000

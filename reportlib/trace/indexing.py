@@ -26,11 +26,11 @@ from reportlib.capture.contexts import quiet_cpu_kmeans
 from reportlib.capture.tensors import from_store
 from reportlib.errors import CaptureError, StoreError
 from reportlib.store import Capture
+from reportlib.study import INDEXING
 from reportlib.trace.operations import tensor_digest
 from reportlib.trace.passes import Pass
 
 #: colbert-ai's settings that decide what its indexing computes.
-_SETTINGS = ("nbits", "doc_maxlen", "kmeans_niters", "index_bsize")
 _FUNCTIONS = (
     (CollectionIndexer, "_sample_embeddings"),
     (CollectionIndexer, "_concatenate_and_split_sample"),
@@ -118,7 +118,7 @@ def _index(request: CaptureRequest, checkpoint: Any, capture: Capture) -> torch.
         stack.enter_context(quiet_cpu_kmeans())
         run = RunConfig(nranks=1, avoid_fork_if_possible=True, root=folder, experiment="run")
         stack.enter_context(Run().context(run))
-        config = ColBERTConfig(**{name: capture.arm[name] for name in _SETTINGS})
+        config = ColBERTConfig(**{name: capture.arm[name] for name in INDEXING})
         config.configure(index_path=str(Path(folder) / "index"))
         # The texts are not looked at; their number is.
         texts = Collection(data=[""] * len(capture.value("doclens")))

@@ -22,7 +22,7 @@ from reportlib import checkpoints
 from reportlib.collections.preparing import Collection
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
 from reportlib.store import canonical_json, digest
-from reportlib.study import Arm, Study
+from reportlib.study import INDEXING, Arm, Study
 from reportlib.workflow.code import CODE, ambient
 
 #: Where links for Snakemake go, in the project.
@@ -188,7 +188,7 @@ class Planner:
         """Plan the operations of two plain arms."""
         index = self.study.operations.index
         content = {
-            "settings": [self.study.threads, list(self.study.texts), dict(self.study.variables)],
+            "settings": [self.study.threads, list(self.study.layers.texts), dict(self.study.variables)],
             "colbert": [self.study.colbert.index_bsize, self.study.colbert.doc_maxlen],
             "environments": [self.environments[arm.environment] for arm in (a, b)],
             "inputs": [self.inputs.collection.sha256, self.inputs.checkpoint.sha256],
@@ -235,7 +235,7 @@ class Planner:
         study = self.study
         return self.shared(arm) | {
             "control": arm.control,
-            "texts": [] if arm.control == "observer" else list(study.texts),
+            "texts": [] if arm.control == "observer" else list(study.layers.texts),
             **asdict(study.colbert),
             "k": 0 if arm.control else study.search.k,
             "queries": 0 if arm.control else study.search.queries,
@@ -243,8 +243,8 @@ class Planner:
 
     def swap_settings(self, arm: Arm) -> dict[str, Any]:
         """Return the swap notebook's parameters that are no paths, the sets aside."""
-        names = ("nbits", "doc_maxlen", "kmeans_niters", "index_bsize")
-        return self.shared(arm) | {"donor": arm.donor, **{name: getattr(self.study.colbert, name) for name in names}}
+        chosen = {name: getattr(self.study.colbert, name) for name in INDEXING}
+        return self.shared(arm) | {"donor": arm.donor, **chosen}
 
     def capture(self, arm: Arm) -> Path:
         """Return the address of an arm's capture."""

@@ -11,6 +11,7 @@ from reportlib.artifacts import SWAPPABLE
 from reportlib.capture.request import CaptureRequest, SwapRequest
 from reportlib.errors import NotebookParameterError
 from reportlib.notebooks import check_parameters, enter_project, parameter_names, refuse_unknown
+from reportlib.study import SEARCHING, ColbertSettings, key_of
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -27,14 +28,26 @@ def defaults(notebook: str = "capture.ipynb") -> dict:
 def test_the_notebook_and_the_request_have_the_same_parameters_and_defaults():
     request = CaptureRequest.from_parameters(defaults())
     assert request == CaptureRequest(), "the environment is the kernel's"
-    assert parameter_names(NOTEBOOKS / "capture.ipynb") == [known.name for known in fields(CaptureRequest)]
+    assert sorted(parameter_names(NOTEBOOKS / "capture.ipynb")) == sorted(f.name for f in fields(CaptureRequest))
 
 
 def test_the_swap_notebook_and_its_request_have_the_same_parameters_and_defaults():
     request = SwapRequest.from_parameters(defaults("swaps.ipynb"))
     assert request == SwapRequest(), "environment and donor follow from the kernel and the captures"
-    assert parameter_names(NOTEBOOKS / "swaps.ipynb") == [known.name for known in fields(SwapRequest)]
+    assert sorted(parameter_names(NOTEBOOKS / "swaps.ipynb")) == sorted(f.name for f in SwapRequest.parameters())
+    assert {f.name for f in fields(SwapRequest)} - {f.name for f in SwapRequest.parameters()} == set(SEARCHING)
+    assert "ncells" not in request.settings()
     assert {(name,) for name in SWAPPABLE} < set(request.sets), "every point alone, and more"
+
+
+@pytest.mark.parametrize("notebook", ["capture.ipynb", "search.ipynb", "swaps.ipynb"])
+def test_a_setting_of_colbert_ai_is_in_a_notebook_what_it_is_in_a_study(notebook):
+    cells = json.loads((NOTEBOOKS / notebook).read_text())["cells"]
+    lines = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])).splitlines()
+    for known in fields(ColbertSettings):
+        wanted = f"{known.name}: {known.type} = {known.default!r}  # {key_of(known).about}"
+        found = [line for line in lines if line.startswith(f"{known.name}:")]
+        assert found == ([] if notebook == "swaps.ipynb" and known.name in SEARCHING else [wanted])
 
 
 def test_sets_of_swap_points_have_one_name_however_they_are_written():

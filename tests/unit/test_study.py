@@ -95,7 +95,7 @@ def test_the_device_can_be_given(tmp_path):
         (MINIMAL + '[colbert]\nnbits = "4"', "type int"),
         (MINIMAL + "[colbert]\nnbits = -1", "negative"),
         (MINIMAL + "[precision.float16]\npassages = 3", "float16"),
-        (MINIMAL + "[precision.float32]\npassages = -3", "whole number"),
+        (MINIMAL + "[precision.float32]\npassages = -3", "negative"),
         (MINIMAL + '[swaps]\npoints = [["rankings"]]', "rankings"),
         (MINIMAL + "[swaps]\npoints = [[]]", "empty list"),
         (MINIMAL + '[swaps]\npoints = [["embs", "codes"], ["codes", "embs"]]', "a set twice"),

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportlib.errors import StudyError
-from reportlib.study import ColbertSettings, load
-from reportlib.study_toml import KEYS, LEAST, Lines
+from reportlib.study import ColbertSettings, key_of, load
+from reportlib.study_toml import KEYS, Lines
 
 HEAD = 'title = "t"\nenvironments = ["a", "b"]\n'
 
@@ -110,9 +110,9 @@ def test_blank_lines_and_comments_move_the_line_and_nothing_else(between: list[s
         (HEAD + 'device = "tpu"', ", line 3: device: 'tpu' is not known"),
         ('title = "t"\nenvironments = [\n"a",\n"b",\n"a"]', ", line 3: environments: names 'a' twice"),
         ('title = "t"\n\nenvironments = ["a"]', ", line 3: environments: a comparison needs at least two"),
-        (HEAD + "threads = 0", ", line 3: threads: must be a positive"),
+        (HEAD + "threads = 0", ", line 3: threads: must be at least 1"),
         (HEAD + '[swaps]\npoints = [\n["embs"],\n["rankings"]]', ", line 6: swaps.points: 'rankings' is not known"),
-        (HEAD + "[precision.float32]\npassages = -3", ", line 4: precision.float32.passages: must be a whole"),
+        (HEAD + "[precision.float32]\npassages = -3", ", line 4: precision.float32.passages: must not be negative"),
         (HEAD + "[precision]\nfloat32 = 3", ", line 4: precision.float32: must be a table"),
         (HEAD + "[precision]", ", line 3: precision: must have at least one table"),
         (HEAD + "layers = 3", ", line 3: layers: must be a table"),
@@ -121,9 +121,12 @@ def test_blank_lines_and_comments_move_the_line_and_nothing_else(between: list[s
         (HEAD + '[collection]\nsource = "tsv"', ", line 3: collection.path: is missing; the source is 'tsv'"),
         (HEAD + '[collection]\nsource = "beir"', ", line 3: collection.path: is missing; the source is 'beir'"),
         (HEAD + '[collection]\nsource = "huggingface"', ", line 3: collection.name: is missing"),
-        (HEAD + '[collection]\nsource = "msmarco"', ", line 4: collection.source: there is no collection source"),
-        ('environments = ["a", "b"]', ": title: must be a sentence"),
-        ('title = "t"', ": environments: must be a list of strings"),
+        (HEAD + '[collection]\nsource = "msmarco"', ", line 4: collection.source: 'msmarco' is not known"),
+        ('environments = ["a", "b"]', ": title: is missing"),
+        ('title = ""', ", line 1: title: must be a sentence"),
+        ('title = "t"', ": environments: is missing"),
+        ('title = "t"\nenvironments = "ab"', ", line 2: environments: must be a list of strings"),
+        (HEAD + "[operations]\nindex = 1", ", line 4: operations.index: must be of type bool"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -184,15 +187,18 @@ def test_a_value_that_would_fail_after_hours_is_refused_now(tmp_path: Path, text
     assert refused(tmp_path, HEAD + text).startswith(said)
 
 
-@pytest.mark.parametrize("key", LEAST)
-def test_a_number_too_small_to_do_anything_is_refused(tmp_path: Path, key: str) -> None:
-    least, why = LEAST[key]
-    text = HEAD + f"[search]\nk = 1\n[colbert]\n{key} = "
-    said = refused(tmp_path, f"{text}{least - 1}")
-    assert said.startswith(f", line 6: colbert.{key}: must be at least {least}")
-    assert why in said
-    (tmp_path / "study.toml").write_text(f"{text}{least}")
-    assert getattr(load(tmp_path).colbert, key) == least
+LEAST = {f.name: key_of(f) for f in fields(ColbertSettings) if key_of(f).least}
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_a_number_too_small_to_do_anything_is_refused(tmp_path: Path, name: str) -> None:
+    key = LEAST[name]
+    text = HEAD + f"[search]\nk = 1\n[colbert]\n{name} = "
+    said = refused(tmp_path, f"{text}{key.least - 1}")
+    assert said.startswith(f", line 6: colbert.{name}: must be at least {key.least}")
+    assert (key.why or key.about) in said
+    (tmp_path / "study.toml").write_text(f"{text}{key.least}")
+    assert getattr(load(tmp_path).colbert, name) == key.least
 
 
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8])

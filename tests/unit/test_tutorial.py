@@ -17,9 +17,9 @@ from typer.core import TyperGroup
 
 from reportlib.cli import app
 from reportlib.gate import HOLDS, INCONCLUSIVE, Judgement, judge, parse
-from reportlib.starting import study_text
 from reportlib.study import Study
 from reportlib.study_toml import parse as parse_study
+from reportlib.study_toml import study_text
 from reportlib.words.formats import unseen
 
 ROOT = Path(__file__).parents[2]

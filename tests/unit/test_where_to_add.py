@@ -41,15 +41,20 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def page(copy: Path) -> str:
-    """Draw the smallest published page with the copied package and notebook."""
-    report = ROOT / "reports" / "torch-2.0.1-vs-2.1.0-avx2" / "report.json"
+def run(copy: Path, program: str, *arguments: str) -> str:
+    """Run a program with the copied package, and what tests make captures with; return what it prints."""
+    path = f"{copy}:{ROOT / 'tests' / 'unit'}"
     done = subprocess.run(
-        [sys.executable, "-c", DRAW, str(report), str(copy / "notebooks" / "compare.ipynb")],
-        cwd=copy, env={"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", program, *arguments],
+        cwd=copy, env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+def page(copy: Path, report: Path = ROOT / "reports" / "torch-2.0.1-vs-2.1.0-avx2" / "report.json") -> str:
+    """Draw a page, the smallest published one if no other, with the copied package and notebook."""
+    return run(copy, DRAW, str(report), str(copy / "notebooks" / "compare.ipynb"))
 
 
 def test_a_section_is_a_function_a_name_and_a_cell(copy: Path) -> None:
@@ -133,12 +138,7 @@ def test_a_measure_of_search_is_its_record(copy: Path) -> None:
     change(measures, "AGREEMENTS = (\n", f"AGREEMENTS = (\n{record}")
     change(measures, 'QUALITIES = (Quality("Recall", "R"),', 'QUALITIES = (Quality("P", "P"), Quality("Recall", "R"),')
     change(copy / "reportlib" / "shape.py", "    rbo: Estimate\n", "    rbo: Estimate\n    same_first: Estimate\n")
-    done = subprocess.run(
-        [sys.executable, "-c", SEARCHED], cwd=copy, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": f"{copy}:{ROOT / 'tests' / 'unit'}", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    made = json.loads(done.stdout)
+    made = json.loads(run(copy, SEARCHED))
     upgrade = made["search"]["comparisons"][0]
     assert upgrade["same_first"]["value"] == pytest.approx(1 - 1 / upgrade["queries"])
     assert [m["measure"] for m in upgrade["measures"]][:2] == ["P@5", "Recall@5"]
@@ -147,3 +147,152 @@ def test_a_measure_of_search_is_its_record(copy: Path) -> None:
     assert "1 of 6 queries changed" in made["judged"][2]
     assert "Same first passage" in made["page"]
     assert "P@5" in made["page"]
+
+
+CAPTURED = """
+import json
+from pathlib import Path
+import numpy as np
+from sphinx.ext.autodoc.mock import mock
+taken = {}
+class Writer:
+    index_folder = Path("index")
+    def value(self, name, value, stage):
+        taken[name] = [value, stage]
+    def tensor(self, name, array, stage, dtype):
+        taken[name] = [array.tolist(), stage]
+def load(path):
+    return (np.arange(2), np.arange(2)) if Path(path).name in ("ivf.pid.pt", "buckets.pt") else np.arange(3)
+with mock(["torch", "colbert", "faiss"]):
+    from reportlib.capture import instruments, setup
+    instruments.CollectionIndexer._sample_pids = lambda indexer: [3, 1, 2]
+    with instruments.Instruments(Writer(), None, 1):
+        instruments.CollectionIndexer._sample_pids(None)
+    setup.torch.load, setup.to_numpy = load, lambda array: (array, "int64")
+    setup.take_final(Writer())
+print(json.dumps(taken))
+"""
+POINTED = """
+import json
+from pathlib import Path
+import numpy as np
+from captures import captures, study_of
+from reportlib.compare.study import compare_study
+from reportlib.gate import parse
+from reportlib.gate.judge import judge_study
+def plant(arm, values):
+    other = arm.environment == "torch210"
+    values["index/postings"] = np.arange(3) + other
+    if not (arm.swap or arm.control == "observer"):
+        values["smallest_pid"] = 1 + other
+folder = Path("made")
+study = study_of(folder)
+report = compare_study(study, captures(folder, study, plant))
+(folder / "report.json").write_text(json.dumps(report))
+part = report["pairs"][0]["precisions"][0]
+judged = judge_study(parse("postings identical, postings max_abs <= 1"), folder, ["float32"]).judgements
+print(json.dumps({
+    "artifacts": [[row["artifact"], row["verdict"]] for row in part["artifacts"]],
+    "judged": [judgement.outcome for judgement in judged],
+}))
+"""
+
+
+def test_a_capture_point_is_its_row_and_what_takes_it(copy: Path) -> None:
+    """One that a wrapper takes, and one that is read back from ColBERT's own files."""
+    artifacts = copy / "reportlib" / "artifacts.py"
+    sample = '    _point("num_passages", "sample"'
+    change(artifacts, sample, f'    _point("smallest_pid", "sample", "value", "First of the drawn"),\n{sample}')
+    final = '    _final("avg_residual", "float"'
+    change(artifacts, final, f'    _final("postings", "integer", "postings.pt", "A file added"),\n{final}')
+    wrapper = '        self._value("sample_pids", sorted(pids))\n'
+    instruments = copy / "reportlib" / "capture" / "instruments.py"
+    change(instruments, wrapper, f'{wrapper}        self._value("smallest_pid", min(pids))\n')
+    read = '    found["avg_residual"] = torch.load('
+    change(
+        copy / "reportlib" / "capture" / "setup.py",
+        read,
+        f'    found["postings"] = torch.load(folder / "postings.pt")\n{read}',
+    )
+    taken = json.loads(run(copy, CAPTURED))
+    assert taken["smallest_pid"] == [1, "sample"]
+    assert taken["index/postings"] == [[0, 1, 2], "index"]
+    made = json.loads(run(copy, POINTED))
+    rows = dict(made["artifacts"])
+    assert rows["smallest_pid"] == rows["index/postings"] == "different"
+    names = list(rows)
+    assert names.index("sample_pids") + 1 == names.index("smallest_pid") == names.index("num_passages") - 1
+    assert names.index("index/ivf_lengths") + 1 == names.index("index/postings")
+    assert made["judged"] == ["does not hold", "holds"]
+    drawn = page(copy, copy / "made" / "report.json")
+    texts = ["Ids of the passages drawn", "First of the drawn", "How many passages were drawn"]
+    assert sorted(texts, key=drawn.index) == texts
+    assert "A file added" in drawn
+
+
+STUDIED = """
+import json
+from pathlib import Path
+import yaml
+from reportlib.capture.request import CaptureRequest, SwapRequest
+from reportlib.checkpoints import Checkpoint
+from reportlib.collections.preparing import Collection
+from reportlib.errors import StudyError
+from reportlib.searching.request import SearchRequest
+from reportlib.starting import Wish, start
+from reportlib.study import load
+from reportlib.workflow.addresses import Inputs, Planner, plan_search
+def refused(text):
+    path.write_text(text)
+    try:
+        load(path)
+    except StudyError as error:
+        return str(error).removeprefix(str(path))
+path = start(Wish(name="made", environments=("torch201", "torch210")), Path.cwd()).study.path
+made = path.read_text()
+path.write_text(made.replace("nprobes = 7", "nprobes = 9").replace("patience = true", "patience = false"))
+study = load(path)
+folder = Path("run")
+folder.mkdir()
+inputs = Inputs(Collection(Path("c"), "c", 9, 2, 2, "c"), Checkpoint(Path("m"), "m", "m", 6, 384, 96, 10, False))
+planner = Planner(study, Path.cwd(), Path("home"), folder, inputs, {"torch201": "a", "torch210": "b"})
+arms = study.arms()
+plain = planner.arm(arms[0]).parameters
+swap = planner.series(next(study.series().__iter__())).parameters
+search = plan_search(planner, next(arm for arm in arms if arm.searching)).parameters
+asked = [yaml.safe_load(Path(file).read_text()).get("nprobes") for file in (plain, swap, search)]
+requests = [kind() for kind in (CaptureRequest, SearchRequest, SwapRequest)]
+head = 'title = "t"\\nenvironments = ["a", "b"]\\n'
+print(json.dumps({
+    "made": made,
+    "read": [study.colbert.nprobes, study.search.patience],
+    "asked": asked,
+    "settings": [request.settings().get("nprobes") for request in requests],
+    "few": refused(head + "[colbert]\\nnprobes = 1"),
+    "type": refused(head + "[search]\\npatience = 1"),
+    "meant": refused(head + "[colbert]\\nnprobe = 4"),
+}))
+"""
+
+
+def test_a_key_of_a_study_is_its_field_and_one_of_colbert_ais_own_a_parameter_of_the_notebooks(copy: Path) -> None:
+    study = copy / "reportlib" / "study.py"
+    settings, search = "    ndocs: int = key(\n", "    #: What a change of version is held against.\n"
+    added = '    nprobes: int = key(7, "probes added", least=2, why="one is none", searching=True)\n'
+    change(study, settings, added + settings)
+    change(study, search, f'    patience: bool = key(True, "whether to wait")\n{search}')
+    for name in ("capture", "search"):
+        line = '    "ndocs: int = 1024'
+        change(copy / "notebooks" / f"{name}.ipynb", line, f'    "nprobes: int = 7  # probes added\\n",\n{line}')
+    for file in (*ROOT.glob("environment-torch2[01]*"), *ROOT.glob("environments/*-torch2[01]*")):
+        (copy / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(file, copy / file.relative_to(ROOT))
+    found = json.loads(run(copy, STUDIED))
+    assert "nprobes = 7  # probes added\nndocs = 1024" in found["made"]
+    assert "patience = true  # whether to wait\nseeds = 3" in found["made"]
+    assert found["read"] == [9, False]
+    assert found["asked"] == [9, None, 9]
+    assert found["settings"] == [7, 7, None]
+    assert found["few"] == ", line 4: colbert.nprobes: must be at least 2\n  To mend it: one is none"
+    assert found["type"].startswith(", line 4: search.patience: must be of type bool")
+    assert "did you mean 'nprobes'?" in found["meant"]
