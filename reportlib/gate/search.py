@@ -11,7 +11,8 @@ from reportlib.measures import AGREEMENTS, QUALITIES
 from reportlib.shape import MeasureChange, Search, SearchComparison
 from reportlib.words.formats import interval, plural, unseen, unseen_share
 
-# The rule that says whether queries bear out a limit: one function, for every requirement on search.
+# The rule that says whether queries bear out a limit: one function, for every requirement on search. It is
+# non-inferiority by confidence interval (Piaggio and others, JAMA 308, 2012), with what goes unseen added to it.
 #
 # A limit *holds* only if that many queries could have shown a breach of it. What they show of a mean is its interval.
 # What they cannot show are changes too rare to be among them: of `n` drawn queries, the share that changes by more
