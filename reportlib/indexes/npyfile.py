@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from reportlib.errors import IndexFileError
-from reportlib.indexes.archive import open_regular
+from reportlib.indexes.torchfile import open_regular
 from reportlib.store import CARRIERS, Tensor
 
 #: Bytes of a header: those of an index have one or two hundred.
