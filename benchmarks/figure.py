@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from reportlib.environments.kernels import process_environment
-from reportlib.environments.record import EnvironmentRecord
+from reportlib.environments.record import EnvironmentRecord, process_environment
 from reportlib.store import project_home
 
 

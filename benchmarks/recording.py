@@ -9,8 +9,8 @@ from benchmarks.figure import Figure
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.store import project_home
 from reportlib.trace.format import Trace
-from reportlib.workflow.processes import run as run_call
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
+from reportlib.workflow.traces import run as run_call
 
 
 def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Figure]:

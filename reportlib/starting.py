@@ -19,8 +19,7 @@ from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.folder import Source, write_folder
 from reportlib.collections.huggingface import HuggingFaceSource
 from reportlib.environments.further import Further, environment_name, full_version, further
-from reportlib.environments.lock import Progress, silent
-from reportlib.environments.spec import load_spec
+from reportlib.environments.spec import Progress, load_spec, silent
 from reportlib.errors import CheckpointError, CollectionError, StudyError
 from reportlib.inputs import SOURCE
 from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project

@@ -17,10 +17,8 @@ from reportlib import study
 from reportlib.capture.preflight import cpu_name, instruction_sets, nvcc_version
 from reportlib.environments import backends
 from reportlib.environments.backends import installed_python
-from reportlib.environments.kernels import examine, kernel_names
-from reportlib.environments.lock import find_uv
-from reportlib.environments.record import EnvironmentRecord, records
-from reportlib.environments.spec import EnvironmentSpec, load_spec, spec_names
+from reportlib.environments.record import EnvironmentRecord, examine, kernel_names, records
+from reportlib.environments.spec import EnvironmentSpec, find_uv, load_spec, spec_names
 from reportlib.errors import CompilerError, EnvironmentCreationError, EnvironmentFileError
 
 #: Seconds that a conda channel is waited for; making an environment waits longer.

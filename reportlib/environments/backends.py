@@ -25,8 +25,7 @@ from typing import Protocol
 import rattler
 from rattler.exceptions import InvalidMatchSpecError, SolverError
 
-from reportlib.environments.lock import Progress, UvFailedError, explain, run_uv
-from reportlib.environments.spec import EnvironmentSpec
+from reportlib.environments.spec import EnvironmentSpec, Progress, UvFailedError, explain, run_uv
 from reportlib.errors import (
     CompilerError,
     DiskSpaceError,

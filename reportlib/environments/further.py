@@ -16,8 +16,18 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from reportlib.environments.lock import Lock, Progress, parse, resolve, save_lock, silent
-from reportlib.environments.spec import FOLDER, EnvironmentSpec, load_spec, spec_names
+from reportlib.environments.spec import (
+    FOLDER,
+    EnvironmentSpec,
+    Lock,
+    Progress,
+    load_spec,
+    parse,
+    resolve,
+    save_lock,
+    silent,
+    spec_names,
+)
 from reportlib.errors import EnvironmentCreationError, EnvironmentFileError, PinsConflictError
 
 # The lines of an environment file that follow the CUDA version which torch's wheels are built for.

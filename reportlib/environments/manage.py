@@ -24,10 +24,18 @@ from packaging.version import InvalidVersion, Version
 
 from reportlib.environments import backends
 from reportlib.environments.backends import MEND_COMPILER, Backend, Order
-from reportlib.environments.kernels import process_environment, remove_kernel, write_kernel
-from reportlib.environments.lock import Lock, Progress, read_lock, resolve, silent
-from reportlib.environments.record import EnvironmentRecord, find_record, inspect, load_record, record_path, records
-from reportlib.environments.spec import EnvironmentSpec
+from reportlib.environments.record import (
+    EnvironmentRecord,
+    find_record,
+    inspect,
+    load_record,
+    process_environment,
+    record_path,
+    records,
+    remove_kernel,
+    write_kernel,
+)
+from reportlib.environments.spec import EnvironmentSpec, Lock, Progress, read_lock, resolve, silent
 from reportlib.errors import CompilerError, EnvironmentCreationError
 
 # One process at a time works on the environments of a project.

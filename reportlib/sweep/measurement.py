@@ -16,15 +16,14 @@ from typing import Any, Protocol
 from reportlib.environments import EnvironmentSpec, create, load_record, load_spec, remove, spec_names
 from reportlib.environments.backends import PREFERENCE
 from reportlib.environments.further import environment_name, further
-from reportlib.environments.lock import Lock, read_lock, run_uv, silent
 from reportlib.environments.record import find_record
+from reportlib.environments.spec import Lock, read_lock, run_uv, silent
 from reportlib.errors import DiskSpaceError, EnvironmentCreationError, ReportlibError
 from reportlib.store import canonical_json, digest
 from reportlib.sweep import probes
 from reportlib.trace.format import MEASURED, SAMPLES
-from reportlib.workflow.code import CODE, ambient
-from reportlib.workflow.processes import run
-from reportlib.workflow.traces import PreparedInputs, TraceOrder
+from reportlib.workflow.addresses import CODE, ambient
+from reportlib.workflow.traces import PreparedInputs, TraceOrder, run
 
 Progress = Callable[[str], None]
 KEEP = ("none", "all")

@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from reportlib.environments.further import full_version
-from reportlib.environments.lock import PLATFORM, find_uv
+from reportlib.environments.spec import PLATFORM, find_uv
 from reportlib.errors import EnvironmentFileError, StudyError
 
 NEWEST = "newest"

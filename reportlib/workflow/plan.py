@@ -22,8 +22,7 @@ from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOO
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import Study
 from reportlib.wordpiece import counter
-from reportlib.workflow.addresses import Inputs, Planner, plan_search, write_unless_there
-from reportlib.workflow.code import code_digest
+from reportlib.workflow.addresses import Inputs, Planner, code_digest, plan_search, write_unless_there
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")
 #: What a report's bytes depend on.

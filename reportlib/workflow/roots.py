@@ -39,16 +39,14 @@ from reportlib.compare.roots.causes import (
 from reportlib.compare.roots.mechanisms import explain, label, on_every_case
 from reportlib.compare.roots.undo import Confirmation, Search, Tries, levels, search, switch_table, together, verified
 from reportlib.compare.roots.upstream import find as find_upstream
-from reportlib.environments.kernels import process_environment
-from reportlib.environments.record import EnvironmentRecord, load_record
+from reportlib.environments.record import EnvironmentRecord, load_record, process_environment
 from reportlib.errors import StoreError
 from reportlib.store import canonical_json, digest
 from reportlib.trace.cases import CASE_FILE, Case
 from reportlib.trace.format import Replay, Trace
 from reportlib.trace.switches import NONE, Switch, applicable, combine, find
-from reportlib.workflow.code import CODE
-from reportlib.workflow.processes import Progress, pipe, run
-from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_addresses, trace_pair
+from reportlib.workflow.addresses import CODE
+from reportlib.workflow.traces import PreparedInputs, Progress, TraceOrder, pipe, run, trace_addresses, trace_pair
 
 
 def try_everywhere(

@@ -21,8 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from reportlib.environments.backends import free_bytes
-from reportlib.environments.kernels import check, kernel_folder
-from reportlib.environments.record import find_record
+from reportlib.environments.record import check, find_record, kernel_folder
 from reportlib.errors import DeviceError, DiskSpaceError, RunError
 from reportlib.study import Study
 from reportlib.workflow.plan import make_plan

@@ -15,9 +15,9 @@ import pytest
 from stub_packages import PLACEHOLDER, Channel, make_wheel
 
 from reportlib import environments
-from reportlib.environments import backends, lock
-from reportlib.environments.kernels import kernel_folder, process_environment
-from reportlib.environments.record import find_record
+from reportlib.environments import backends
+from reportlib.environments import spec as spec_module
+from reportlib.environments.record import find_record, kernel_folder, process_environment
 from reportlib.environments.spec import EnvironmentSpec
 from reportlib.errors import (
     CompilerError,
@@ -327,11 +327,11 @@ def test_a_uv_that_outlives_its_killed_creation_keeps_the_next_one_waiting(
     ended = tmp_path / "ended"
     # Which Python there is, the real one is asked, before anything is put anywhere.
     slow.write_text(
-        f'#!/bin/sh\nif [ "$1" = python ]; then exec {lock.find_uv()} "$@"; fi\n'
+        f'#!/bin/sh\nif [ "$1" = python ]; then exec {spec_module.find_uv()} "$@"; fi\n'
         f"echo started >&2\nsleep 2\ntouch {ended}\n"
     )
     slow.chmod(0o755)
-    script = f"from reportlib.environments import lock\nlock.find_uv = lambda: {str(slow)!r}\n"
+    script = f"from reportlib.environments import spec\nspec.find_uv = lambda: {str(slow)!r}\n"
     # The lock is read first, so that the slow program is met while a prefix is filled.
     environments.write_lock(spec)
     script += _CREATE.replace("locked=False", "locked=True").replace("time.sleep(60)", "pass")
@@ -359,11 +359,11 @@ def test_a_disk_that_runs_full_leaves_nothing(
     environments.write_lock(spec)
     full = tmp_path / "full-uv"
     full.write_text(
-        f'#!/bin/sh\nif [ "$1" = venv ]; then exec {lock.find_uv()} "$@"; fi\n'
+        f'#!/bin/sh\nif [ "$1" = venv ]; then exec {spec_module.find_uv()} "$@"; fi\n'
         "echo 'error: failed to copy file: No space left on device (os error 28)' >&2\nexit 2\n"
     )
     full.chmod(0o755)
-    monkeypatch.setattr(lock, "find_uv", lambda: str(full))
+    monkeypatch.setattr(spec_module, "find_uv", lambda: str(full))
     with pytest.raises(DiskSpaceError, match="ran full"):
         make(spec, home)
     assert not (home / "envs" / "small").exists()

@@ -18,8 +18,8 @@ from reportlib.environments import load_record, process_environment
 from reportlib.store import Capture
 from reportlib.trace.cases import Case
 from reportlib.trace.switches import NONE, applicable, find
-from reportlib.workflow.processes import run as run_verb
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
+from reportlib.workflow.traces import run as run_verb
 
 pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).with_name("made_cases.py")

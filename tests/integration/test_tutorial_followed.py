@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from reportlib.collections.reading import queries_within, read_judgements, read_passages
-from reportlib.environments.lock import read_lock
-from reportlib.environments.spec import load_spec
+from reportlib.environments.spec import load_spec, read_lock
 from reportlib.store import project_home
 from reportlib.study import load
 from reportlib.workflow.run import host_variables

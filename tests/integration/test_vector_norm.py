@@ -12,8 +12,7 @@ import pytest
 
 from reportlib.capture.preflight import instruction_sets
 from reportlib.compare.roots.mechanisms.norms import explanations_of_vector_norm
-from reportlib.environments.kernels import process_environment
-from reportlib.environments.record import find_record
+from reportlib.environments.record import find_record, process_environment
 from reportlib.store import project_home
 
 pytestmark = pytest.mark.integration

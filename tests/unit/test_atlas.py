@@ -10,7 +10,7 @@ import pytest
 from made_sweeps import LAYERS, NORM, PROBES, SORT, FakeStation
 from pydantic import TypeAdapter
 
-from reportlib.environments.lock import silent
+from reportlib.environments.spec import silent
 from reportlib.render.atlas import draw
 from reportlib.render.site import entries, make_site
 from reportlib.sweep.classes import report

@@ -8,7 +8,7 @@ import pytest
 from made_sweeps import NORM, SORT, FakeStation
 
 from reportlib.cli.sweep import answer
-from reportlib.environments.lock import silent
+from reportlib.environments.spec import silent
 from reportlib.errors import StudyError
 from reportlib.sweep.bisection import bisect_at
 from reportlib.sweep.measurement import sweep

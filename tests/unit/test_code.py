@@ -14,7 +14,7 @@ import pytest
 
 import reportlib
 from reportlib.store import digest
-from reportlib.workflow.code import CODE
+from reportlib.workflow.addresses import CODE
 
 PACKAGE = Path(reportlib.__file__).parent
 NOTEBOOKS = PACKAGE.parent / "notebooks"
@@ -89,7 +89,7 @@ def code_meaning(starts: tuple[Path, ...], followed: tuple[str, ...]) -> str:
 def test_code_that_means_something_else_has_another_number(name: str) -> None:
     written = json.loads(WRITTEN.read_text(encoding="utf-8"))[name]
     assert (CODE[name], code_meaning(*STARTS[name])) == (written["number"], written["meaning"]), (
-        f"what {name!r} stands for has changed: raise its number in reportlib/workflow/code.py, unless what it "
+        f"what {name!r} stands for has changed: raise its number in reportlib/workflow/addresses.py, unless what it "
         f"computes is the same, and write its meaning down (see the docstring of {Path(__file__).name})"
     )
 

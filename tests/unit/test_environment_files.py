@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from reportlib.environments.backends import conda_name
-from reportlib.environments.lock import parse, read_lock
-from reportlib.environments.spec import load_spec, spec_names
+from reportlib.environments.spec import load_spec, parse, read_lock, spec_names
 from reportlib.errors import EnvironmentFileError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,10 +9,18 @@ import pytest
 import yaml
 
 from reportlib.environments import further as module
-from reportlib.environments import lock as lock_module
+from reportlib.environments import spec as spec_module
 from reportlib.environments.further import environment_name, full_version, further, wheel_cuda, with_cuda
-from reportlib.environments.lock import Lock, UvFailedError, parse, read_lock, resolve, write_lock
-from reportlib.environments.spec import EnvironmentSpec, load_spec
+from reportlib.environments.spec import (
+    EnvironmentSpec,
+    Lock,
+    UvFailedError,
+    load_spec,
+    parse,
+    read_lock,
+    resolve,
+    write_lock,
+)
 from reportlib.errors import EnvironmentCreationError, EnvironmentFileError, PinsConflictError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -197,8 +205,8 @@ def test_a_version_that_does_not_exist_is_refused_with_its_neighbours(
     def uv(*_: Any, **__: Any) -> str:
         raise UvFailedError(said)
 
-    monkeypatch.setattr(lock_module, "run_uv", uv)
-    monkeypatch.setattr("reportlib.environments.lock._nearest", lambda *_: "2.6.0 and 2.7.0")
+    monkeypatch.setattr(spec_module, "run_uv", uv)
+    monkeypatch.setattr("reportlib.environments.spec._nearest", lambda *_: "2.6.0 and 2.7.0")
     with pytest.raises(EnvironmentFileError, match=r"(?s)torch267.yml: torch has no version 2.6.7.*2.6.0 and 2.7.0"):
         further("2.6.7", project)
     assert not (project / "environment-torch267.yml").exists()
@@ -266,7 +274,7 @@ def test_a_preferred_lock_is_what_uv_finds_in_its_place(project: Path, monkeypat
         output.write_text("torch==2.1.0")
         return "what uv prints does not count"
 
-    monkeypatch.setattr(lock_module, "run_uv", uv)
+    monkeypatch.setattr(spec_module, "run_uv", uv)
     spec = load_spec("torch210", project)
     preferred = parse(f"torch==2.0.1{HASH}")
     assert resolve(spec).pins == resolve(spec, prefer=preferred).pins == {"torch": "2.1.0", "old": "1.0"}
@@ -296,8 +304,8 @@ def test_a_lock_keeps_the_hashes_of_what_can_be_installed(project: Path, monkeyp
         Path(arguments[arguments.index("--output-file") + 1]).write_text(PYLOCK)
         return ""
 
-    monkeypatch.setattr(lock_module, "run_uv", uv)
-    text = lock_module._hashed(project / "pins.txt", "3.11")
+    monkeypatch.setattr(spec_module, "run_uv", uv)
+    text = spec_module._hashed(project / "pins.txt", "3.11")
     assert text.split() == [
         "old==1.0", "\\", f"--hash=sha256:{'e' * 64}", "torch==2.1.0", "\\", f"--hash=sha256:{'b' * 64}",
     ]  # fmt: skip
@@ -305,7 +313,7 @@ def test_a_lock_keeps_the_hashes_of_what_can_be_installed(project: Path, monkeyp
 
 
 def test_a_lock_made_like_another_keeps_what_fits(project: Path, registry: Registry, monkeypatch: Any) -> None:
-    monkeypatch.setattr(lock_module, "resolve", registry)
+    monkeypatch.setattr(spec_module, "resolve", registry)
     spec, other = load_spec("torch222", project), load_spec("torch210", project)
     write_lock(spec, like=other)
     assert registry.preferred is not None

@@ -14,22 +14,21 @@ from string import Template
 import pytest
 
 import reportlib
-from reportlib.environments import lock, manage
-from reportlib.environments.kernels import (
-    check,
-    process_environment,
-    variables,
-    write_kernel,
-)
-from reportlib.environments.lock import UvFailedError, explain
+from reportlib.environments import manage
+from reportlib.environments import spec as spec_module
 from reportlib.environments.manage import _same_version
 from reportlib.environments.record import (
     EnvironmentRecord,
+    check,
     find_record,
     load_record,
+    process_environment,
     record_path,
     records,
+    variables,
+    write_kernel,
 )
+from reportlib.environments.spec import UvFailedError, explain
 from reportlib.errors import (
     CompilerError,
     DeviceError,
@@ -242,7 +241,7 @@ def test_a_torch_that_does_not_start_is_an_error(script: str, record: Environmen
 def test_what_uv_says_becomes_an_error_with_a_mend(
     said: str, kind: type[ReportlibError], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "_nearest", lambda *_: "2.0.1 and 2.1.0")
+    monkeypatch.setattr(spec_module, "_nearest", lambda *_: "2.0.1 and 2.1.0")
     error = explain(UvFailedError(said), Path("environment-torch9.yml"))
     assert type(error) is kind
     assert words in str(error)
@@ -252,9 +251,9 @@ def test_uv_may_say_more_than_a_pipe_holds(tmp_path: Path, monkeypatch: pytest.M
     talker = tmp_path / "uv"
     talker.write_text("#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nhead -c 300000 /dev/zero | tr '\\0' y >&2\n")
     talker.chmod(0o755)
-    monkeypatch.setattr(lock, "find_uv", lambda: str(talker))
+    monkeypatch.setattr(spec_module, "find_uv", lambda: str(talker))
     lines: list[str] = []
-    assert len(lock.run_uv(["anything"], progress=lines.append)) == 300000
+    assert len(spec_module.run_uv(["anything"], progress=lines.append)) == 300000
     assert len("".join(lines)) == 300000
 
 
@@ -262,20 +261,20 @@ def test_uv_is_ended_when_its_progress_is_interrupted(tmp_path: Path, monkeypatc
     slow = tmp_path / "uv"
     slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho working >&2\nexec sleep 60\n")
     slow.chmod(0o755)
-    monkeypatch.setattr(lock, "find_uv", lambda: str(slow))
+    monkeypatch.setattr(spec_module, "find_uv", lambda: str(slow))
 
     def interrupt(line: str) -> None:
         assert line == "working"
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lock.run_uv(["anything"], progress=interrupt)
+        spec_module.run_uv(["anything"], progress=interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_uv_is_there() -> None:
-    done = subprocess.run([lock.find_uv(), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([spec_module.find_uv(), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("uv ")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reportlib.environments import backends, create, lock
+from reportlib.environments import backends, create
+from reportlib.environments import spec as spec_module
 from reportlib.environments.backends import RattlerBackend, UvBackend, installed_python, provide_python
 from reportlib.environments.spec import EnvironmentSpec, load_spec
 from reportlib.errors import CompilerError, EnvironmentCreationError
@@ -42,7 +43,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, download: str = "") 
     program, asked = folder / "uv", folder / "asked"
     program.write_text(UV.format(asked=asked, python=folder / "python3.8", download=download))
     program.chmod(0o755)
-    monkeypatch.setattr(lock, "find_uv", lambda: str(program))
+    monkeypatch.setattr(spec_module, "find_uv", lambda: str(program))
     monkeypatch.setattr(backends, "unreachable", lambda _: "timed out")
     return asked
 

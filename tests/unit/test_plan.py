@@ -16,7 +16,7 @@ from reportlib.cli import app
 from reportlib.collections.preparing import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
 from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
-from reportlib.workflow import code, plan
+from reportlib.workflow import addresses, plan
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -77,8 +77,8 @@ def captures(found: dict) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One machine, without variables that matter, whatever these tests run on."""
-    monkeypatch.setattr(code, "cpu_name", lambda: "A CPU")
-    monkeypatch.setattr(code, "instruction_sets", lambda: ("avx", "avx2"))
+    monkeypatch.setattr(addresses, "cpu_name", lambda: "A CPU")
+    monkeypatch.setattr(addresses, "instruction_sets", lambda: ("avx", "avx2"))
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -236,7 +236,7 @@ def test_more_seeds_search_again_and_capture_nothing_again(project):
 
 def test_code_that_searches_is_part_of_a_searching_arms_address_only(project, monkeypatch):
     before = captures(planned(project))
-    monkeypatch.setitem(code.CODE, "search", 1_000)
+    monkeypatch.setitem(addresses.CODE, "search", 1_000)
     after = captures(planned(project))
     moved = {name for name in before if before[name] != after[name]}
     assert moved == {"torch201-float32-search", "torch210-float32-search"}
@@ -252,7 +252,7 @@ def test_without_search_there_are_no_searching_arms(project):
 )
 def test_another_machine_has_other_captures(project, monkeypatch, changed, value):
     before = captures(planned(project))
-    monkeypatch.setattr(code, changed, value)
+    monkeypatch.setattr(addresses, changed, value)
     after = captures(planned(project))
     assert all(after[name] != before[name] for name in before)
 
@@ -272,9 +272,9 @@ def test_gpus_count_on_a_gpu_only(tmp_path, monkeypatch):
         folder = tmp_path / f"0000:0{number}:00.0"
         folder.mkdir()
         (folder / "information").write_text(f"Model: \t\t {name}\nIRQ:  1\n")
-    monkeypatch.setattr(code, "_GPUS", tmp_path)
+    monkeypatch.setattr(addresses, "_GPUS", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    cpu, cuda = (code.ambient(device) for device in ("cpu", "cuda"))
+    cpu, cuda = (addresses.ambient(device) for device in ("cpu", "cuda"))
     assert (cpu["machine"][-1], cuda["machine"][-1]) == ([], ["NVIDIA L4", "NVIDIA L4"])
     assert (cpu["variables"], cuda["variables"]) == ({}, {"CUDA_VISIBLE_DEVICES": "1"})
 
@@ -310,7 +310,7 @@ def test_a_study_outside_a_project_is_refused(tmp_path):
 
 def test_code_of_the_capture_is_part_of_its_address(project, monkeypatch):
     before = captures(planned(project))
-    monkeypatch.setitem(code.CODE, "capture", 1_000)
+    monkeypatch.setitem(addresses.CODE, "capture", 1_000)
     assert all(captures(planned(project))[name] != before[name] for name in before)
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from reportlib.cli import app
 from reportlib.environments import further as further_module
-from reportlib.environments.lock import Lock, parse
+from reportlib.environments.spec import Lock, parse
 from reportlib.errors import (
     CheckpointError,
     CollectionError,

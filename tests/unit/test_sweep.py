@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from pydantic import TypeAdapter
 
-from reportlib.environments.lock import silent
+from reportlib.environments.spec import silent
 from reportlib.errors import DiskSpaceError, EnvironmentFileError, StudyError
 from reportlib.sweep import measurement, probes, versions
 from reportlib.sweep.classes import classes, posts, report

@@ -11,7 +11,7 @@ import pytest
 
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CaptureError
-from reportlib.workflow.processes import Call, pipe, run
+from reportlib.workflow.traces import Call, pipe, run
 
 
 @pytest.fixture
