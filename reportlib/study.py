@@ -259,7 +259,7 @@ class SearchSpec:
     queries: int = key(0, "how many; 0 for all that have a relevant passage among those indexed")
     #: What a change of version is held against.
     seeds: int = key(3, "indexes of A made with another seed of k-means: the yardstick; 0 for none")
-    #: As BEIR does it under this name: `reportlib.collections.judging.is_itself`.
+    #: As BEIR does it under this name: `reportlib.collections.folder.is_itself`.
     ignore_identical_ids: bool = key(False, "leave a passage that is the query itself (same id) out of its ranking")
 
     @property

@@ -13,12 +13,10 @@ from reportlib.environments.backends import PREFERENCE
 from reportlib.errors import RunError
 from reportlib.store import project_home
 from reportlib.sweep import probes
-from reportlib.sweep.bisection import Bisection, bisect_at
-from reportlib.sweep.classes import report
-from reportlib.sweep.measurement import KEEP, Environments
-from reportlib.sweep.measurement import sweep as measure
-from reportlib.sweep.shape import Sweep
-from reportlib.sweep.versions import NEWEST, Wish, releases
+from reportlib.sweep.classes import Sweep, report
+from reportlib.sweep.probes import KEEP, Environments
+from reportlib.sweep.probes import sweep as measure
+from reportlib.sweep.versions import NEWEST, Bisection, Wish, bisect_at, releases
 from reportlib.words.formats import plural
 from reportlib.workflow.traces import PreparedInputs
 

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reportlib import wheels
+from reportlib import inputs
 from reportlib.collections.docstrings import DocstringSource
-from reportlib.collections.files import BeirSource, TsvSource
 from reportlib.collections.folder import Progress, Source, write_folder
-from reportlib.collections.huggingface import HuggingFaceSource
 from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
+from reportlib.collections.sources import BeirSource, HuggingFaceSource, TsvSource
 from reportlib.errors import CollectionError
 from reportlib.inputs import ANEW, SOURCE, obtain
 from reportlib.store import canonical_json, digest, digest_file, project_home
@@ -41,7 +40,7 @@ class Collection:
     judged_sha256 : str
         Of the judgements, and of what became of those that do not count as they were given.
     notes : tuple of str
-        What a user should know before searching it: `reportlib.collections.judging.remarks`.
+        What a user should know before searching it: `reportlib.collections.folder.remarks`.
     """
 
     path: Path
@@ -146,8 +145,8 @@ def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:
     path = base / Path(spec.path).expanduser()
     match spec.source:
         case "numpy-docstrings":
-            unpacked = wheels.unpack(wheels.NUMPY, home, CollectionError)
-            sentence = f"The prose of numpy {wheels.NUMPY.version}'s docstrings"
+            unpacked = inputs.unpack(inputs.NUMPY, home, CollectionError)
+            sentence = f"The prose of numpy {inputs.NUMPY.version}'s docstrings"
             return DocstringSource(unpacked / "numpy", sentence, "BSD-3-Clause")
         case "beir":
             return BeirSource(path, spec.split, spec.titles)
@@ -169,4 +168,4 @@ def _fingerprint(spec: CollectionSpec, source: Source) -> dict[str, Any]:
     elif isinstance(source, HuggingFaceSource) and spec.path:
         files = sorted(p for p in Path(source.name).rglob("*") if p.is_file())
     stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return {"format": FORMAT, "spec": asdict(spec), "files": stats, "wheel": wheels.NUMPY.sha256}
+    return {"format": FORMAT, "spec": asdict(spec), "files": stats, "wheel": inputs.NUMPY.sha256}

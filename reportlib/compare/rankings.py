@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reportlib.collections.judging import is_itself
+from reportlib.collections.folder import is_itself
 from reportlib.errors import ComparisonError
 from reportlib.floats import bits, widen
 from reportlib.shape import ListedPassageRank, Rankings, RankingsChanged, SearchControls, SearchQueryEmbeddings

@@ -16,8 +16,8 @@ from reportlib.words import formats
 from reportlib.words.terms import operation_term, precision
 
 if TYPE_CHECKING:
-    from reportlib.sweep.shape import Break, Precision, Sweep
-    from reportlib.sweep.shape import Row as Measured
+    from reportlib.sweep.classes import Break, Precision, Sweep
+    from reportlib.sweep.classes import Row as Measured
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: How many tints there are: a row with more classes takes the first ones again, and its letters still tell them apart.

@@ -10,25 +10,151 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from packaging.version import Version
 from safetensors import safe_open
+from typing_extensions import TypedDict
 
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.compare.roots import upstream
+from reportlib.shape import Count, Size, Text
 from reportlib.store import canonical_json
 from reportlib.study import PRECISIONS
-from reportlib.sweep import shape
-from reportlib.sweep.measurement import Outcome
+from reportlib.sweep.probes import Outcome
 from reportlib.words.terms import beyond_torch
+
+# ``sweep.json`` as types, and what the posts say of the same versions.
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Measured(TypedDict):
+    """A version, in the order of versions; ``packages`` are those that its environment file pins."""
+
+    version: Text
+    build: str
+    python: str
+    cpu_capability: str | None
+    why: str
+    packages: dict[str, str]
+
+
+class Row(TypedDict):
+    """A probe or a layer over the measured versions.
+
+    ``classes`` has a number for each measured version: equal numbers are equal bytes, and 0 is the oldest one's. None
+    is a version that has no such operation. ``errors`` is by class: greatest and root mean square distance to float64.
+    """
+
+    id: Text
+    name: Text
+    dtypes: list[str]
+    shapes: list[list[Count]]
+    inside: list[str]
+    classes: list[Count | None]
+    errors: list[tuple[Size | None, Size | None]]
+    same_inputs: bool
+    repeats: bool
+    failed: dict[str, str]
+
+
+class Upstream(TypedDict):
+    """A known change of PyTorch that fits a break."""
+
+    url: str
+    title: str
+    text: str
+    status: str
+
+
+class Break(TypedDict):
+    """Where a row's bytes change from one measured version to the next.
+
+    ``different`` of ``sampled`` elements of the first output that differs, evenly spaced, differ, by ``max_abs`` at
+    most; None where the shapes do.
+    """
+
+    row: Text
+    older: Text
+    newer: Text
+    max_abs: Size | None
+    different: Count | None
+    sampled: Count
+    closer: Literal["older", "newer", "equal"] | None
+    upstream: Upstream | None
+
+
+class Precision(TypedDict):
+    """One table of the atlas."""
+
+    precision: Literal["float32", "autocast"]
+    operations: list[Row]
+    layers: list[Row]
+    breaks: list[Break]
+
+
+class Pair(TypedDict):
+    """Two consecutive measured versions beside the posts' result for them."""
+
+    older: Text
+    newer: Text
+    operations: dict[str, Count]
+    layers: dict[str, Count]
+    posts: Literal["same", "different"] | None
+
+
+class Post(TypedDict):
+    """A break of the posts, in their own numbers."""
+
+    older: Text
+    newer: Text
+    source: str
+    text: str
+
+
+class Platform(TypedDict):
+    """What ran it."""
+
+    cpu: str
+    instruction_sets: list[str]
+    threads: Count
+
+
+class Sweep(TypedDict):
+    """A sweep's result, from which its page is drawn; ``inputs`` are sha256 of what BERT read."""
+
+    schema_version: Literal[1]
+    inputs: dict[str, str]
+    platform: Platform
+    versions: list[Measured]
+    beyond_torch: dict[str, list[str | None]]
+    compared: Count
+    precisions: list[Precision]
+    pairs: list[Pair]
+    posts: list[Post]
+
+
+#: The posts' sweep: 18 consecutive pairs of 19 versions between these two, on an L4 GPU under float16 autocast. Three
+#: pairs differ, in these numbers of 10 final artifacts (A2) and of 12 with the pipeline's (H1); in the other 15 all are
+#: equal. The summary (I1) has the same three.
+POSTS_FROM, POSTS_TO = "1.13.1", "2.8.0"
+POSTS: tuple[Post, ...] = (
+    {"older": "2.0.1", "newer": "2.1.0", "source": "A2, H1, I1",
+     "text": "shapes 9/10 and values 0/10 of the final artifacts; 0/12 close by default, 2/12 by bnb"},
+    {"older": "2.4.1", "newer": "2.5.0", "source": "A2, H1, I1",
+     "text": "shapes 9/10 and values 0/10 of the final artifacts; 0/12 close by default, 2/12 by bnb"},
+    {"older": "2.7.1", "newer": "2.8.0", "source": "A2, H1, I1",
+     "text": "shapes 10/10 and values 6/10 of the final artifacts; 8/12 close by default, 9/12 by bnb"},
+)  # fmt: skip
+
 
 #: Two errors closer than this to each other say nothing of a direction.
 _ALIKE = 0.01
 
 
-def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], threads: int = 1) -> shape.Sweep:
+def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], threads: int = 1) -> Sweep:
     """Return what a sweep found.
 
     Parameters
@@ -52,7 +178,7 @@ def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], thr
     ]
     builds = dict(zip(names, contents, strict=True))
     return {
-        "schema_version": shape.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "inputs": contents[0]["inputs"] if contents else {},
         "platform": {"cpu": cpu_name(), "instruction_sets": list(instruction_sets()), "threads": threads},
         "versions": [_version(outcome, builds.get(outcome.version, {})) for outcome in outcomes],
@@ -60,11 +186,11 @@ def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], thr
         "compared": len(samples.pairs),
         "precisions": precisions,
         "pairs": [_pair(index, names, precisions) for index in range(len(names) - 1)],
-        "posts": list(shape.POSTS),
+        "posts": list(POSTS),
     }
 
 
-def _version(outcome: Outcome, content: Mapping[str, Any]) -> shape.Measured:
+def _version(outcome: Outcome, content: Mapping[str, Any]) -> Measured:
     site = outcome.site
     return {
         "version": outcome.version,
@@ -88,7 +214,7 @@ def _precision(
     contents: Sequence[Mapping[str, Any]],
     probes: Sequence[Mapping[str, Any]],
     samples: Samples,
-) -> shape.Precision:
+) -> Precision:
     operations = [
         _row(probe["id"], _described(probe), [content["probes"][probe["id"]] for content in contents], versions)
         for probe in probes
@@ -115,7 +241,7 @@ def _described(probe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(
     identity: str, described: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], versions: Sequence[str]
-) -> shape.Row:
+) -> Row:
     ran = [entry for entry in entries if entry["failed"] is None]
     errors: dict[str, tuple[float | None, float | None]] = {}
     for entry in ran:
@@ -134,7 +260,7 @@ def _row(
     }
 
 
-def _breaks(row: shape.Row, versions: Sequence[str], samples: Samples) -> Iterator[shape.Break]:
+def _breaks(row: Row, versions: Sequence[str], samples: Samples) -> Iterator[Break]:
     """Yield where a row changes; a version that lacks the operation is passed over."""
     there = [(index, number) for index, number in enumerate(row["classes"]) if number is not None]
     for (before, old), (after, new) in pairwise(there):
@@ -160,10 +286,10 @@ def _closer(old: float | None, new: float | None) -> str | None:
     return "newer" if new < old else "older"
 
 
-def _pair(index: int, versions: Sequence[str], precisions: Sequence[shape.Precision]) -> shape.Pair:
+def _pair(index: int, versions: Sequence[str], precisions: Sequence[Precision]) -> Pair:
     older, newer = versions[index : index + 2]
 
-    def changed(rows: Sequence[shape.Row]) -> int:
+    def changed(rows: Sequence[Row]) -> int:
         pairs = (row["classes"][index : index + 2] for row in rows)
         return sum(old != new for old, new in pairs if old is not None and new is not None)
 
@@ -179,9 +305,9 @@ def _pair(index: int, versions: Sequence[str], precisions: Sequence[shape.Precis
 def posts(older: str, newer: str) -> str | None:
     """Return what the posts' consecutive pairs between two versions say, or None where these are not all theirs."""
     low, high = Version(older), Version(newer)
-    if low < Version(shape.POSTS_FROM) or high > Version(shape.POSTS_TO):
+    if low < Version(POSTS_FROM) or high > Version(POSTS_TO):
         return None
-    inside = [post for post in shape.POSTS if low <= Version(post["older"]) and Version(post["newer"]) <= high]
+    inside = [post for post in POSTS if low <= Version(post["older"]) and Version(post["newer"]) <= high]
     return "different" if inside else "same"
 
 

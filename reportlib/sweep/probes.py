@@ -1,4 +1,6 @@
-"""Which operations a sweep probes: those of recorded passes, and never a list made by hand.
+"""Which operations a sweep probes, and how each version is installed, measured with them and removed again.
+
+They are those of recorded passes, and never a list made by hand.
 
 ``python -m reportlib.sweep.probes TRACE...`` writes ``probes.json`` anew from trace folders. Of an operation its name,
 its arguments, and its tensors' dtypes, shapes and strides are taken; `reportlib.trace.probing` makes values for them.
@@ -6,16 +8,30 @@ its arguments, and its tensors' dtypes, shapes and strides are taken; `reportlib
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from importlib import resources
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from reportlib.store import canonical_json
-from reportlib.trace.format import Operation, Trace
+from reportlib.environments import EnvironmentSpec, create, load_record, load_spec, remove, spec_names
+from reportlib.environments.backends import PREFERENCE
+from reportlib.environments.further import environment_name, further
+from reportlib.environments.record import find_record
+from reportlib.environments.spec import Lock, read_lock, run_uv, silent
+from reportlib.errors import DiskSpaceError, EnvironmentCreationError, ReportlibError
+from reportlib.store import canonical_json, digest
+from reportlib.trace.format import MEASURED, SAMPLES, Operation, Trace
+from reportlib.workflow.addresses import CODE, ambient
+from reportlib.workflow.traces import PreparedInputs, TraceOrder, run
 
 FILE = "probes.json"
 #: They move bytes, or hand out memory, numbers that count up or chance, and compute nothing.
@@ -112,6 +128,283 @@ def _id(probe: Mapping[str, Any]) -> str:
     into = [value["dtype"] for value in probe["arguments"].values() if isinstance(value, dict) and "dtype" in value]
     shapes = ", ".join("x".join(map(str, tensor["shape"])) or "1" for tensor in probe["tensors"])
     return " ".join([name, " to ".join([dtypes, *into]), shapes])
+
+
+# Install each version, measure it, and remove it again; what was measured is kept by address and not done twice.
+
+Progress = Callable[[str], None]
+KEEP = ("none", "all")
+#: What of a probe decides its result; the rest says where it was met.
+_DETERMINING = ("id", "name", "overload", "arguments", "tensors")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A version that is to be measured, before anything of it is installed.
+
+    Attributes
+    ----------
+    version, name : str
+        Of torch, and of the environment.
+    folder : Path
+        Where its measurement is or goes: its name holds a hash of all that determines it.
+    python : str
+        The version that its environment file pins.
+    pins, packages : mapping of str to str
+        What the file pins, and all that its lock resolves to.
+    spec : EnvironmentSpec or None
+        The environment file; None in tests.
+    """
+
+    version: str
+    name: str
+    folder: Path
+    python: str = ""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    spec: EnvironmentSpec | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it was measured before."""
+        return (self.folder / MEASURED).is_file()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a version.
+
+    Attributes
+    ----------
+    version : str
+        Of torch.
+    site : Site or None
+        None where not even an environment file could be written.
+    why : str
+        Why there is no measurement; empty when there is one.
+    """
+
+    version: str
+    site: Site | None
+    why: str = ""
+
+    def measured(self) -> dict[str, Any]:
+        """Return what the environment wrote."""
+        assert self.site is not None  # noqa: S101  (asked for only where it was measured)
+        content: dict[str, Any] = json.loads((self.site.folder / MEASURED).read_text(encoding="utf-8"))
+        return content
+
+    @property
+    def samples(self) -> Path:
+        """The file with elements of each output."""
+        assert self.site is not None  # noqa: S101
+        return self.site.folder / SAMPLES
+
+
+class Station(Protocol):
+    """Where versions are installed and measured; tests put one of their own in its place."""
+
+    def prepare(self, version: str) -> Site:
+        """Say what is to be installed, and where the measurement goes."""
+
+    def install(self, site: Site) -> None:
+        """Make the environment."""
+
+    def measure(self, site: Site) -> None:
+        """Write the measurement's folder."""
+
+    def remove(self, site: Site, following: Site | None) -> None:
+        """Free what `site` takes and `following` does not need."""
+
+
+@dataclass(frozen=True)
+class Environments:
+    """Versions in environments of this project.
+
+    Attributes
+    ----------
+    root, home : Path
+        The project with its environment files, and its folder for environments and inputs.
+    inputs : PreparedInputs
+        What BERT reads.
+    keep : str
+        ``none`` removes each environment that was not there before, with what was downloaded for it; ``all`` leaves it.
+    backend : str
+        As `reportlib.environments.create` takes it.
+    order : TraceOrder
+        Threads and texts of the passes.
+    """
+
+    root: Path
+    home: Path
+    inputs: PreparedInputs
+    keep: str = "none"
+    backend: str = PREFERENCE
+    order: TraceOrder = field(default_factory=lambda: TraceOrder(threads=1))
+    _there: set[str] = field(default_factory=set)
+
+    @property
+    def own(self) -> Path:
+        """The sweep's folder: environment files that the project lacks, downloads, measurements."""
+        return self.home / "sweep"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Environments]:
+        """Keep downloads in a cache of the sweep's own, which all versions use and which may be emptied."""
+        before = os.environ.get("UV_CACHE_DIR")
+        if self.keep == "none":
+            os.environ["UV_CACHE_DIR"] = str(self.own / "cache")
+        try:
+            yield self
+        finally:
+            if self.keep == "none":
+                os.environ.pop("UV_CACHE_DIR")
+                shutil.rmtree(self.own / "cache", ignore_errors=True)
+            if before is not None:
+                os.environ["UV_CACHE_DIR"] = before
+
+    def prepare(self, version: str) -> Site:
+        """Find or write the environment file.
+
+        Raises
+        ------
+        ReportlibError
+            When there is no such version, or it goes with none of the pins.
+        """
+        spec, lock = self._file(version)
+        content = {
+            "code": CODE["probe"],
+            "probes": [[probe[name] for name in _DETERMINING] for probe in read()],
+            "inputs": self.inputs.digest(),
+            "order": self.order.content(),
+            "machine": ambient("cpu")["machine"],
+            "environment": [spec.digest, lock.digest],
+        }
+        key = digest(canonical_json(content).encode())[:16]
+        folder = self.own / "measured" / f"{spec.name}-{key}"
+        return Site(version, spec.name, folder, spec.python, spec.pins, lock.pins, spec)
+
+    def _file(self, version: str) -> tuple[EnvironmentSpec, Lock]:
+        name = environment_name(version)
+        if name in spec_names(self.root):
+            spec = load_spec(name, self.root)
+            return spec, read_lock(spec)
+        if name in spec_names(self.own):
+            spec = load_spec(name, self.own)
+            if spec.lock_path.is_file():
+                return spec, read_lock(spec)
+            spec.path.unlink()  # cut off between the two
+        made = further(version, self.root)
+        if made.lock is None:
+            raise EnvironmentCreationError(made.asked, "check the network, or name your mirror in UV_DEFAULT_INDEX")
+        self.own.mkdir(parents=True, exist_ok=True)
+        made.write(self.own)
+        spec = load_spec(name, self.own)
+        return spec, read_lock(spec)
+
+    def install(self, site: Site) -> None:
+        """Make the environment, without colbert-ai's extensions: only searching needs them."""
+        assert site.spec is not None  # noqa: S101
+        if find_record(site.name, self.home) is not None:
+            self._there.add(site.name)
+        create(site.spec, self.home, backend=self.backend, extensions=False, threads=self.order.threads)
+
+    def measure(self, site: Site) -> None:
+        """Run the verb ``probe`` inside the environment."""
+        site.folder.parent.mkdir(parents=True, exist_ok=True)
+        record = load_record(site.name, self.home)
+        call = self.order.call(record, self.inputs, "probe", "probing", probes=path(), output=site.folder)
+        run(call, self.home, silent)
+
+    def remove(self, site: Site, following: Site | None) -> None:
+        """Remove the environment and the downloads that the following one has in another version."""
+        if self.keep == "all" or site.name in self._there or find_record(site.name, self.home) is None:
+            return
+        remove(site.name, self.home)
+        others = following.packages if following else {}
+        if names := [name for name, version in site.packages.items() if others.get(name) != version]:
+            run_uv(["cache", "clean", *names])
+
+
+def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list[Outcome]:
+    """Measure every version that was not measured before; while one is measured, the next is installed.
+
+    Parameters
+    ----------
+    versions : sequence of str
+        From the older to the newer.
+    station : Station
+        Where that is done. At most two environments are there at a time, beside those that were there before.
+    progress : callable
+        Gets a line each time something moves on.
+
+    Returns
+    -------
+    list of Outcome
+        One for each version, in their order. One that cannot be installed or measured says why.
+
+    Raises
+    ------
+    DiskSpaceError
+        When there is no room: that is no fact about a version.
+    """
+    outcomes: dict[str, Outcome] = {}
+    waiting: list[Site] = []
+    for version in versions:
+        try:
+            site = station.prepare(version)
+        except ReportlibError as error:
+            outcomes[version] = Outcome(version, None, error.what)
+            progress(f"torch {version}: {error.what}")
+            continue
+        outcomes[version] = Outcome(version, site)
+        if not site.is_measured:
+            waiting.append(site)
+    started = time.monotonic()
+    if len(waiting) < len(versions) > 1:
+        progress(f"{len(versions) - len(waiting)} of {len(versions)} versions need no measuring")
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        installing: Future[None] | None = pool.submit(station.install, waiting[0]) if waiting else None
+        for number, site in enumerate(waiting):
+            progress(f"version {number + 1} of {len(waiting)}, torch {site.version}{_clock(started, number, waiting)}")
+            following = waiting[number + 1] if number + 1 < len(waiting) else None
+            why, installing = _measured(site, following, station, pool, installing)
+            if why:
+                outcomes[site.version] = Outcome(site.version, site, why)
+                progress(f"torch {site.version}: {why}")
+    return list(outcomes.values())
+
+
+def _measured(
+    site: Site, following: Site | None, station: Station, pool: ThreadPoolExecutor, installing: Future[None] | None
+) -> tuple[str, Future[None] | None]:
+    """Measure a version once it is installed; return why that failed, and the installation of the following one."""
+    why = ""
+    try:
+        if installing is not None:
+            installing.result()
+    except DiskSpaceError:
+        raise
+    except ReportlibError as error:
+        why = error.what
+    coming = pool.submit(station.install, following) if following else None
+    try:
+        if not why:
+            station.measure(site)
+    except ReportlibError as error:
+        why = error.what
+    finally:
+        if coming is not None:
+            coming.exception()  # its own turn tells it; what both need must be there before anything is cleaned
+        station.remove(site, following)
+    return why, coming
+
+
+def _clock(started: float, done: int, waiting: Sequence[Site]) -> str:
+    if not done:
+        return ""
+    elapsed = time.monotonic() - started
+    return f": {elapsed / 60:.0f} min so far, about {elapsed / done * (len(waiting) - done) / 60:.0f} min to go"
 
 
 def main(arguments: list[str]) -> None:

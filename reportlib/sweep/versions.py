@@ -1,18 +1,23 @@
-"""Which versions of PyTorch a sweep goes over: given one by one, by a file, or by what the package index has."""
+"""Which versions of PyTorch a sweep goes over, and between which two of them something changes."""
 
 from __future__ import annotations
 
 import subprocess
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
 from reportlib.environments.further import full_version
 from reportlib.environments.spec import PLATFORM, find_uv
-from reportlib.errors import EnvironmentFileError, StudyError
+from reportlib.errors import EnvironmentFileError, ReportlibError, StudyError
+from reportlib.store import canonical_json, digest
+from reportlib.sweep.probes import Progress, Station, sweep
 
 NEWEST = "newest"
 #: The index is asked for one version after the other, from the newest down; PyTorch has had fewer than this.
@@ -118,3 +123,140 @@ class Wish:
 def ordered(versions: Sequence[str] | set[str]) -> list[str]:
     """Return versions from the older to the newer."""
     return sorted(versions, key=Version)
+
+
+# Where between two versions something changes, with as few installations as that takes.
+
+
+@dataclass
+class Bisection:
+    """What a bisection found.
+
+    Attributes
+    ----------
+    changes : list of tuple
+        Each older and newer version between which there is a change, and the versions between them that could not be
+        measured: the change may be at any of these.
+    unseen : list of tuple
+        Ends with equal bytes, and how many versions between them were not looked at.
+    installed : list of str
+        Versions that had to be installed, in that order.
+    """
+
+    changes: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    unseen: list[tuple[str, str, int]] = field(default_factory=list)
+    installed: list[str] = field(default_factory=list)
+
+
+def bisect(versions: Sequence[str], observe: Callable[[str], str | None], is_free: Callable[[str], bool]) -> Bisection:
+    """Find all change points between the first version and the last.
+
+    A range whose ends differ is halved until they are neighbours. One whose ends are equal is not looked into: a change
+    and its reverse inside it go unseen, and it is said which ranges these are.
+
+    Parameters
+    ----------
+    versions : sequence of str
+        From the older to the newer; two or more.
+    observe : callable
+        Returns what a version has, to be compared, or None where it cannot be measured.
+    is_free : callable
+        Whether a version was measured before, so that looking at it installs nothing: all of these are looked at.
+
+    Raises
+    ------
+    StudyError
+        When the first or the last cannot be measured.
+    """
+    search = _Search(observe, is_free)
+    for end in (versions[0], versions[-1]):
+        if search.look(end) is None:
+            raise StudyError(f"torch {end} cannot be measured", "give another end; the line above says why")
+    free = [version for version in versions[1:-1] if is_free(version) and search.look(version) is not None]
+    for start, stop in pairwise([versions[0], *free, versions[-1]]):
+        search.halve(versions[versions.index(start) : versions.index(stop) + 1])
+    return search.found
+
+
+class _Search:
+    """A bisection on its way."""
+
+    def __init__(self, observe: Callable[[str], str | None], is_free: Callable[[str], bool]) -> None:
+        self.observe, self.is_free = observe, is_free
+        self.found = Bisection()
+        self.known: dict[str, str | None] = {}
+
+    def look(self, version: str) -> str | None:
+        """Return what a version has, looked up once."""
+        if version not in self.known:
+            if not self.is_free(version):
+                self.found.installed.append(version)
+            self.known[version] = self.observe(version)
+        return self.known[version]
+
+    def halve(self, inside: Sequence[str]) -> None:
+        """Add the changes between the first and the last; of those between, the middle one that can be measured."""
+        first, *between, last = inside
+        if self.look(first) == self.look(last):
+            if between:
+                self.found.unseen.append((first, last, len(between)))
+            return
+        middle = (len(between) - 1) / 2
+        for index in sorted(range(len(between)), key=lambda index: abs(index - middle)):
+            if self.look(between[index]) is not None:
+                self.halve(inside[: index + 2])
+                self.halve(inside[index + 1 :])
+                return
+        self.found.changes.append((first, last, tuple(between)))
+
+
+def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Progress) -> Bisection:
+    """Bisect what is measured at a station.
+
+    Parameters
+    ----------
+    station : Station
+        Where versions are installed and measured.
+    versions : sequence of str
+        From the older to the newer.
+    of : str
+        As `observed` takes it.
+    progress : callable
+        Gets a line each time something moves on.
+
+    Raises
+    ------
+    StudyError
+        When `of` names nothing, or an end cannot be measured.
+    """
+
+    def observe(version: str) -> str | None:
+        (outcome,) = sweep([version], station, progress)
+        return None if outcome.why else observed(outcome.measured(), of)
+
+    def is_free(version: str) -> bool:
+        try:
+            return station.prepare(version).is_measured
+        except ReportlibError:
+            return False
+
+    return bisect(versions, observe, is_free)
+
+
+def observed(content: Mapping[str, Any], of: str) -> str:
+    """Return a hash of what is bisected: ``layers``, an operation's name, or a pattern of probes' and layers' names.
+
+    Raises
+    ------
+    StudyError
+        When nothing has such a name.
+    """
+    entries = {**content["probes"], **content["layers"]}
+    if of == "layers":
+        chosen = list(content["layers"])
+    else:
+        chosen = [name for name in entries if of in (name, name.split()[0]) or fnmatchcase(name, of)]
+    if not chosen:
+        operations = sorted({name.split()[0] for name in content["probes"]})
+        raise StudyError(f"{of!r} is no probe", f"use layers, or one of {', '.join(operations)}")
+    return digest(canonical_json([[name, entries[name].get("digest")] for name in chosen]).encode())

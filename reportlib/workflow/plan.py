@@ -18,10 +18,10 @@ from reportlib.collections.reading import queries_within, read_passages
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
 from reportlib.errors import CollectionError, StudyError
+from reportlib.kmeans import counter
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, find_project
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
 from reportlib.study import Study
-from reportlib.wordpiece import counter
 from reportlib.workflow.addresses import Inputs, Planner, code_digest, plan_search, write_unless_there
 
 COMPARE_NOTEBOOK = Path("notebooks/compare.ipynb")

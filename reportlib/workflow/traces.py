@@ -1,4 +1,4 @@
-"""Traces of environments: recorded by verbs of `reportlib.trace` inside each, and found again by what determines them."""
+"""Traces of environments, recorded by verbs of `reportlib.trace` in each and found again by what determines them."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reportlib.collections.reading import read_passages
+from reportlib.kmeans import counter
 from reportlib.store import Capture, project_home
-from reportlib.wordpiece import counter
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 
-from reportlib import wheels
+from reportlib import inputs
 from reportlib.checkpoints import prepare as prepare_checkpoint
 from reportlib.collections.docstrings import LEAST, MOST, length
 from reportlib.collections.preparing import Collection, prepare
@@ -77,7 +77,7 @@ def test_the_checkpoint_holds_the_wheels_weights(home: Path) -> None:
 
 
 def test_a_wheel_of_another_hash_is_refused(tmp_path: Path) -> None:
-    wrong = wheels.Wheel("numpy", "1.26.4", hashlib.sha256(b"another file").hexdigest())
+    wrong = inputs.Wheel("numpy", "1.26.4", hashlib.sha256(b"another file").hexdigest())
     with pytest.raises(CollectionError, match=r"numpy==1\.26\.4 could not be unpacked"):
-        wheels.unpack(wrong, tmp_path, CollectionError)
+        inputs.unpack(wrong, tmp_path, CollectionError)
     assert list((tmp_path / "sources").iterdir()) == []

@@ -11,7 +11,7 @@ from conftest import ENVIRONMENTS, Run
 from pydantic import TypeAdapter
 
 from reportlib.environments.record import find_record
-from reportlib.sweep.shape import Sweep
+from reportlib.sweep.classes import Sweep
 
 pytestmark = pytest.mark.integration
 SORT = "sort int64 114693"

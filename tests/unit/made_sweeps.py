@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from reportlib.errors import CaptureError, EnvironmentCreationError, EnvironmentFileError
-from reportlib.sweep.measurement import Site
+from reportlib.sweep.probes import Site
 from reportlib.trace.format import MEASURED, SAMPLES
 
 NORM = "native_layer_norm float32 2x4, 4"

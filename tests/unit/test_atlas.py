@@ -13,9 +13,8 @@ from pydantic import TypeAdapter
 from reportlib.environments.spec import silent
 from reportlib.render.atlas import draw
 from reportlib.render.site import entries, make_site
-from reportlib.sweep.classes import report
-from reportlib.sweep.measurement import sweep
-from reportlib.sweep.shape import Sweep
+from reportlib.sweep.classes import Sweep, report
+from reportlib.sweep.probes import sweep
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ["2.0.1", "2.1.0", "2.2.2", "2.8.0", "2.9.0"]

@@ -10,8 +10,8 @@ from made_sweeps import NORM, SORT, FakeStation
 from reportlib.cli.sweep import answer
 from reportlib.environments.spec import silent
 from reportlib.errors import StudyError
-from reportlib.sweep.bisection import bisect_at
-from reportlib.sweep.measurement import sweep
+from reportlib.sweep.probes import sweep
+from reportlib.sweep.versions import bisect_at
 
 VERSIONS = [f"2.{minor}.{micro}" for minor in range(10) for micro in range(3)]
 

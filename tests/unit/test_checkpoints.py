@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from reportlib import checkpoints, wheels
+from reportlib import checkpoints, inputs
 from reportlib.checkpoints import HIDDEN, SEED, TRAINED, Checkpoint, check_dim, orthonormal, prepare
 from reportlib.errors import CheckpointError
 from reportlib.study import CheckpointSpec
@@ -292,7 +292,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         },
     )
     (model / "data_config.json").write_text("[]")
-    monkeypatch.setattr(wheels, "unpack", lambda *_: tmp_path / "wheel")
+    monkeypatch.setattr(inputs, "unpack", lambda *_: tmp_path / "wheel")
     return model
 
 

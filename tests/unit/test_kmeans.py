@@ -11,7 +11,7 @@ import pytest
 
 from reportlib import kmeans
 from reportlib.errors import CollectionError
-from reportlib.wordpiece import WordPiece, counter
+from reportlib.kmeans import WordPiece, counter
 
 WORDS = ["a", "passage", "of", "words", "##s", "word", "un", "##known", ",", ".", "日", "cafe"]
 TOKENIZER = {

@@ -16,10 +16,9 @@ from pydantic import TypeAdapter
 
 from reportlib.environments.spec import silent
 from reportlib.errors import DiskSpaceError, EnvironmentFileError, StudyError
-from reportlib.sweep import measurement, probes, versions
-from reportlib.sweep.classes import classes, posts, report
-from reportlib.sweep.measurement import Site, sweep
-from reportlib.sweep.shape import Sweep
+from reportlib.sweep import probes, versions
+from reportlib.sweep.classes import Sweep, classes, posts, report
+from reportlib.sweep.probes import Site, sweep
 from reportlib.sweep.versions import Wish
 from reportlib.trace.format import FUNCTIONS
 
@@ -170,20 +169,20 @@ def test_releases_are_asked_for_from_the_newest_down(monkeypatch: pytest.MonkeyP
 
 
 class Made:
-    """What `reportlib.sweep.measurement` asks of environments, noted."""
+    """What `reportlib.sweep.probes` asks of environments, noted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, there: set[str]) -> None:
         self.removed: list[str] = []
         self.cleaned: list[str] = []
         self.there = there
-        monkeypatch.setattr(measurement, "find_record", lambda name, _home: name if name in self.there else None)
-        monkeypatch.setattr(measurement, "create", lambda spec, *_args, **_options: self.there.add(spec.name))
-        monkeypatch.setattr(measurement, "remove", lambda name, _home: self.removed.append(name))
-        monkeypatch.setattr(measurement, "run_uv", lambda command: self.cleaned.extend(command[2:]))
+        monkeypatch.setattr(probes, "find_record", lambda name, _home: name if name in self.there else None)
+        monkeypatch.setattr(probes, "create", lambda spec, *_args, **_options: self.there.add(spec.name))
+        monkeypatch.setattr(probes, "remove", lambda name, _home: self.removed.append(name))
+        monkeypatch.setattr(probes, "run_uv", lambda command: self.cleaned.extend(command[2:]))
 
 
-def station(folder: Path, keep: str = "none") -> measurement.Environments:
-    return measurement.Environments(folder, folder, measurement.PreparedInputs(folder, folder), keep)
+def station(folder: Path, keep: str = "none") -> probes.Environments:
+    return probes.Environments(folder, folder, probes.PreparedInputs(folder, folder), keep)
 
 
 def site(folder: Path, version: str, **packages: str) -> Site:

