@@ -27,13 +27,13 @@ COMMANDS: Mapping[str, str] = {
     "publish": "study",
     "site": "study",
     "lab": "study",
-    "check": "check",
+    "check": "compare",
     "compare": "compare",
     "roots": "roots",
     "sweep": "sweep",
     "bisect": "sweep",
     "env": "environments",
-    "doctor": "environments",
+    "doctor": "doctor",
 }
 
 

@@ -1,4 +1,4 @@
-"""What this machine can do, and what the default study will do on it."""
+"""`reportlib doctor`: what this machine can do, and what the default study will do on it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from reportlib import study
 from reportlib.capture.preflight import cpu_name, instruction_sets, nvcc_version
+from reportlib.cli.environments import Json, print_json
 from reportlib.environments import backends
 from reportlib.environments.backends import installed_python
 from reportlib.environments.record import EnvironmentRecord, examine, kernel_names, records
 from reportlib.environments.spec import EnvironmentSpec, find_uv, load_spec, spec_names
 from reportlib.errors import CompilerError, EnvironmentCreationError, EnvironmentFileError
+from reportlib.store import project_home
 
 #: Seconds that a conda channel is waited for; making an environment waits longer.
 _PATIENCE = 2.0
+_STYLES = {"ok": "green", "missing": "bold red", "note": "default"}
 DEFAULT_STUDY = Path("reports", "torch-2.0.1-vs-2.1.0", "study.toml")
 
 
@@ -265,3 +273,26 @@ def _speed(chosen: study.Study, found: Diagnosis) -> tuple[str, ...]:
     if slow:
         return (f"bfloat16 is emulated in {' and '.join(slow)}: the autocast arms there take longest.",)
     return ("bfloat16 is native on this CPU: the autocast arms are not slowed down by it.",)
+
+
+def doctor(
+    measure: Annotated[bool, typer.Option("--measure", help="Also time bfloat16 in every environment.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine can do, and what the default study will do on it."""
+    diagnosis = diagnose(Path.cwd(), project_home(), measure=measure)
+    if as_json:
+        print_json(diagnosis.as_json())
+        return
+    table = Table("what", "found")
+    for finding in diagnosis.findings:
+        table.add_row(finding.topic, escape(finding.text), style=_STYLES[finding.state])
+    console = Console()
+    console.print(table)
+    for sentence in diagnosis.outlook:
+        console.print(escape(sentence))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(doctor)

@@ -17,8 +17,6 @@ from reportlib.store import project_home
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Name = Annotated[str, typer.Argument(help="An environment's name: torch201.")]
 
-_STYLES = {"ok": "green", "missing": "bold red", "note": "default"}
-
 
 def print_json(content: Any) -> None:
     """Print `content` to standard output as JSON."""
@@ -32,8 +30,7 @@ def print_progress(line: str) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``doctor`` and ``env create | list | remove | adopt | lock | check``."""
-    app.command()(doctor)
+    """Add ``env create | list | remove | adopt | lock | check``."""
     env = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
     app.add_typer(env, name="env")
     env.command("create")(env_create)
@@ -194,23 +191,3 @@ def _summary(record: Any) -> dict[str, Any]:
         "extensions",
     )
     return {key: getattr(record, key) for key in keys}
-
-
-def doctor(
-    measure: Annotated[bool, typer.Option("--measure", help="Also time bfloat16 in every environment.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Say what this machine can do, and what the default study will do on it."""
-    from reportlib.cli.doctor import diagnose
-
-    diagnosis = diagnose(Path.cwd(), project_home(), measure=measure)
-    if as_json:
-        print_json(diagnosis.as_json())
-        return
-    table = Table("what", "found")
-    for finding in diagnosis.findings:
-        table.add_row(finding.topic, escape(finding.text), style=_STYLES[finding.state])
-    console = Console()
-    console.print(table)
-    for sentence in diagnosis.outlook:
-        console.print(escape(sentence))
