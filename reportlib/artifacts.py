@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Stages of the pipeline, in order. A capture reports its progress by these names.
-STAGES = ("tokenize", "layers", "encode", "sample", "cluster", "quantize", "compress", "invert", "index", "search")
-
 
 @dataclass(frozen=True)
 class CapturePoint:
@@ -21,7 +18,8 @@ class CapturePoint:
     name : str
         The artifact's name, without chunk, batch or layer.
     stage : str
-        One of `STAGES`.
+        Of the pipeline, in order: ``tokenize``, ``layers``, ``encode``, ``sample``, ``cluster``, ``quantize``,
+        ``compress``, ``invert``, ``index``, ``search``. A capture reports its progress by these names.
     kind : str
         ``float``, ``integer`` or ``value``: which of the report's tables it belongs to.
     description : str

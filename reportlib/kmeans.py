@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from reportlib.errors import CollectionError
 
@@ -179,7 +178,9 @@ class WordPiece:
                 and normalizer["clean_text"]
                 and normalizer["handle_chinese_chars"]
             )
-            return cls(frozenset(model["vocab"]), special, *_case(normalizer)) if fits else None
+            lowercase, strip = bool(normalizer["lowercase"]), normalizer["strip_accents"]
+            strips = lowercase if strip is None else bool(strip)
+            return cls(frozenset(model["vocab"]), special, lowercase, strips) if fits else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -224,11 +225,6 @@ def counter(folder: Path, doc_maxlen: int) -> Callable[[str], int] | None:
     """Return what counts the token embeddings of a passage, or None where a checkpoint's tokenizer is not known."""
     tokenizer = WordPiece.find(folder)
     return None if tokenizer is None else partial(tokenizer.embeddings, doc_maxlen=doc_maxlen)
-
-
-def _case(normalizer: dict[str, Any]) -> tuple[bool, bool]:
-    lowercase, strip = bool(normalizer["lowercase"]), normalizer["strip_accents"]
-    return lowercase, lowercase if strip is None else bool(strip)
 
 
 def _words(text: str) -> Iterator[str]:

@@ -157,6 +157,24 @@ def read_json(file: Path, version: int, what: str, mend: str, make: Callable[[di
     raise StoreError(f"{file} has schema {found}; this reportlib reads {version}", mend)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once: a reader sees the old one or the whole new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def link_folder(link: Path, target: Path) -> None:
+    """Make `link` a symbolic link to the folder `target`, at once; one that leads there already stays."""
+    target = target.resolve()
+    if link.is_symlink() and link.resolve() == target:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    partial = link.with_name(f".{link.name}.{os.getpid()}")
+    partial.symlink_to(target, target_is_directory=True)
+    partial.replace(link)
+
+
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or any(part in {".", ".."} for part in name.split("/")):
         raise StoreError(

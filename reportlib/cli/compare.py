@@ -55,17 +55,17 @@ def compare(
         raise typer.BadParameter("there is nothing to write without --require", param_hint="--junit / --sarif")
     requirements = parse(require) if require is not None else ()
     with _Meter() as meter:
-        found = compare_indexes(index_a, index_b, meter.show)
-    judgements = judge(requirements, found)
-    code = exit_code(judgements, found) if requirements else EXIT_CODES[found["verdict"]]
-    write_file(html_file, lambda: _page(found, judgements))
+        comparison = compare_indexes(index_a, index_b, meter.show)
+    judgements = judge(requirements, comparison)
+    code = exit_code(judgements, comparison) if requirements else EXIT_CODES[comparison["verdict"]]
+    write_file(html_file, lambda: _page(comparison, judgements))
     write_file(junit_file, lambda: junit(judgements))
-    write_file(sarif_file, lambda: json.dumps(sarif(judgements, found["a"]["path"], code), indent=1) + "\n")
+    write_file(sarif_file, lambda: json.dumps(sarif(judgements, comparison["a"]["path"], code), indent=1) + "\n")
     if as_json:
-        gate = [judged(each) for each in judgements] if requirements else None
-        sys.stdout.write(json.dumps({**found, "requirements": gate, "exit_code": code}, indent=1) + "\n")
+        gate = [judged(j) for j in judgements] if requirements else None
+        sys.stdout.write(json.dumps({**comparison, "requirements": gate, "exit_code": code}, indent=1) + "\n")
     else:
-        _print(found, judgements)
+        _print(comparison, judgements)
     raise typer.Exit(code)
 
 
@@ -87,11 +87,11 @@ def write_file(path: Path | None, text: Callable[[], str]) -> None:
         ) from error
 
 
-def _page(found: _Record, judgements: Sequence[Judgement]) -> str:
+def _page(comparison: _Record, judgements: Sequence[Judgement]) -> str:
     # matplotlib and scipy come with it: seconds for which an answer in the terminal need not wait.
     from reportlib.cli.index_page import page
 
-    return page(found, judgements, answer(found), _warnings(found))
+    return page(comparison, judgements, answer(comparison), _warnings(comparison))
 
 
 def judged(judgement: Judgement) -> dict[str, str]:
@@ -104,18 +104,22 @@ def judged(judgement: Judgement) -> dict[str, str]:
     }
 
 
-def answer(found: _Record) -> str:
+def answer(comparison: _Record) -> str:
     """Return what a comparison says of two indexes, in one sentence."""
-    summary = found["summary"]
+    summary = comparison["summary"]
     total, same = summary["total"], summary["identical"]
-    if found["verdict"] == "identical":
+    if comparison["verdict"] == "identical":
         return f"All {total} artifacts are identical."
-    if found["verdict"] == "different":
-        numbering = found["renumbering"]
+    if comparison["verdict"] == "different":
+        numbering = comparison["renumbering"]
         only = "; only the numbering of the centroids differs" if numbering and numbering["only"] else ""
         return f"The indexes differ: {same} of {total} artifacts are identical{only}."
     unread = f"{summary['unread']} of {total} artifacts could not be compared" if summary["unread"] else ""
-    broken = f"{formats.plural(len(found['problems']), 'contradiction')} between files" if found["problems"] else ""
+    broken = (
+        f"{formats.plural(len(comparison['problems']), 'contradiction')} between files"
+        if comparison["problems"]
+        else ""
+    )
     rest = total - same - summary["unread"]
     others = f"; of the others {same} are identical and {rest} are not" if unread else ""
     if not unread:
@@ -123,49 +127,49 @@ def answer(found: _Record) -> str:
     return f"It could not be told: {' and '.join(part for part in (unread, broken) if part)}{others}."
 
 
-def gate_lines(found: _Record, judgements: Sequence[Judgement]) -> list[str]:
+def gate_lines(comparison: _Record, judgements: Sequence[Judgement]) -> list[str]:
     """Return a line for each requirement that does not hold or cannot be told; one line where all hold."""
-    lines = [f"Requirement {each.text}." for each in judgements if each.outcome != HOLDS]
+    lines = [f"Requirement {j.text}." for j in judgements if j.outcome != HOLDS]
     if lines:
         return lines
-    if found["verdict"] == "inconclusive":
+    if comparison["verdict"] == "inconclusive":
         return ["No requirement is known to fail, but the comparison is inconclusive."]
     return [f"All {len(judgements)} requirements hold." if len(judgements) > 1 else "The requirement holds."]
 
 
-def _print(found: _Record, judgements: Sequence[Judgement]) -> None:
+def _print(comparison: _Record, judgements: Sequence[Judgement]) -> None:
     console = Console(highlight=False)
     for side in ("a", "b"):
-        console.print(f"{side.upper()}: {escape(found[side]['path'])}", soft_wrap=True)
-    console.print(_sides(found))
-    console.print(_artifacts(found))
-    for record in found["artifacts"]:
+        console.print(f"{side.upper()}: {escape(comparison[side]['path'])}", soft_wrap=True)
+    console.print(_sides(comparison))
+    console.print(_artifacts(comparison))
+    for record in comparison["artifacts"]:
         if record["verdict"] not in ("identical", None):
             console.print(f"{record['name']}: {escape(record['text'])}", soft_wrap=True)
-    if found["renumbering"]:
-        console.print(escape(found["renumbering"]["text"]), soft_wrap=True)
-    if found["settings"]:
-        console.print(_settings(found))
-    for line in _warnings(found):
+    if comparison["renumbering"]:
+        console.print(escape(comparison["renumbering"]["text"]), soft_wrap=True)
+    if comparison["settings"]:
+        console.print(_settings(comparison))
+    for line in _warnings(comparison):
         console.print(escape(line), soft_wrap=True)
-    console.print(escape(answer(found)), style="bold", soft_wrap=True)
-    for line in gate_lines(found, judgements) if judgements else ():
+    console.print(escape(answer(comparison)), style="bold", soft_wrap=True)
+    for line in gate_lines(comparison, judgements) if judgements else ():
         console.print(escape(line), soft_wrap=True)
 
 
-def _sides(found: _Record) -> Table:
+def _sides(comparison: _Record) -> Table:
     table = Table("", "chunks", "passages", "embeddings", "centroids", "dim", "nbits", "saved on", box=None)
     for side in ("a", "b"):
-        known = found[side]
+        known = comparison[side]
         numbers = [known[k] for k in ("chunks", "passages", "embeddings", "centroids", "dim", "nbits")]
         cells = ["?" if n is None else f"{n:,}" for n in numbers]
         table.add_row(side.upper(), *cells, escape(", ".join(json.dumps(d)[1:-1] for d in known["devices"])))
     return table
 
 
-def _artifacts(found: _Record) -> Table:
+def _artifacts(comparison: _Record) -> Table:
     table = Table("artifact", "verdict", "A", "B", "differing")
-    for record in found["artifacts"]:
+    for record in comparison["artifacts"]:
         verdict = record["verdict"] or "not compared"
         cells = (record["name"], verdict, _typed(record["a"]), _typed(record["b"]), _differing(record))
         table.add_row(*map(escape, cells), style=_STYLES.get(record["verdict"], "red"))
@@ -179,29 +183,29 @@ def _typed(side: _Record | None) -> str:
 def _differing(record: _Record) -> str:
     if not record["elements"] or record["different"] is None:
         return ""
-    share = record["different"] / record["elements"]
-    return "0" if not share else "<0.001%" if share < 0.00001 else f"{share:.3%}"
+    fraction = record["different"] / record["elements"]
+    return "0" if not fraction else "<0.001%" if fraction < 0.00001 else f"{fraction:.3%}"
 
 
-def _settings(found: _Record) -> Table | str:
+def _settings(comparison: _Record) -> Table | str:
     """Return the settings that differ; of those that only say where and when, how many."""
-    places = sum(each["place"] for each in found["settings"])
+    when_made = sum(setting["place"] for setting in comparison["settings"])
     table = Table("setting that differs", "A", "B")
-    for each in found["settings"]:
-        if not each["place"]:
+    for setting in comparison["settings"]:
+        if not setting["place"]:
             # JSON's escapes keep what a file says from reaching the terminal as commands.
-            cells = (json.dumps(each["name"])[1:-1], json.dumps(each["a"]), json.dumps(each["b"]))
+            cells = (json.dumps(setting["name"])[1:-1], json.dumps(setting["a"]), json.dumps(setting["b"]))
             table.add_row(*map(escape, cells))
     if table.row_count:
         return table
-    return f"No setting differs, but for {places} that say where and when an index was made."
+    return f"No setting differs, but for {when_made} that say where and when an index was made."
 
 
-def _warnings(found: _Record) -> list[str]:
+def _warnings(comparison: _Record) -> list[str]:
     lines = []
     for side in ("a", "b"):
-        lines += [f"Note on {side.upper()}: {note}." for note in found[side]["notes"]]
-    for problem in (*(p for r in found["artifacts"] for p in r["problems"]), *found["problems"]):
+        lines += [f"Note on {side.upper()}: {note}." for note in comparison[side]["notes"]]
+    for problem in (*(p for r in comparison["artifacts"] for p in r["problems"]), *comparison["problems"]):
         lines.append(f"{problem['side'].upper()}: {problem['what']}.")
         if problem["mend"]:
             lines.append(f"  To mend it: {problem['mend']}")
@@ -262,37 +266,37 @@ def check(
     """
     requirements = parse(require)
     folder = study if study.is_dir() else study.parent
-    found = judge_study(requirements, folder, precision or ())
-    write_file(junit_file, lambda: junit(found.judgements))
-    log = sarif(found.judgements, str(folder), found.exit_code, REPORT)
+    result = judge_study(requirements, folder, precision or ())
+    write_file(junit_file, lambda: junit(result.judgements))
+    log = sarif(result.judgements, str(folder), result.exit_code, REPORT)
     write_file(sarif_file, lambda: json.dumps(log, indent=1) + "\n")
     if as_json:
-        rows = [{"where": j.where, **judged(j)} for j in found.judgements]
-        content = {"schema_version": 1, "requirements": rows, "missing_arms": found.missing}
-        sys.stdout.write(json.dumps({**content, "exit_code": found.exit_code}, indent=1) + "\n")
+        rows = [{"where": j.where, **judged(j)} for j in result.judgements]
+        content = {"schema_version": 1, "requirements": rows, "missing_arms": result.missing}
+        sys.stdout.write(json.dumps({**content, "exit_code": result.exit_code}, indent=1) + "\n")
     else:
-        for line in check_lines(found):
+        for line in check_lines(result):
             typer.echo(line)
-    raise typer.Exit(found.exit_code)
+    raise typer.Exit(result.exit_code)
 
 
-def check_lines(found: StudyJudgement) -> list[str]:
+def check_lines(result: StudyJudgement) -> list[str]:
     """Return a line for each judgement that is not that it holds, or is about search; one line where all hold.
 
     That a requirement on search holds is never certain, so its line says what was measured.
     """
-    searched = [f"{j.text}." for j in found.judgements if j.outcome == HOLDS and not j.requirement.artifacts]
-    said = [f"{j.text}." for j in found.judgements if j.outcome != HOLDS]
-    if found.missing:
-        said.append(f"Inconclusive: the report has nothing of {', '.join(found.missing)}.")
-    if not found.judgements:
-        said.append("Inconclusive: the report compares nothing.")
-    if said:
-        return [*said, *searched]
-    if found.exit_code:
+    searched = [f"{j.text}." for j in result.judgements if j.outcome == HOLDS and not j.requirement.artifacts]
+    others = [f"{j.text}." for j in result.judgements if j.outcome != HOLDS]
+    if result.missing:
+        others.append(f"Inconclusive: the report has nothing of {', '.join(result.missing)}.")
+    if not result.judgements:
+        others.append("Inconclusive: the report compares nothing.")
+    if others:
+        return [*others, *searched]
+    if result.exit_code:
         last = "No requirement is known to fail, but an artifact was not captured on both sides: inconclusive."
     else:
-        number = len(found.judgements)
+        number = len(result.judgements)
         last = f"All {number} judgements hold." if number > 1 else "The requirement holds."
     return [*searched, last]
 

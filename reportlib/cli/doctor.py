@@ -224,7 +224,7 @@ def _kernels(home: Path) -> Finding:
     return Finding("kernels", "note", ", ".join(names) or "none yet", names)
 
 
-def _outlook(root: Path, found: Diagnosis, made: Sequence[EnvironmentRecord]) -> tuple[str, ...]:
+def _outlook(root: Path, diagnosis: Diagnosis, made: Sequence[EnvironmentRecord]) -> tuple[str, ...]:
     """Say in plain sentences what the default study will do here."""
     path = root / DEFAULT_STUDY
     if not path.exists():
@@ -233,38 +233,32 @@ def _outlook(root: Path, found: Diagnosis, made: Sequence[EnvironmentRecord]) ->
     counts = [
         f"{precision} over {'all' if count == 0 else count} passages" for precision, count in chosen.passages.items()
     ]
-    first = (
-        f"The default study compares {' with '.join(chosen.environments)} on the {_device(chosen.device)}:"
-        f" {' and '.join(counts)}."
-    )
-    return (first, *_preparation(chosen, found, made), *_speed(chosen, found))
+    device = "CPU" if chosen.device == "cpu" else "GPU"
+    first = f"The default study compares {' with '.join(chosen.environments)} on the {device}: {' and '.join(counts)}."
+    return (first, *_preparation(chosen, diagnosis, made), *_speed(chosen, diagnosis))
 
 
-def _device(device: str) -> str:
-    return "CPU" if device == "cpu" else "GPU"
-
-
-def _preparation(chosen: study.Study, found: Diagnosis, made: Sequence[EnvironmentRecord]) -> tuple[str, ...]:
+def _preparation(chosen: study.Study, diagnosis: Diagnosis, made: Sequence[EnvironmentRecord]) -> tuple[str, ...]:
     there = {record.name for record in made}
     missing = [name for name in chosen.environments if name not in there]
     if not missing:
         return ()
-    channels = found.value("conda channels")
+    channels = diagnosis.value("conda channels")
     backend = "from conda channels" if channels and all(channels.values()) else "with uv"
     sentence = f"It first makes {' and '.join(missing)} {backend}."
-    absent = [version for version, path in found.value("environments' python").items() if not path]
+    absent = [version for version, path in diagnosis.value("environments' python").items() if not path]
     if backend == "with uv" and absent:
         sentence += f" For that uv has to download Python {' and '.join(absent)}: this machine has none."
     needed = len(missing) * backends.TORCH_ENVIRONMENT
-    if found.value("disk") < needed:
+    if diagnosis.value("disk") < needed:
         sentence += f" The disk has no room for that: about {needed / backends.GIB:.0f} GiB are needed."
     return (sentence,)
 
 
-def _speed(chosen: study.Study, found: Diagnosis) -> tuple[str, ...]:
+def _speed(chosen: study.Study, diagnosis: Diagnosis) -> tuple[str, ...]:
     if chosen.device != "cpu" or "autocast" not in chosen.passages:
         return ()
-    speeds = found.value("bfloat16")
+    speeds = diagnosis.value("bfloat16")
     if not speeds:
         return (
             "Whether bfloat16 is fast on this CPU shows `reportlib doctor --measure`, once an environment is made.",

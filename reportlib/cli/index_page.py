@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -47,18 +46,12 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(_PAGE)
-
-
-def page(found: _Record, judgements: Sequence[Judgement], answer: str, warnings: Sequence[str]) -> str:
+def page(comparison: _Record, judgements: Sequence[Judgement], answer: str, warnings: Sequence[str]) -> str:
     """Return the page of a comparison.
 
     Parameters
     ----------
-    found : mapping
+    comparison : mapping
         What `reportlib.compare.indexes.compare_indexes` returned.
     judgements : sequence of Judgement
         Of the gate; empty where nothing was required.
@@ -73,12 +66,20 @@ def page(found: _Record, judgements: Sequence[Judgement], answer: str, warnings:
         HTML; the same comparison gives the same bytes.
     """
     style = files("reportlib.render").joinpath("templates", "report", "style.css").read_text(encoding="utf-8")
-    pieces = [_requirements(judgements), _artifacts_table(found), _sides_table(found), _settings_table(found)]
-    told = [found["renumbering"]["text"]] if found["renumbering"] else []
+    pieces = [
+        _requirements(judgements),
+        _artifacts_table(comparison),
+        _sides_table(comparison),
+        _settings_table(comparison),
+    ]
+    told = [comparison["renumbering"]["text"]] if comparison["renumbering"] else []
     if warnings or told:
         pieces.insert(0, fragment("sentences", sentences=[*warnings, *told]))
     # The style sheet is this package's own; a quotation mark in it must stay one.
-    drawn = _template().render(title="Two indexes", answer=answer, pieces=pieces, style=Markup(style))  # noqa: S704
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
+        _PAGE
+    )
+    drawn = template.render(title="Two indexes", answer=answer, pieces=pieces, style=Markup(style))  # noqa: S704
     soup = bs4.BeautifulSoup(drawn, "html.parser")
     let_break(soup)
     return str(soup) + "\n"
@@ -91,14 +92,14 @@ def _requirements(judgements: Sequence[Judgement]) -> Html:
     return table("What was required", [Column("requirement"), Column("outcome"), Column("measured")], rows)
 
 
-def _artifacts_table(found: _Record) -> Html:
+def _artifacts_table(comparison: _Record) -> Html:
     columns = [Column("artifact"), Column("verdict"), Column("A"), Column("B"), Column("differing", numeric=True)]
     rows = []
-    for record in found["artifacts"]:
+    for record in comparison["artifacts"]:
         verdict = badge(record["verdict"]) if record["verdict"] else badge("missing", "not compared")
-        share = formats.percent_of(record["different"], record["elements"]) if record["elements"] else formats.ABSENT
+        fraction = formats.percent_of(record["different"], record["elements"]) if record["elements"] else formats.ABSENT
         same = record["verdict"] == "identical"
-        cells = (record["name"], verdict, _described(record["a"]), _described(record["b"]), share)
+        cells = (record["name"], verdict, _described(record["a"]), _described(record["b"]), fraction)
         rows.append(Row(cells, "" if same else record["text"], passing=same))
     return table("Final artifacts", columns, rows)
 
@@ -107,9 +108,9 @@ def _described(side: _Record | None) -> str:
     return formats.ABSENT if side is None else f"{side['dtype']} {formats.shape(side['shape'])}"
 
 
-def _sides_table(found: _Record) -> Html:
+def _sides_table(comparison: _Record) -> Html:
     named = ("path", "chunks", "passages", "embeddings", "centroids", "dim", "nbits", "ivf_file", "devices")
-    rows = [Row((key.replace("_", " "), *(_text(found[side][key]) for side in ("a", "b")))) for key in named]
+    rows = [Row((key.replace("_", " "), *(_text(comparison[side][key]) for side in ("a", "b")))) for key in named]
     return table("The indexes", [Column("of the index"), Column("A"), Column("B")], rows)
 
 
@@ -119,7 +120,7 @@ def _text(value: Any) -> str:
     return formats.count(value) if value is None or isinstance(value, int) else str(value)
 
 
-def _settings_table(found: _Record) -> Html:
-    rows = [Row((s["name"], json.dumps(s["a"]), json.dumps(s["b"]))) for s in found["settings"] if not s["place"]]
+def _settings_table(comparison: _Record) -> Html:
+    rows = [Row((s["name"], json.dumps(s["a"]), json.dumps(s["b"]))) for s in comparison["settings"] if not s["place"]]
     columns = [Column("setting"), Column("A"), Column("B")]
     return table("Settings that differ", columns, rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,13 +78,11 @@ def _what_is_there(outcome: Outcome, page: Path) -> str:
         return f"the page is {outcome.page}"
     there = f"{page} is there, and this run did not make it" if page.is_file() else "there is no page yet"
     parts = [
-        f"{name}: {_counted(counts)}" for name, counts in (("made", outcome.made), ("left", outcome.left)) if counts
+        f"{name}: " + ", ".join(f"{count} {rule}" for rule, count in counts.items())
+        for name, counts in (("made", outcome.made), ("left", outcome.left))
+        if counts
     ]
     return "; ".join([there, *parts])
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {rule}" for rule, count in counts.items())
 
 
 def prepare(study: StudyPath, as_json: Json = False) -> None:
@@ -210,7 +207,7 @@ def content(started: Started) -> dict[str, object]:
 
 def lines(started: Started) -> list[str]:
     """Return what was done, for a person; the last lines are what to type next."""
-    bases = {f"environment-{each.name}.yml": each for each in started.further}
+    bases = {f"environment-{further.name}.yml": further for further in started.further}
     said = []
     for path in started.written:
         made = bases.get(path.name)

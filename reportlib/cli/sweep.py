@@ -11,7 +11,7 @@ from rich.console import Console
 
 from reportlib.environments.backends import PREFERENCE
 from reportlib.errors import RunError
-from reportlib.store import project_home
+from reportlib.store import project_home, write_text
 from reportlib.sweep import probes
 from reportlib.sweep.classes import Sweep, report
 from reportlib.sweep.probes import KEEP, Environments
@@ -53,8 +53,8 @@ def sweep(
             raise RunError(f"fewer than two versions were measured: {whys}", "give others, or mend what is said")
         found = report(outcomes, probes.read(), station.order.threads)
     output.mkdir(parents=True, exist_ok=True)
-    _write(output / "sweep.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    _write(output / "index.html", draw(found))
+    write_text(output / "sweep.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write_text(output / "index.html", draw(found))
     for line in summary(found):
         typer.echo(line)
     _say(f"the page is {output / 'index.html'}")
@@ -91,43 +91,34 @@ def _station(keep: str, backend: str) -> Environments:
     return Environments(Path.cwd(), home, PreparedInputs.find(home, _BATCH), keep, backend)
 
 
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(path)
-
-
-def summary(found: Sweep) -> list[str]:
+def summary(result: Sweep) -> list[str]:
     """Return where bytes change, a line for each pair of neighbours, and which versions have no measurement."""
     lines = []
-    for pair in found["pairs"]:
+    for pair in result["pairs"]:
         counts = ", ".join(
             f"{name} {pair['operations'][name]} operations and {pair['layers'][name]} layers"
             for name in pair["operations"]
             if pair["operations"][name] or pair["layers"][name]
         )
         lines.append(f"torch {pair['older']} -> {pair['newer']}: {counts or 'equal bytes'}")
-    return [*lines, *(f"torch {one['version']}: {one['why']}" for one in found["versions"] if one["why"])]
+    return [*lines, *(f"torch {one['version']}: {one['why']}" for one in result["versions"] if one["why"])]
 
 
-def answer(found: Bisection, of: str, *, equal_is_same: bool) -> list[str]:
+def answer(bisection: Bisection, of: str, *, equal_is_same: bool) -> list[str]:
     """Return the change points of a bisection, what it did not look at, and what it installed."""
-    lines = [
-        f"{of} changes from torch {older} to {newer}" + _between(skipped) for older, newer, skipped in found.changes
-    ]
-    if not found.changes:
+    lines = []
+    for older, newer, skipped in bisection.changes:
+        or_at = f" (or at {', '.join(skipped)}, which could not be measured)" if skipped else ""
+        lines.append(f"{of} changes from torch {older} to {newer}{or_at}")
+    if not bisection.changes:
         lines.append(f"{of} has equal bytes at both ends")
     if not equal_is_same:
         lines += [
             f"not looked into: {plural(number, 'release')} between {older} and {newer} with equal bytes at both ends"
-            for older, newer, number in found.unseen
+            for older, newer, number in bisection.unseen
         ]
-    told = ", ".join(found.installed) or "none, all was measured before"
-    return [*lines, f"versions measured for it ({len(found.installed)}): {told}"]
-
-
-def _between(skipped: tuple[str, ...]) -> str:
-    return f" (or at {', '.join(skipped)}, which could not be measured)" if skipped else ""
+    told = ", ".join(bisection.installed) or "none, all was measured before"
+    return [*lines, f"versions measured for it ({len(bisection.installed)}): {told}"]
 
 
 def register(app: typer.Typer) -> None:

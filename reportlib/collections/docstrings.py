@@ -48,6 +48,8 @@ _MARKUP = (
     (re.compile(r"::(?=\s|$)"), ":"),
 )
 _END = re.compile(r"[.!?:;)\"']$")
+#: The names that an item describes.
+_NAMES = re.compile(r"[\w*.`]+(, [\w*.`]+)*")
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,7 @@ def _items(block: list[str]) -> list[str]:
         else:
             found.append(("", [line]))
     described = ((name, _plain(_until_directive(lines))) for name, lines in found)
-    return [f"{_plain([name])}: {text}" if _names(name) else text for name, text in described if text]
-
-
-def _names(name: str) -> bool:
-    return bool(re.fullmatch(r"[\w*.`]+(, [\w*.`]+)*", name))
+    return [f"{_plain([name])}: {text}" if _NAMES.fullmatch(name) else text for name, text in described if text]
 
 
 def _until_directive(lines: list[str]) -> list[str]:

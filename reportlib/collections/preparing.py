@@ -130,12 +130,8 @@ def prepare(
     home = project_home() if home is None else home
     source = _source(spec, base, home)
 
-    make = partial(write_folder, source, progress=progress or _silent)
+    make = partial(write_folder, source, progress=progress or (lambda _what, _count: None))
     return obtain("collection", _fingerprint(spec, source), home, make, Collection.open)
-
-
-def _silent(what: str, count: int) -> None:
-    """Report nothing."""
 
 
 def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:

@@ -22,7 +22,7 @@ from reportlib.errors import ComparisonError
 from reportlib.findings import findings
 from reportlib.notebooks import find_project
 from reportlib.shape import SCHEMA_VERSION, Report
-from reportlib.store import MANIFEST, Artifact, Capture, project_home
+from reportlib.store import MANIFEST, Artifact, Capture, project_home, write_text
 from reportlib.study import DIRECTIONS, Arm, Study
 
 # Controls: what differs although nothing should. Where one fails, nothing that rests on its arm can be claimed.
@@ -305,9 +305,7 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     """Write a report to `path`, at once: a reader sees the old file or the whole new one."""
     text = render(report)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 # From a study's captures to its report: what the cells of ``compare.ipynb`` call.

@@ -214,7 +214,7 @@ class RattlerBackend:
             When a channel or the disk gives way.
         """
         has_gpu = any(p.into_generic().name.normalized == "__cuda" for p in rattler.VirtualPackage.detect())
-        wanted = [text for text in order.spec.conda if has_gpu or not _needs_gpu(text)]
+        wanted = [text for text in order.spec.conda if has_gpu or not f"{conda_name(text)}-".startswith("cuda-")]
         try:
             asyncio.run(self._install(order, wanted))
         except InvalidMatchSpecError as error:
@@ -284,10 +284,6 @@ def unreachable(channel: str, timeout: float = CHANNEL_TIMEOUT) -> str:
             return ""
     except (urllib.error.URLError, OSError, ValueError) as error:
         return str(getattr(error, "reason", None) or error)
-
-
-def _needs_gpu(text: str) -> bool:
-    return conda_name(text) == "cuda" or conda_name(text).startswith("cuda-")
 
 
 def _explain_rattler(error: Exception, spec: EnvironmentSpec) -> ReportlibError:

@@ -207,7 +207,7 @@ def further(version: str, root: Path, *, progress: Progress = silent) -> Further
         from, or the version goes with none of its pins.
     """
     version, name = full_version(version), environment_name(version)
-    specs = [load_spec(each, root) for each in spec_names(root)]
+    specs = [load_spec(spec, root) for spec in spec_names(root)]
     for spec in specs:
         if spec.name == name:
             if Version(spec.pins["torch"]) == Version(version):
@@ -272,7 +272,7 @@ def _resolved(text: str, name: str, base: EnvironmentSpec, progress: Progress) -
     spec = replace(spec, path=base.path.with_name(spec.path.name))
     prefer = parse(base.lock_path.read_text(encoding="utf-8")) if base.lock_path.is_file() else None
     for loosened in _LOOSENED:
-        tried = replace(spec, pip=tuple(_loose(each, loosened) for each in spec.pip))
+        tried = replace(spec, pip=tuple(_loose(text, loosened) for text in spec.pip))
         try:
             return resolve(tried, prefer=prefer, progress=progress), loosened
         except PinsConflictError:

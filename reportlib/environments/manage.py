@@ -95,12 +95,12 @@ def misfits(spec: EnvironmentSpec, python: str | None, packages: Mapping[str, st
     return wrong
 
 
-def _same_version(found: str, pinned: str) -> bool:
+def _same_version(installed_version: str, pinned: str) -> bool:
     """Compare versions; a build's label (``2.0.1+cu118``) counts only where the pin has one."""
     try:
-        installed, wanted = Version(found), Version(pinned)
+        installed, wanted = Version(installed_version), Version(pinned)
     except InvalidVersion:
-        return found == pinned
+        return installed_version == pinned
     return installed == wanted or (wanted.local is None and installed.public == wanted.public)
 
 
@@ -323,7 +323,10 @@ def adopt(
                 f"there is already an environment {spec.name}, made by {there.backend}",
                 f"run `reportlib env remove {spec.name}` first",
             )
-        if other := next((r.name for r in records(home) if r.name != spec.name and _same(r.prefix, prefix)), None):
+        if other := next(
+            (r.name for r in records(home) if r.name != spec.name and Path(r.prefix).resolve() == prefix.resolve()),
+            None,
+        ):
             raise EnvironmentCreationError(
                 f"{prefix} is the environment {other} already",
                 "an environment has one name; adopt a prefix of its own",
@@ -334,10 +337,6 @@ def adopt(
         write_kernel(record, home, threads=threads)
         record.write(home)
     return Creation(record, there != record)
-
-
-def _same(prefix: str, other: Path) -> bool:
-    return Path(prefix).resolve() == other.resolve()
 
 
 def remove(name: str, home: Path, *, progress: Progress = silent) -> EnvironmentRecord:

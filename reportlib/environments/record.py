@@ -16,6 +16,7 @@ from typing import Any
 
 import reportlib
 from reportlib.errors import CompilerError, DeviceError, EnvironmentCreationError
+from reportlib.store import link_folder, write_text
 
 _FORMAT = 1
 _INSPECT = """
@@ -87,10 +88,8 @@ class EnvironmentRecord:
         """Write the description, all or nothing."""
         path = record_path(self.name, home)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
         content = {"format": _FORMAT, **asdict(self)}
-        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def record_path(name: str, home: Path) -> Path:
@@ -244,7 +243,8 @@ def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> 
     Path
         The ``kernel.json``; left untouched when it already says the same.
     """
-    _link_package(home / "path" / "reportlib")
+    # So that a kernel can import this package and nothing else of the host.
+    link_folder(home / "path" / "reportlib", Path(reportlib.__file__).parent)
     program = str(record.python_program)
     content = {
         "argv": [program, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -256,9 +256,7 @@ def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> 
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, text)
     return path
 
 
@@ -271,17 +269,6 @@ def _for_jupyter(value: str) -> str:
 def remove_kernel(name: str, home: Path) -> None:
     """Remove an environment's kernel, if it has one."""
     shutil.rmtree(kernel_folder(home) / "kernels" / name, ignore_errors=True)
-
-
-def _link_package(link: Path) -> None:
-    """Point `link` at this package, so that a kernel can import it and nothing else of the host."""
-    package = Path(reportlib.__file__).resolve().parent
-    if link.is_symlink() and link.resolve() == package:
-        return
-    link.parent.mkdir(parents=True, exist_ok=True)
-    partial = link.with_name(f".{link.name}.{os.getpid()}")
-    partial.symlink_to(package, target_is_directory=True)
-    partial.replace(link)
 
 
 # Ask an environment's torch what it can do on this machine.

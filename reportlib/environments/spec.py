@@ -12,6 +12,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ from reportlib.errors import (
     PinsConflictError,
     ReportlibError,
 )
+from reportlib.store import write_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PREFIX, _SUFFIX = "environment-", ".yml"
@@ -459,7 +461,7 @@ def _hashed(pins: Path, python: str) -> str:
             "--python-platform", PLATFORM, "--output-file", files])  # fmt: skip
     fits = _tags(python)
     lines = []
-    for package in sorted(tomllib.loads(files.read_text(encoding="utf-8"))["packages"], key=lambda each: each["name"]):
+    for package in sorted(tomllib.loads(files.read_text(encoding="utf-8"))["packages"], key=itemgetter("name")):
         wheels = [
             file for file in package.get("wheels", []) if not fits.isdisjoint(parse_wheel_filename(_name(file))[3])
         ]
@@ -513,9 +515,7 @@ def save_lock(spec: EnvironmentSpec, resolved: Lock) -> Lock:
     )
     lock = parse(header + resolved.text)
     spec.lock_path.parent.mkdir(exist_ok=True)
-    partial = spec.lock_path.with_suffix(".partial")
-    partial.write_text(lock.text, encoding="utf-8")
-    partial.replace(spec.lock_path)
+    write_text(spec.lock_path, lock.text)
     return lock
 
 

@@ -128,7 +128,7 @@ def read_records(handle: BinaryIO, path: Path) -> dict[str, Record]:
         found[name] = Record(name, _data_offset(handle, entry, path), entry.file_size, entry.CRC)
     if len(roots) != 1 or "data.pkl" not in found:
         raise IndexFileError(f"{path} is a zip archive, but not one that torch.save wrote")
-    _check_places(found, end, path)
+    _check_layout(found, end, path)
     return found
 
 
@@ -207,10 +207,10 @@ def _data_offset(handle: BinaryIO, entry: zipfile.ZipInfo, path: Path) -> int:
     return int(entry.header_offset) + 30 + int(name) + int(extra)
 
 
-def _check_places(found: dict[str, Record], end: int, path: Path) -> None:
+def _check_layout(records: dict[str, Record], end: int, path: Path) -> None:
     """Check that the records lie one after another, before the directory."""
     done = 0
-    for record in sorted(found.values(), key=lambda r: (r.offset, r.size)):
+    for record in sorted(records.values(), key=lambda r: (r.offset, r.size)):
         if record.offset < done or record.offset + record.size > end:
             raise _damaged(path, f"its record {record.name!r} overlaps another or reaches beyond its place")
         done = record.offset + record.size
@@ -385,9 +385,9 @@ def _is_sizes(values: Any) -> bool:
     return isinstance(values, tuple) and len(values) <= MOST_DEPTH and all(map(_is_size, values))
 
 
-def _check_values(found: Any) -> None:
+def _check_values(content: Any) -> None:
     """Check that a pickle gave nothing but tensors and plain values, few and not deep."""
-    waiting, seen = [(found, 0)], 0
+    waiting, seen = [(content, 0)], 0
     while waiting:
         value, depth = waiting.pop()
         seen += 1

@@ -17,6 +17,7 @@ from nbconvert import HTMLExporter
 
 from reportlib.errors import RunError
 from reportlib.render.html import anchor, let_break
+from reportlib.store import write_text
 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Cells with one of these tags make the page; they follow what it says, in a section of their own.
@@ -46,9 +47,7 @@ def publish(executed_notebook: Path, html: Path) -> None:
         raise RunError(f"{executed_notebook} is no notebook: {error}", "execute compare.ipynb again") from error
     page = draw(notebook, str(executed_notebook))
     html.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = html.with_name(html.name + ".partial")
-    unfinished.write_text(page, encoding="utf-8", newline="\n")
-    unfinished.replace(html)
+    write_text(html, page)
 
 
 def draw(

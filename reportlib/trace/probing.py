@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
@@ -28,7 +27,7 @@ from reportlib.capture.contexts import precision
 from reportlib.capture.progress import Progress
 from reportlib.capture.tensors import tensor_digest
 from reportlib.store import canonical_json, digest
-from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES
+from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES, unfinished
 from reportlib.trace.operations import call, call_in_float64, find
 from reportlib.trace.passes import Loaded, Pass, load, torch_description
 from reportlib.trace.record import layer_outputs
@@ -67,12 +66,9 @@ def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bo
             "probes": measured_probes,
             "layers": _layers(loaded, request.progress, samples) if layers else {},
         }
-        unfinished = output.with_name(output.name + ".partial")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save_file(samples, str(unfinished / SAMPLES))
-        (unfinished / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(output)
+        with unfinished(output) as folder:
+            save_file(samples, str(folder / SAMPLES))
+            (folder / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     request.progress.stage("done")
 
 

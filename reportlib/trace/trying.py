@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from reportlib.store import write_text
 from reportlib.trace.cases import CASE_FILE, Case
 from reportlib.trace.instances import read_inputs, run_case
 from reportlib.trace.operations import tensor_digest
@@ -57,9 +58,7 @@ def write_tries(
     if output is None:
         sys.stdout.write(text + "\n")
     else:
-        unfinished = output.with_name(output.name + ".partial")
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(output)
+        write_text(output, text + "\n")
 
 
 def _try(request: PassRequest, cases: Path | None, passes: bool, switches: Sequence[Switch]) -> dict[str, Any]:

@@ -407,9 +407,9 @@ def plan_search(planner: Planner, arm: Arm) -> PlannedSearch:
     """Plan a searching arm."""
     searched = planner.study.searched(arm)
     settings = _settings(planner, arm)
-    key = planner.key(arm, settings, [planner.capture(each).name for each in searched])
+    key = planner.key(arm, settings, [planner.capture(plain).name for plain in searched])
     capture = planner.relative(planner.home / "captures" / f"{arm.name}-{key}")
-    indexes = {each.environment: planner.relative(planner.capture(each)) for each in searched}
+    indexes = {plain.environment: planner.relative(planner.capture(plain)) for plain in searched}
     parameters = settings | {"indexes": indexes, "output": capture}
     return PlannedSearch(
         name=arm.name,
@@ -417,7 +417,7 @@ def plan_search(planner: Planner, arm: Arm) -> PlannedSearch:
         capture=capture,
         parameters=planner.parameters(Path(capture).name, parameters, SEARCH_NOTEBOOK),
         notebook=planner.relative(planner.study.folder / "notebooks" / f"{arm.name}.ipynb"),
-        needs=tuple(each.name for each in searched),
+        needs=tuple(plain.name for plain in searched),
     )
 
 

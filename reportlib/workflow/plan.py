@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from reportlib.environments.record import find_record
 from reportlib.errors import CollectionError, StudyError
 from reportlib.kmeans import counter
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, find_project
-from reportlib.store import MANIFEST, canonical_json, digest, digest_file
+from reportlib.store import MANIFEST, canonical_json, digest, digest_file, link_folder
 from reportlib.study import Study
 from reportlib.workflow.addresses import Inputs, Planner, code_digest, plan_search, write_unless_there
 
@@ -68,8 +67,8 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
             )
     _check_amount(study, collection, checkpoint, progress)
     asked, notes = _asked(study, collection)
-    _link(home / "inputs" / "collection", collection.path)
-    _link(home / "inputs" / "checkpoint", checkpoint.path)
+    link_folder(home / "inputs" / "collection", collection.path)
+    link_folder(home / "inputs" / "checkpoint", checkpoint.path)
     return Inputs(collection, checkpoint, asked, (*collection.notes, *notes))
 
 
@@ -99,14 +98,6 @@ def _check_amount(study: Study, collection: Collection, checkpoint: checkpoints.
         texts = [passage.text for passage in read_passages(collection.path, number)]
         if unknown := kmeans.check(f"{study.path}: precision.{precision}", texts, longest, count):
             progress(unknown)
-
-
-def _link(link: Path, target: Path) -> None:
-    if link.is_symlink() and link.resolve() == target.resolve():
-        return
-    partial = link.with_name(f".{link.name}.{os.getpid()}")
-    partial.symlink_to(target.resolve(), target_is_directory=True)
-    partial.replace(link)
 
 
 def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
@@ -143,7 +134,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     planner = Planner(study, root, home, folder, inputs, environments)
     arms = {arm.name: planner.arm(arm) for arm in study.arms() if not (arm.swap or arm.searching)}
     searches = {arm.name: plan_search(planner, arm) for arm in study.arms() if arm.searching}
-    series = [planner.series(each) for each in study.series()]
+    series = [planner.series(swapped) for swapped in study.series()]
     roots = {f"{b.environment}/{b.precision}": planner.roots(a, b) for a, b in study.explained()}
     reports = study.folder / "notebooks"
     reports.mkdir(exist_ok=True)  # papermill does not make folders
@@ -152,10 +143,10 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         if find_record(name, home) is None:
             marker.unlink(missing_ok=True)  # the environment was removed since
     listed = {name: arm.capture for name, arm in arms.items()}
-    for each in series:
-        listed |= each.captures
-        if not all((root / capture / MANIFEST).is_file() for capture in each.captures.values()):
-            (root / each.done).unlink(missing_ok=True)  # a capture was removed since
+    for one in series:
+        listed |= one.captures
+        if not all((root / capture / MANIFEST).is_file() for capture in one.captures.values()):
+            (root / one.done).unlink(missing_ok=True)  # a capture was removed since
     listed |= {name: search.capture for name, search in searches.items()}
     captures = folder / "captures.json"
     write_unless_there(captures, json.dumps(listed, indent=1))
@@ -163,25 +154,24 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     code = folder / "code"
     write_unless_there(code, digest((code_digest(_REPORT_CODE) + digest_file(root / COMPARE_NOTEBOOK)).encode()))
     explained = folder / "roots.json"
-    write_unless_there(explained, json.dumps({name: each.folder for name, each in roots.items()}, indent=1))
-    pending = [*listed.values(), *(each.folder for each in roots.values())]
+    write_unless_there(explained, json.dumps({name: pair.folder for name, pair in roots.items()}, indent=1))
+    pending = [*listed.values(), *(pair.folder for pair in roots.values())]
     plain = [arm.capture for arm in arms.values() if arm.plain]
     # Where only a step or two is left, the whole page is there as soon as an early one would be.
-    waits = sum(not (root / each).exists() for each in pending if each not in plain)
+    waits = sum(not (root / path).exists() for path in pending if path not in plain)
     early = planner.relative(folder / "early.ipynb") if waits > len(plain) else ""
     links = planner.links()
     for target, link in links.items():
-        (root / link).parent.mkdir(parents=True, exist_ok=True)
-        _link(root / link, root / target)
+        link_folder(root / link, root / target)
     plan = {
         "study": planner.relative(study.path),
         "threads": study.threads,
         "home": planner.relative(home),
         "environments": {name: planner.relative(marker) for name, marker in ready.items()},
         "arms": {name: asdict(arm) for name, arm in arms.items()},
-        "swaps": {each.name: asdict(each) for each in series},
-        "searches": {name: asdict(each) for name, each in searches.items()},
-        "roots": {name: asdict(each) for name, each in roots.items()},
+        "swaps": {one.name: asdict(one) for one in series},
+        "searches": {name: asdict(search) for name, search in searches.items()},
+        "roots": {name: asdict(pair) for name, pair in roots.items()},
         "captures": planner.relative(captures),
         "explained": planner.relative(explained),
         "report": planner.relative(study.folder / "report.json"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +42,7 @@ from reportlib.environments.record import EnvironmentRecord, load_record, proces
 from reportlib.errors import StoreError
 from reportlib.store import canonical_json, digest
 from reportlib.trace.cases import CASE_FILE, Case
-from reportlib.trace.format import Replay, Trace
+from reportlib.trace.format import Replay, Trace, unfinished
 from reportlib.trace.switches import NONE, Switch, applicable, combine, find
 from reportlib.workflow.addresses import CODE
 from reportlib.workflow.traces import PreparedInputs, Progress, TraceOrder, pipe, run, trace_addresses, trace_pair
@@ -353,14 +352,8 @@ def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path |
                 raise StoreError(f"{folder} is there already, and holds something else", "remove it, or give another")
             progress(f"{name}: found {folder.name}")
             return folder
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
+        with unfinished(folder) as partial:
             _Pipeline(order, records, home, partial, progress).run(key)
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

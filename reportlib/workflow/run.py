@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from reportlib.environments.backends import free_bytes
 from reportlib.environments.record import check, find_record, kernel_folder
 from reportlib.errors import DeviceError, DiskSpaceError, RunError
+from reportlib.store import MANIFEST
 from reportlib.study import Study
 from reportlib.workflow.plan import make_plan
 
@@ -34,6 +35,8 @@ _STEPS = re.compile(r"^(\d+) of (\d+) steps \((\d+)%\) done")
 _FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)")
 #: How long the steps of a study take beside each other, roughly: what is left is told from those that are done.
 _WEIGHTS = {"capture": 1.0, "swaps": 1.0, "search": 0.7, "roots": 2.0, "report": 0.5, "early": 0.4, "page": 0.1}
+#: The room that a capture and a series of swaps are given: the default study's largest take less.
+_CAPTURE_BYTES, _SERIES_BYTES = 200_000_000, 150_000_000
 #: The room in memory that an arm is given before another one is started beside it.
 _ARM_BYTES = 3 << 30
 #: Snakemake's table of what there is to do, and its word that it did none of it.
@@ -171,8 +174,11 @@ def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
         When there is clearly not enough room.
     """
     arms = [*plan["arms"].values(), *plan["searches"].values()]
-    missing = [arm for arm in arms if not _captured(home, arm)]
-    swaps = [series for series in plan["swaps"].values() if not _swapped(home, series)]
+    captures = home / "captures"
+    missing = [arm for arm in arms if not (captures / Path(arm["capture"]).name / MANIFEST).is_file()]
+    swaps = [
+        series for series in plan["swaps"].values() if not captures.joinpath(*Path(series["done"]).parts[-2:]).is_file()
+    ]
     if study.device == "cuda" and (missing or swaps):
         if not _has_gpu():
             raise DeviceError("the study asks for device cuda, and this machine has no GPU", "use --device cpu")
@@ -188,19 +194,6 @@ def check_machine(study: Study, home: Path, plan: dict[str, Any]) -> None:
             f" {needed / 1e9:.1f} GB",
             "free some room, or point REPORTLIB_HOME at another disk",
         )
-
-
-#: The room that a capture and a series of swaps are given: the default study's largest take less.
-_CAPTURE_BYTES, _SERIES_BYTES = 200_000_000, 150_000_000
-
-
-def _captured(home: Path, arm: dict[str, Any]) -> bool:
-    return (home / "captures" / Path(arm["capture"]).name / "manifest.json").is_file()
-
-
-def _swapped(home: Path, series: dict[str, Any]) -> bool:
-    done = Path(series["done"])
-    return (home / "captures" / done.parent.name / done.name).is_file()
 
 
 def _has_gpu() -> bool:
@@ -298,7 +291,9 @@ class _Snakemake:
             ) as process,
         ):
             try:
-                for line in _lines(process):
+                assert process.stdout is not None  # noqa: S101  (Popen was given a pipe)
+                for shown in process.stdout:
+                    line = _COLOUR.sub("", shown.rstrip())
                     copy.write(line + "\n")
                     tail = [*tail[-400:], line]
                     if _ARM.match(line):
@@ -326,7 +321,7 @@ class _Snakemake:
 
 def _known_as(path: str, links: Mapping[str, str]) -> str:
     """Return the name by which Snakemake knows a path, as the Snakefile does."""
-    folder = next((each for each in links if path.startswith(each + "/")), "")
+    folder = next((target for target in links if path.startswith(target + "/")), "")
     return links[folder] + path[len(folder) :] if folder else path
 
 
@@ -358,12 +353,6 @@ class _Clock:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stdout is not None  # noqa: S101  (Popen was given a pipe)
-    for line in process.stdout:
-        yield _COLOUR.sub("", line.rstrip())
 
 
 def _explain(tail: list[str], log: Path) -> tuple[str, str]:

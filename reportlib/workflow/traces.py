@@ -77,9 +77,9 @@ class Call:
         variables = {**process_environment(self.record, home, threads=self.threads), **self.variables}
         return subprocess.Popen(self.command(), env=variables, stderr=subprocess.PIPE, **streams)
 
-    def failed(self, said: list[str]) -> CaptureError:
+    def failed(self, output: list[str]) -> CaptureError:
         """Return the error that says why it failed."""
-        text = "\n".join(said) or "it said nothing"
+        text = "\n".join(output) or "it said nothing"
         return CaptureError(f"{self.what} in the environment {self.record.name} failed:\n{text}")
 
 
@@ -89,13 +89,13 @@ def run(call: Call, home: Path, progress: Progress) -> None:
     Raises
     ------
     CaptureError
-        When it fails, with what it said.
+        When it fails, with what it output.
     """
     process = call.start(home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    said: list[str] = []
-    _listen([(call, process, said)], progress)
+    output: list[str] = []
+    _listen([(call, process, output)], progress)
     if process.returncode:
-        raise call.failed(_ended(process, said))
+        raise call.failed(_ended(process, output))
 
 
 def pipe(left: Call, right: Call, home: Path, progress: Progress) -> None:
@@ -140,14 +140,15 @@ def _listen(running: list[tuple[Call, subprocess.Popen[bytes], list[str]]], prog
             readers.append(reader)
         open_streams = len(running)
         while open_streams:
-            found = lines.get()
-            if found is None:
+            read = lines.get()
+            if read is None:
                 open_streams -= 1
                 continue
-            call, _, said = running[found[0]]
-            said[:] = [*said[-_TAIL:], found[1]]
-            if found[1].startswith(f"{call.record.name}-"):
-                progress(found[1])
+            number, line = read
+            call, _, output = running[number]
+            output[:] = [*output[-_TAIL:], line]
+            if line.startswith(f"{call.record.name}-"):
+                progress(line)
         for _, process, _ in running:
             process.wait()
     except BaseException:
@@ -172,9 +173,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _ended(process: subprocess.Popen[bytes], said: list[str]) -> list[str]:
-    """Return what a process said, with the signal that ended it if one did."""
-    return [*said, f"ended by signal {-process.returncode}"] if process.returncode < 0 else said
+def _ended(process: subprocess.Popen[bytes], output: list[str]) -> list[str]:
+    """Return what a process output, with the signal that ended it if one did."""
+    return [*output, f"ended by signal {-process.returncode}"] if process.returncode < 0 else output
 
 
 @dataclass(frozen=True)
