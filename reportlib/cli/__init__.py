@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -35,6 +36,22 @@ COMMANDS: Mapping[str, str] = {
     "env": "environments",
     "doctor": "doctor",
 }
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def print_json(content: Any) -> None:
+    """Print `content` to standard output as JSON."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def print_progress(line: str) -> None:
+    """Print a line of progress to standard error, where it does not mix with results."""
+    from rich.console import Console
+
+    if line:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(line, markup=False, style="dim")
 
 
 class OnDemand(TyperGroup):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from reportlib.cli import Json, print_json
 from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import RequirementError
 from reportlib.gate import HOLDS, Judgement, exit_code, judge, parse
@@ -43,7 +43,7 @@ def compare(
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the gate's judgements as SARIF.")
     ] = None,
     html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a small page.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two ColBERT indexes on disk, final artifact by final artifact.
 
@@ -63,7 +63,7 @@ def compare(
     write_file(sarif_file, lambda: json.dumps(sarif(judgements, comparison["a"]["path"], code), indent=1) + "\n")
     if as_json:
         gate = [judged(j) for j in judgements] if requirements else None
-        sys.stdout.write(json.dumps({**comparison, "requirements": gate, "exit_code": code}, indent=1) + "\n")
+        print_json({**comparison, "requirements": gate, "exit_code": code})
     else:
         _print(comparison, judgements)
     raise typer.Exit(code)
@@ -257,7 +257,7 @@ def check(
     sarif_file: Annotated[
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the judgements as SARIF.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Judge requirements on a study's report, for every pair and precision.
 
@@ -273,7 +273,7 @@ def check(
     if as_json:
         rows = [{"where": j.where, **judged(j)} for j in result.judgements]
         content = {"schema_version": 1, "requirements": rows, "missing_arms": result.missing}
-        sys.stdout.write(json.dumps({**content, "exit_code": result.exit_code}, indent=1) + "\n")
+        print_json({**content, "exit_code": result.exit_code})
     else:
         for line in check_lines(result):
             typer.echo(line)

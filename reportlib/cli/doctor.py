@@ -20,7 +20,7 @@ from rich.table import Table
 
 from reportlib import study
 from reportlib.capture.preflight import cpu_name, instruction_sets, nvcc_version
-from reportlib.cli.environments import Json, print_json
+from reportlib.cli import Json, print_json
 from reportlib.environments import backends
 from reportlib.environments.backends import installed_python
 from reportlib.environments.record import EnvironmentRecord, examine, kernel_names, records

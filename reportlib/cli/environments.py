@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,21 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reportlib.cli import Json, print_json, print_progress
 from reportlib.store import project_home
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Name = Annotated[str, typer.Argument(help="An environment's name: torch201.")]
-
-
-def print_json(content: Any) -> None:
-    """Print `content` to standard output as JSON."""
-    sys.stdout.write(json.dumps(content, indent=1) + "\n")
-
-
-def print_progress(line: str) -> None:
-    """Print a line of progress to standard error, where it does not mix with results."""
-    if line:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line), style="dim")
 
 
 def register(app: typer.Typer) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reportlib.cli import print_json, print_progress
 from reportlib.compare.operations import read_roots
 from reportlib.compare.roots.traces import VERDICTS
 from reportlib.store import project_home
@@ -21,13 +20,8 @@ from reportlib.study import DEVICES, PRECISIONS, load
 from reportlib.workflow.roots import RootsOrder, find_roots
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
 
-_log = Console(stderr=True, highlight=False, soft_wrap=True)
 _CLOSER = {"a": "A is the closer one", "b": "B is the closer one", "equal": "neither is closer"}
 _BEHAVES = {"a": "like A", "b": "like B", "neither": "like neither", "failed": "not at all: it failed"}
-
-
-def _say(line: str) -> None:
-    _log.print(line, markup=False, style="dim")
 
 
 def roots(
@@ -60,10 +54,10 @@ def roots(
         inputs = PreparedInputs.find(home, trace.passages)
     else:
         trace, inputs = from_study(study, home, precision, chosen)
-    folder = find_roots(RootsOrder(a, b, trace, inputs), home, _say, output)
+    folder = find_roots(RootsOrder(a, b, trace, inputs), home, print_progress, output)
     content = read_roots(folder)
     if as_json:
-        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        print_json(content)
         return
     for sentence in answer(content):
         typer.echo(sentence)
@@ -90,7 +84,7 @@ def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]
     from reportlib.workflow.plan import prepare_inputs
 
     read = load(path, device=chosen.get("device"))
-    prepared = prepare_inputs(read, home, _say)
+    prepared = prepare_inputs(read, home, print_progress)
     inputs = PreparedInputs(prepared.collection.path, prepared.checkpoint.path)
     own = {
         "passages": min(read.colbert.index_bsize, prepared.collection.passages),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from reportlib.cli import Json, print_json, print_progress
 from reportlib.starting import Started, Wish, start
 from reportlib.store import project_home
 from reportlib.study import load
@@ -23,7 +24,6 @@ _log = Console(stderr=True, highlight=False)
 
 StudyPath = Annotated[Path, typer.Argument(help="The study.toml, or the folder that holds it.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; takes the place of the study's own.")]
-Json = Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")]
 
 
 def _say(line: str) -> None:
@@ -92,8 +92,8 @@ def prepare(study: StudyPath, as_json: Json = False) -> None:
     inputs = prepare_inputs(load(study), project_home(), _say)
     collection, checkpoint = inputs.collection, inputs.checkpoint
     if as_json:
-        found = {"collection": str(collection.path), "checkpoint": str(checkpoint.path), "notes": list(inputs.notes)}
-        typer.echo(json.dumps(found))
+        content = {"collection": str(collection.path), "checkpoint": str(checkpoint.path), "notes": list(inputs.notes)}
+        typer.echo(json.dumps(content))
         return
     typer.echo(f"collection: {collection.path}\ncheckpoint: {checkpoint.path}")
     for note in inputs.notes:
@@ -149,8 +149,6 @@ def lab(
 
 # `reportlib init`: a new study, from flags or from nothing.
 
-_console = Console(stderr=True, highlight=False, soft_wrap=True)
-
 
 def init(
     name: Annotated[str, typer.Argument(help="Of the study's folder in reports/; by default from the versions.")] = "",
@@ -171,7 +169,7 @@ def init(
         int | None, typer.Option(min=0, help="How many from the start of the collection; 0 for all.")
     ] = None,
     title: Annotated[str, typer.Option(help="The page's first line.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a commented study.toml, and environment files for versions of torch that have none yet."""
     wish = Wish(
@@ -186,9 +184,9 @@ def init(
         title=title,
         passages=passages,
     )
-    started = start(wish, Path.cwd(), progress=lambda line: _console.print(line, style="dim", markup=False))
+    started = start(wish, Path.cwd(), progress=print_progress)
     if as_json:
-        sys.stdout.write(json.dumps(content(started), indent=1) + "\n")
+        print_json(content(started))
         return
     for line in lines(started):
         typer.echo(line)

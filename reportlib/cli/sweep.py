@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from reportlib.cli import print_progress
 from reportlib.environments.backends import PREFERENCE
 from reportlib.errors import RunError
 from reportlib.store import project_home, write_text
@@ -20,15 +20,10 @@ from reportlib.sweep.versions import NEWEST, Bisection, Wish, bisect_at, release
 from reportlib.words.formats import plural
 from reportlib.workflow.traces import PreparedInputs
 
-_log = Console(stderr=True, highlight=False, soft_wrap=True)
 _BATCH = 32
 
 Keep = Annotated[str, typer.Option(help="none: remove each environment again that was not there before; or all.")]
 Backends = Annotated[str, typer.Option(help="As for `reportlib env create`.")]
-
-
-def _say(line: str) -> None:
-    _log.print(line, markup=False, style="dim")
 
 
 def sweep(
@@ -47,7 +42,7 @@ def sweep(
 
     wish = _wish(versions or [], lowest, highest).resolve()
     with _station(keep, backend).opened() as station:
-        outcomes = measure(wish, station, _say)
+        outcomes = measure(wish, station, print_progress)
         if sum(not outcome.why for outcome in outcomes) < 2:
             whys = "; ".join(f"torch {outcome.version}: {outcome.why}" for outcome in outcomes if outcome.why)
             raise RunError(f"fewer than two versions were measured: {whys}", "give others, or mend what is said")
@@ -57,7 +52,7 @@ def sweep(
     write_text(output / "index.html", draw(found))
     for line in summary(found):
         typer.echo(line)
-    _say(f"the page is {output / 'index.html'}")
+    print_progress(f"the page is {output / 'index.html'}")
 
 
 def bisect(
@@ -72,7 +67,7 @@ def bisect(
 ) -> None:
     """Find the releases between two versions at which something changes, with as few installations as possible."""
     with _station(keep, backend).opened() as station:
-        found = bisect_at(station, releases(a, b), of, _say)
+        found = bisect_at(station, releases(a, b), of, print_progress)
     for line in answer(found, of, equal_is_same=equal_is_same):
         typer.echo(line)
 

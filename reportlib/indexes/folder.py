@@ -136,7 +136,7 @@ class IndexFolder:
             When a file is missing, damaged or holds something else; of several, the message names the first.
         """
         names = self.files(name)
-        missing = [file for file in names if not (self.path / file).exists() and not (self.path / file).is_symlink()]
+        missing = [file for file in names if not self._has(file)]
         if missing:
             raise absent(self.path, names, missing)
         place, number = {"ivf": (0, 2), "ivf_lengths": (1, 2), "bucket_cutoffs": (0, 2), "bucket_weights": (1, 2)}.get(
@@ -157,6 +157,9 @@ class IndexFolder:
         if missing:
             raise absent(self.path, names, missing)
         return tuple(_numbers(self.path / file) for file in names)
+
+    def _has(self, file: str) -> bool:
+        return (self.path / file).exists() or (self.path / file).is_symlink()
 
 
 def read_json(path: Path) -> Any:
@@ -420,9 +423,6 @@ class PlaidFolder(IndexFolder):
 
     def _chunk_files(self, name: str) -> tuple[str, ...]:
         return tuple(f"{chunk}.{name}.npy" for chunk in range(self.chunks))
-
-    def _has(self, file: str) -> bool:
-        return (self.path / file).exists() or (self.path / file).is_symlink()
 
     @property
     def _is_immutable(self) -> bool:

@@ -106,7 +106,7 @@ def array_of(path: Path) -> StoredArray:
         start = handle.tell()
     if dtype.hasobject:
         raise IndexFileError(f"{path} is refused: it holds Python objects, which are a pickle and can run anything")
-    name = next((name for name, carrier in CARRIERS.items() if carrier == dtype and name != "bfloat16"), None)
+    name = next((name for name, carrier in _CARRIERS.items() if carrier == dtype), None)
     if name is None:
         raise IndexFileError(
             f"{path} is refused: it holds {str(dtype)[:80]!r}, and only {', '.join(_CARRIERS)} are read"

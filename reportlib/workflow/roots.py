@@ -342,7 +342,8 @@ def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path |
         When an environment or input is missing, or a step fails; nothing half-made is left.
     """
     records = load_record(order.a, home), load_record(order.b, home)
-    key = _key(order, records, home)
+    traces = [path.name for path in trace_addresses(records, order.trace, order.inputs, home)]
+    key = digest(canonical_json([traces, CODE["roots"]]).encode())[:16]
     name = f"{order.a}-{order.b}-{order.trace.precision}"
     folder = (output or home / "roots" / f"{name}-{key}").absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -355,11 +356,6 @@ def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path |
         with unfinished(folder) as partial:
             _Pipeline(order, records, home, partial, progress).run(key)
     return folder
-
-
-def _key(order: RootsOrder, records: tuple[EnvironmentRecord, EnvironmentRecord], home: Path) -> str:
-    traces = [path.name for path in trace_addresses(records, order.trace, order.inputs, home)]
-    return digest(canonical_json([traces, CODE["roots"]]).encode())[:16]
 
 
 @dataclass

@@ -322,14 +322,13 @@ def trace_addresses(
         "code": CODE["trace"],
         "machine": ambient(order.device)["machine"],
     }
-    first, second = (_address(record, shared, order, home) for record in records)
+    addresses = []
+    for record in records:
+        environment = [record.backend, record.python, dict(record.packages), dict(record.conda_packages)]
+        key = digest(canonical_json({**shared, "environment": environment}).encode())[:16]
+        addresses.append(home / "traces" / f"{record.name}-{order.precision}-{key}")
+    first, second = addresses
     return first, second.with_name(f"{second.name}-again") if first == second else second
-
-
-def _address(record: EnvironmentRecord, shared: Mapping[str, Any], order: TraceOrder, home: Path) -> Path:
-    environment = [record.backend, record.python, dict(record.packages), dict(record.conda_packages)]
-    key = digest(canonical_json({**shared, "environment": environment}).encode())[:16]
-    return home / "traces" / f"{record.name}-{order.precision}-{key}"
 
 
 def _find_or_record(
