@@ -22,7 +22,7 @@ from colbert.indexing.collection_indexer import CollectionIndexer
 from colbert.infra import ColBERTConfig, Run, RunConfig
 
 from reportlib.capture import CaptureRequest
-from reportlib.capture.contexts import quiet_cpu_kmeans
+from reportlib.capture.instruments import quiet_cpu_kmeans
 from reportlib.capture.tensors import from_store
 from reportlib.errors import CaptureError, StoreError
 from reportlib.store import Capture

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from reportlib.capture import CaptureRequest
-from reportlib.capture.layers import layer_inputs
-from reportlib.capture.tensors import tensor_digest
+from reportlib.capture.tensors import layer_inputs, tensor_digest
 from reportlib.collections.reading import PASSAGES
 from reportlib.errors import CheckpointError
 from reportlib.store import canonical_json, digest, digest_file
@@ -91,7 +90,7 @@ def load(asked: PassRequest) -> Iterator[Loaded]:
     request = asked.arm
     with quiet():
         # colbert-ai comes with it, which takes longer to import than torch: who only tries cases has no need of it.
-        from reportlib.capture.contexts import precision
+        from reportlib.capture.instruments import computing_in
 
         torch.set_num_threads(request.threads)
         checkpoint = _checkpoint(request)
@@ -106,7 +105,7 @@ def load(asked: PassRequest) -> Iterator[Loaded]:
             "collection": digest_file(request.collection_folder / PASSAGES),
             "weights": digest(canonical_json(weights).encode()),
         }
-        with precision(request.precision, request.device):
+        with computing_in(request.precision, request.device):
             chosen = tuple(entry for entry in passes if asked.only is None or entry.slug in asked.only)
             if any(entry.kind == "forward" for entry in chosen):
                 # At its first call the model imports torch._dynamo on a newer torch (6.6 s on torch 2.15.0), which is
@@ -126,7 +125,7 @@ def _checkpoint(request: CaptureRequest) -> Any:
     from colbert.infra import ColBERTConfig
     from colbert.modeling.checkpoint import Checkpoint
 
-    from reportlib.capture.extensions import quote_paths
+    from reportlib.capture.preflight import quote_paths
 
     quote_paths()
     folder = str(request.checkpoint_folder)

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from reportlib.capture.contexts import precision
-from reportlib.capture.progress import Progress
+from reportlib.capture.instruments import computing_in
+from reportlib.capture.process import Progress
 from reportlib.capture.tensors import tensor_digest
 from reportlib.store import canonical_json, digest
 from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES
@@ -212,7 +212,7 @@ def _layers(loaded: Loaded, progress: Progress, samples: dict[str, Any]) -> dict
 
     taken: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
     for name in ("float32", "autocast"):
-        with precision(name, "cpu"):
+        with computing_in(name, "cpu"):
             for given in loaded.passes:
                 progress.stage(f"BERT on {given.description!r}, {name}")
                 taken[name, given.slug] = outputs(given), outputs(given)

@@ -24,9 +24,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import reportlib
-from reportlib.capture.layers import modules_to_watch
-from reportlib.capture.progress import Progress
-from reportlib.capture.tensors import to_numpy
+from reportlib.capture.process import Progress
+from reportlib.capture.tensors import modules_to_watch, to_numpy
 from reportlib.errors import CaptureError
 from reportlib.store import CaptureWriter, digest_file
 from reportlib.trace.format import Operation, RecordedPass, TraceWriter

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportlib.capture import CaptureRequest, prepare_process
-from reportlib.capture.environment import require_origin
-from reportlib.capture.progress import Progress
+from reportlib.capture.process import Progress, require_origin
 from reportlib.collections.reading import read_passages
 from reportlib.errors import CaptureError
 from reportlib.store import Capture

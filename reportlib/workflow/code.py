@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import reportlib
-from reportlib.capture import settled_variables
 from reportlib.capture.preflight import cpu_name, instruction_sets
+from reportlib.capture.process import settled_variables
 from reportlib.store import digest, digest_file
 from reportlib.study import VARIABLES
 

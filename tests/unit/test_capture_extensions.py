@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from reportlib.capture.extensions import quote_paths, quoted_flag
+from reportlib.capture.preflight import quote_paths, quoted_flag
 
 
 def write_ninja_file(path: Path, cflags: list[str], sources: list[str], ldflags: list[str], with_cuda: bool) -> None:
