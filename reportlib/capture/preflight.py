@@ -108,7 +108,7 @@ def supports(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     return False
 
 
-def complaint(found: Preflight, device: str) -> ReportlibError | None:
+def device_error(found: Preflight, device: str) -> ReportlibError | None:
     """Return why `device` cannot be used with what was found, or None when it can.
 
     Returns
@@ -229,7 +229,7 @@ def _bfloat16_ratio(torch: Any) -> float:
 
 def report(found: Preflight, device: str) -> dict[str, Any]:
     """Return what was found and whether `device` can be used, ready for JSON."""
-    error = complaint(found, device)
+    error = device_error(found, device)
     return {
         **asdict(found),
         "device": device,

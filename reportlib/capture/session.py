@@ -15,7 +15,7 @@ from colbert.modeling.checkpoint import Checkpoint
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress
 from reportlib.capture.request import CaptureRequest
-from reportlib.capture.setup import Setup, rank, take_final
+from reportlib.capture.setup import Setup, rank, store_index
 from reportlib.capture.tensors import capture_layers, capture_weights, layer_inputs, tensor_digest
 from reportlib.collections.reading import queries_within
 from reportlib.store import Capture, CaptureWriter
@@ -86,7 +86,7 @@ class Session:
             observed = self.request.control != "observer"
             with Instruments(self.writer, self.progress, batches) if observed else nullcontext():
                 self.setup.index(self.writer)
-            take_final(self.writer)
+            store_index(self.writer)
 
     def capture_search(self) -> None:
         """Search the index for every query that has a relevant passage in it."""

@@ -32,8 +32,8 @@ from reportlib.artifacts import CAPTURE_POINTS
 from reportlib.capture.instruments import computing_in, quiet_cpu_kmeans
 from reportlib.capture.preflight import (
     check_compiler,
-    complaint,
     cpu_name,
+    device_error,
     instruction_sets,
     measure,
     quote_paths,
@@ -83,7 +83,7 @@ class Setup:
 
     def __init__(self, request: ArmRequest) -> None:
         self.request = request
-        if request.device == "cuda" and (error := complaint(measure(), request.device)):
+        if request.device == "cuda" and (error := device_error(measure(), request.device)):
             raise error
         check_compiler()
         quote_paths()
@@ -209,21 +209,21 @@ class Setup:
         return backend
 
 
-def take_final(writer: CaptureWriter) -> None:
+def store_index(writer: CaptureWriter) -> None:
     """Read ColBERT's own files back, as artifacts: what a search would load."""
     folder = writer.index_folder
     chunks = sorted(folder.glob("*.codes.pt"), key=lambda file: int(file.name.split(".")[0]))
-    found: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     for number, file in enumerate(chunks):
-        found[f"codes/{number}"] = torch.load(file)
-        found[f"residuals/{number}"] = torch.load(folder / f"{number}.residuals.pt")
-    found["ivf"], found["ivf_lengths"] = torch.load(folder / "ivf.pid.pt")
-    found["avg_residual"] = torch.load(folder / "avg_residual.pt")
-    found["bucket_cutoffs"], found["bucket_weights"] = torch.load(folder / "buckets.pt")
-    found["centroids"] = torch.load(folder / "centroids.pt")
+        tensors[f"codes/{number}"] = torch.load(file)
+        tensors[f"residuals/{number}"] = torch.load(folder / f"{number}.residuals.pt")
+    tensors["ivf"], tensors["ivf_lengths"] = torch.load(folder / "ivf.pid.pt")
+    tensors["avg_residual"] = torch.load(folder / "avg_residual.pt")
+    tensors["bucket_cutoffs"], tensors["bucket_weights"] = torch.load(folder / "buckets.pt")
+    tensors["centroids"] = torch.load(folder / "centroids.pt")
     order = [point.name for point in CAPTURE_POINTS if point.final]
-    for name in sorted(found, key=lambda name: order.index(name.split("/")[0])):
-        array, dtype = to_numpy(found[name])
+    for name in sorted(tensors, key=lambda name: order.index(name.split("/")[0])):
+        array, dtype = to_numpy(tensors[name])
         writer.tensor(f"index/{name}", array, "index", dtype)
 
 

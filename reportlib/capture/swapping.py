@@ -24,7 +24,7 @@ from reportlib.artifacts import SWAP_POINTS, downstream
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress, require_origin
 from reportlib.capture.request import SwapRequest
-from reportlib.capture.setup import SHARED_SETTINGS, Setup, take_final
+from reportlib.capture.setup import SHARED_SETTINGS, Setup, store_index
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
 from reportlib.study import Arm
@@ -148,7 +148,7 @@ class SwapSeries:
             with self.setup.colbert(writer):
                 with Instruments(writer, self.progress, 0, sources=taken, left_out=_LEFT_OUT):
                     self.setup.index(writer)
-                take_final(writer)
+                store_index(writer)
             shutil.rmtree(writer.index_folder)
             (writer.partial / "colbert.log").unlink()
             durations = {"index": round(time.monotonic() - started, 3)}

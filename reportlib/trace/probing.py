@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,12 +27,14 @@ from reportlib.capture.instruments import computing_in
 from reportlib.capture.process import Progress
 from reportlib.capture.tensors import tensor_digest
 from reportlib.store import canonical_json, digest
-from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES
-from reportlib.trace.operations import call, call_in_float64, find
+from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES, atomic_folder
+from reportlib.trace.operations import call, call_in_float64, find_operation
 from reportlib.trace.passes import Loaded, Pass, load, torch_description
 from reportlib.trace.record import layer_outputs
-from reportlib.trace.request import PassRequest
 from reportlib.trace.tensors import Layout, from_bytes
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
 
 SCHEMA_VERSION = 1
 #: Elements of an output that are kept: 512 kB each.
@@ -48,10 +49,10 @@ def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bo
     Raises
     ------
     ReportlibError
-        When an input cannot be used.
+        When an input cannot be used or the folder exists.
     """
     wanted = json.loads(probes.read_text(encoding="utf-8"))["probes"]
-    with load(request) as loaded:
+    with atomic_folder(output) as partial_folder, load(request) as loaded:
         samples: dict[str, torch.Tensor] = {}
         measured_probes = {}
         for number, probe in enumerate(wanted, 1):
@@ -67,12 +68,8 @@ def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bo
             "probes": measured_probes,
             "layers": _layers(loaded, request.progress, samples) if layers else {},
         }
-        unfinished = output.with_name(output.name + ".partial")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save_file(samples, str(unfinished / SAMPLES))
-        (unfinished / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(output)
+        save_file(samples, str(partial_folder / SAMPLES))
+        (partial_folder / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     request.progress.stage("done")
 
 
@@ -108,13 +105,13 @@ def _call(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any]:
         for part in path:
             function = getattr(function, part)
         return (function(*tensors, **probe["arguments"]),)
-    return call(find(probe["name"], probe["overload"]), probe["arguments"], tensors).outputs
+    return call(find_operation(probe["name"], probe["overload"]), probe["arguments"], tensors).outputs
 
 
 def _exact(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any] | None:
     if probe["name"] in FUNCTIONS:
         return _call(probe, [tensor.double() for tensor in tensors])
-    return call_in_float64(find(probe["name"], probe["overload"]), probe["arguments"], tensors)[0]
+    return call_in_float64(find_operation(probe["name"], probe["overload"]), probe["arguments"], tensors)[0]
 
 
 def seeded(probe: Mapping[str, Any]) -> list[Any]:

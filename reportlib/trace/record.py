@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,13 +33,15 @@ from reportlib.trace.operations import (
     UNWRITTEN,
     Canonical,
     Storages,
-    describe,
+    blake3_digest,
     mutated_tensors,
     outputs_of,
-    tensor_digest,
+    tensor_record,
 )
 from reportlib.trace.passes import Pass, load, torch_description
-from reportlib.trace.request import PassRequest
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
 
 _FOREIGN = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, reportlib))
 _STANDARD = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
@@ -102,7 +104,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         kwargs, schema, source = kwargs or {}, func._schema, source_line()
         given: list[torch.Tensor] = []
         arguments = Canonical(given).arguments(schema, args, kwargs)
-        inputs = tuple(describe(tensor, self.storages) for tensor in given)
+        inputs = tuple(tensor_record(tensor, self.storages) for tensor in given)
         changed = mutated_tensors(schema, args, kwargs)
         returned = func(*args, **kwargs)
 
@@ -126,7 +128,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             arguments=arguments,
             inputs=inputs,
             result=result,
-            outputs=tuple(describe(tensor, self.storages) for tensor in out),
+            outputs=tuple(tensor_record(tensor, self.storages) for tensor in out),
             written=tuple(sorted({memory.number for memory in written})),
         )
         self.count += 1
@@ -161,7 +163,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
     if any(module.training for module in model.modules()):
         raise CaptureError("the model is in training mode, where dropout is random", "call model.eval() first")
     started = time.perf_counter()
-    untraced = tensor_digest(entry.call())
+    untraced = blake3_digest(entry.call())
     seconds_untraced, peak_untraced = time.perf_counter() - started, peak_bytes()
     started = time.perf_counter()
     with file.open("w", encoding="utf-8") as lines, ExitStack() as stack:
@@ -174,7 +176,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
         description=entry.description,
         kind=entry.kind,
         given=dict(entry.given),
-        output=describe(output, recorder.storages),
+        output=tensor_record(output, recorder.storages),
         output_untraced=untraced,
         operations=recorder.count,
         sha256=digest_file(file),

@@ -45,7 +45,7 @@ from reportlib.errors import StoreError
 from reportlib.store import canonical_json, digest
 from reportlib.trace.cases import CASE_FILE, Case
 from reportlib.trace.format import Replay, Trace
-from reportlib.trace.switches import NONE, Switch, applicable, combine, find
+from reportlib.trace.switches import NONE, Switch, applicable, combine, find_switch
 from reportlib.workflow.code import CODE
 from reportlib.workflow.processes import Progress, pipe, run
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_addresses, trace_pair
@@ -188,7 +188,7 @@ class Explainer:
     def tries(self, switches: Sequence[Switch]) -> tuple[Tries, Tries]:
         """Run every case under every switch in both environments."""
         call = {"cases": self.folder / "cases"}
-        return try_everywhere(self.records, [find(NONE), *switches], self.trace, self.inputs, call,
+        return try_everywhere(self.records, [find_switch(NONE), *switches], self.trace, self.inputs, call,
                               self.home, self.progress)  # fmt: skip
 
     def facts(self, cause: Cause, cases: Sequence[Case], a: Tries, b: Tries) -> CauseFacts:

@@ -19,10 +19,9 @@ from traced_module import Net, flip_one_ulp, negative_zero, permute_ties, put_na
 
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import ReportlibError
-from reportlib.trace.format import Replay, unfinished
-from reportlib.trace.instances import Cases
+from reportlib.trace.format import Replay, atomic_folder
 from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.replay import Tally, replay
+from reportlib.trace.replay import Cases, Tally, replay
 from reportlib.trace.send import _pipe, send
 from reportlib.trace.stream import FrameReader, FrameWriter
 
@@ -186,7 +185,7 @@ def main(side: str, *rest: str) -> None:
                 entry, _ = run(side, slug, variant)
                 send(entry, writer)
         return
-    with unfinished(Path(rest[0])) as folder:
+    with atomic_folder(Path(rest[0])) as folder:
         reader, cases, tally, found = FrameReader(sys.stdin.buffer), Cases(folder / "cases"), Tally(), {}
         for slug, variant in known.items():
             entry, kernel = run(side, slug, variant)

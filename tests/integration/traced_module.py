@@ -17,8 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.format import TraceWriter
-from reportlib.trace.operations import Memory, Storages
-from reportlib.trace.operations import tensor_digest as anew
+from reportlib.trace.operations import Memory, Storages, blake3_digest
 from reportlib.trace.passes import Pass, watch_modules
 from reportlib.trace.record import record
 
@@ -170,9 +169,9 @@ def main(folder: Path) -> None:
     with torch.no_grad():
         net.blocks[0].linear.weight.mul_(2)
     trace(folder / "changed", net, nothing, storages=storages)
-    with mock.patch.object(Memory, "digest", lambda _memory, tensor: anew(tensor)):
-        trace(folder / "writer-anew", writer, nothing)
-        trace(folder / "changed-anew", net, nothing)
+    with mock.patch.object(Memory, "digest", lambda _memory, tensor: blake3_digest(tensor)):
+        trace(folder / "writer-blake3_digest", writer, nothing)
+        trace(folder / "changed-blake3_digest", net, nothing)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reportlib.capture import preflight
-from reportlib.capture.preflight import Gpu, Preflight, complaint, supports
+from reportlib.capture.preflight import Gpu, Preflight, device_error, supports
 from reportlib.errors import CompilerError, DeviceError
 
 #: As `torch._C._cuda_getArchFlags()` gives them in PyPI's wheels.
@@ -70,12 +70,12 @@ FOUND = Preflight(
 
 
 def test_a_cpu_always_does() -> None:
-    assert complaint(replace(FOUND, gpus=(), nvcc="", cuda_build=""), "cpu") is None
+    assert device_error(replace(FOUND, gpus=(), nvcc="", cuda_build=""), "cpu") is None
 
 
 def test_a_gpu_that_fits_does() -> None:
-    assert complaint(FOUND, "cuda") is None
-    assert complaint(replace(FOUND, nvcc="11.8"), "cuda") is None  # torch only warns of a minor version
+    assert device_error(FOUND, "cuda") is None
+    assert device_error(replace(FOUND, nvcc="11.8"), "cuda") is None  # torch only warns of a minor version
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_gpu_that_fits_does() -> None:
 def test_a_gpu_that_cannot_be_used_is_explained(
     found: Preflight, kind: type[Exception], words: tuple[str, ...]
 ) -> None:
-    error = complaint(found, "cuda")
+    error = device_error(found, "cuda")
     assert type(error) is kind
     assert all(word in str(error) for word in words)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reportlib.trace.stream import Slot, Slots, Window, shared_slots
+from reportlib.trace.stream import Slot, Slots, Window, common_slots
 
 SIZE = 10
 
@@ -17,7 +17,7 @@ def slots(*names: str) -> tuple[Slots, list[Slot]]:
 def align(a: str, b: str) -> tuple[dict[Slot, int], Window[int], int]:
     """Read A's letters as B's come, as a replay does; return what was paired, the window, and what was read."""
     (counted_a, stream_a), (counted_b, stream_b) = slots(*a), slots(*b)
-    window: Window[int] = Window(shared_slots(counted_b.counts, counted_a.to_json()))
+    window: Window[int] = Window(common_slots(counted_b.counts, counted_a.to_json()))
     paired: dict[Slot, int] = {}
     read = 0
     for slot in stream_b:
@@ -79,7 +79,7 @@ def test_of_more_of_a_kind_the_first_are_paired():
 
 def test_the_window_s_greatest_size_is_kept_when_it_empties():
     (counted, (first, second, third)) = slots("a", "b", "c")
-    window: Window[str] = Window(shared_slots(counted.counts, counted.to_json()))
+    window: Window[str] = Window(common_slots(counted.counts, counted.to_json()))
     window.put(first, "A", 100)
     window.put(second, "B", 50)
     assert window.take(first) == "A"

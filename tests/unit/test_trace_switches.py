@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from reportlib.study import VARIABLES
-from reportlib.trace.switches import NONE, SWITCHES, applicable, combine, compatible, find, groups
+from reportlib.trace.switches import NONE, SWITCHES, applicable, combine, compatible, find_switch, groups
 
 
 def names(switches) -> list[str]:
@@ -70,7 +70,7 @@ def test_what_is_in_force_anyway_is_not_tried():
 
 
 def test_one_process_for_each_set_of_variables():
-    found = groups([find(NONE), *applicable("cpu", {}, "x86_64")])
+    found = groups([find_switch(NONE), *applicable("cpu", {}, "x86_64")])
     variables = [tuple(sorted(of.items())) for of, _ in found]
     assert len(set(variables)) == len(variables)
     assert variables[0] == ()
@@ -89,8 +89,8 @@ def test_switches_that_set_the_same_thing_do_not_go_together():
 
 
 def test_several_are_found_by_their_joined_name():
-    found = find("onednn-avx2+one-thread")
+    found = find_switch("onednn-avx2+one-thread")
     assert found.lines == ("export ONEDNN_MAX_CPU_ISA=AVX2", "torch.set_num_threads(1)")
     assert found.parts == ("onednn-avx2", "one-thread")
     with pytest.raises(KeyError):
-        find("no-such-switch")
+        find_switch("no-such-switch")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reportlib.errors import CaptureError
-from reportlib.trace.switches import NONE, find, try_apart
+from reportlib.trace.switches import NONE, find_switch, try_apart
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def tried(*names: str, **faults: Any) -> dict[str, Any]:
         variable = os.environ.get("ATEN_CPU_CAPABILITY")
         return {s.name: {"failed": None, "cases": {"c": variable}, "passes": {}} for s in switches}
 
-    return try_apart(attempt, [find(name) for name in names])
+    return try_apart(attempt, [find_switch(name) for name in names])
 
 
 def test_variables_are_set_in_the_child_alone():
