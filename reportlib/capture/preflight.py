@@ -168,6 +168,12 @@ def cpu_name() -> str:
     return line[1].strip() if line else platform.processor() or platform.machine()
 
 
+def cpu_capability(config: str) -> str:
+    """Return the instruction set that torch's own kernels use, by its configuration; empty where that is silent."""
+    usage = re.search(r"CPU capability usage: (\S+)", config)
+    return usage[1] if usage else ""
+
+
 def nvcc_version() -> str:
     """Return the CUDA version of the nvcc that torch's extensions would use; empty when there is none."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
@@ -196,11 +202,10 @@ def measure() -> Preflight:
         for index in range(torch.cuda.device_count()):
             seen = torch.cuda.get_device_properties(index)
             gpus.append(Gpu(seen.name, (seen.major, seen.minor), seen.total_memory))
-    capability = re.search(r"CPU capability usage: (\S+)", torch.__config__.show())
     return Preflight(
         torch=torch.__version__,
         cpu=cpu_name(),
-        cpu_capability=capability[1] if capability else "",
+        cpu_capability=cpu_capability(torch.__config__.show()),
         instruction_sets=instruction_sets(),
         threads=torch.get_num_threads(),
         bfloat16_ratio=round(ratio, 3),

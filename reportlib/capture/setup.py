@@ -6,7 +6,6 @@ user name or address, and of the environment's variables only those in `reportli
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -32,18 +31,19 @@ from reportlib.artifacts import CAPTURE_POINTS
 from reportlib.capture.instruments import computing_in, quiet_cpu_kmeans
 from reportlib.capture.preflight import (
     check_compiler,
+    cpu_capability,
     cpu_name,
     device_error,
     instruction_sets,
     measure,
     quote_paths,
 )
-from reportlib.capture.process import Progress, installed
+from reportlib.capture.process import Progress, installed, known_environments
 from reportlib.capture.request import ArmRequest
 from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import PASSAGES, Passage, Query, read_passages
 from reportlib.errors import CaptureError, CheckpointError, CollectionError
-from reportlib.store import CaptureWriter, digest_file, project_home
+from reportlib.store import CaptureWriter, digest, digest_file
 from reportlib.study import INDEXING, VARIABLES, ColbertSettings
 
 #: The seeds that colbert-ai has in its source: its launcher's, and its k-means's.
@@ -136,13 +136,14 @@ class Setup:
         config.configure(checkpoint=str(self.request.checkpoint_folder))
         tokenizer = DocTokenizer(config)
         skipped = {tokenizer.tok.encode(sign, add_special_tokens=False)[0] for sign in string.punctuation}
-        kept = {text: self._kept(tokenizer, text, skipped) for text in texts}
-        kmeans.check(self.request.plain.name, texts, config.doc_maxlen, kept.__getitem__)
 
-    @staticmethod
-    def _kept(tokenizer: Any, text: str, skipped: set[int]) -> int:
-        ids, _ = tokenizer.tensorize([text])
-        return sum(number not in skipped for number in ids[0].tolist())
+        def kept(text: str) -> int:
+            ids, _ = tokenizer.tensorize([text])
+            return sum(number not in skipped for number in ids[0].tolist())
+
+        kmeans.check(
+            self.request.plain.name, texts, config.doc_maxlen, {text: kept(text) for text in texts}.__getitem__
+        )
 
     def config(self) -> ColBERTConfig:
         """Return the request's settings for colbert-ai."""
@@ -185,28 +186,29 @@ class Setup:
 
     def provenance(self, durations: Mapping[str, float]) -> dict[str, Any]:
         """Return what a manifest says of where its capture ran, and on what."""
-        record = _provenance(seeds=SEEDS, inputs=self.inputs)
-        return {**record, "descriptions": self._descriptions(), "backend": self._backend(), "durations": {**durations}}
-
-    def _descriptions(self) -> dict[str, dict[str, Any]]:
-        """Return what the page says of the inputs, as they were prepared; a folder made by hand says nothing."""
         collection, checkpoint = (
             _source(folder) for folder in (self.request.collection_folder, self.request.checkpoint_folder)
         )
+        environment = known_environments().get(self.request.environment)
+        # What the page says of the inputs, as they were prepared; a folder made by hand says nothing.
         counted = ("source", "passages", "queries", "judgements", "judging", "licence")
         return {
-            "collection": {key: collection[key] for key in counted if key in collection},
-            "checkpoint": {"source": checkpoint.get("source"), **checkpoint.get("model", {})},
+            "python": platform.python_version(),
+            "packages": _packages(),
+            "torch": _torch(),
+            "libraries": _libraries(),
+            "machine": _machine(),
+            "threads": {"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
+            "environment_variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+            "seeds": SEEDS,
+            "inputs": self.inputs,
+            "descriptions": {
+                "collection": {key: collection[key] for key in counted if key in collection},
+                "checkpoint": {"source": checkpoint.get("source"), **checkpoint.get("model", {})},
+            },
+            "backend": environment.backend if environment else None,
+            "durations": dict(durations),
         }
-
-    def _backend(self) -> str | None:
-        """Return how this environment was made, where reportlib made or adopted it."""
-        file = project_home() / "envs" / f"{self.request.environment}.json"
-        try:
-            backend: str | None = json.loads(file.read_text(encoding="utf-8")).get("backend")
-        except (OSError, ValueError):
-            return None
-        return backend
 
 
 def store_index(writer: CaptureWriter) -> None:
@@ -268,65 +270,36 @@ def _source(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _provenance(*, seeds: Mapping[str, int], inputs: Mapping[str, str]) -> dict[str, Any]:
-    """Return the provenance of this process.
-
-    Parameters
-    ----------
-    seeds : mapping
-        Name to seed.
-    inputs : mapping
-        ``collection`` and ``checkpoint`` to their sha256.
-    """
-    return {
-        "python": platform.python_version(),
-        "packages": _packages(),
-        "torch": _torch(),
-        "libraries": _libraries(),
-        "machine": _machine(),
-        "threads": {"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
-        "environment_variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "seeds": dict(seeds),
-        "inputs": dict(inputs),
-    }
-
-
 def _packages() -> dict[str, dict[str, str | None]]:
-    found = {}
-    for name, package in installed().items():
-        record = package.read_text("RECORD")
-        found[name.lower()] = {
-            "version": package.version,
-            "record_sha256": _record_digest(record) if record else None,
-        }
-    return dict(sorted(found.items()))
+    """Return version and digest of what this process can import.
 
-
-def _record_digest(record: str) -> str:
-    """Hash a RECORD without what installers write for themselves: it then only tells what was in the wheel."""
+    A wheel's RECORD is hashed without what installers write for themselves: it then only tells what was in the wheel.
+    """
     own = re.compile(r"(^|/)(__pycache__/|INSTALLER|REQUESTED|RECORD|direct_url\.json|uv_[a-z]+\.json)|^\.\./")
-    lines = sorted(line for line in record.splitlines() if line and not own.search(line.split(",")[0]))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    packages: dict[str, dict[str, str | None]] = {}
+    for name, package in installed().items():
+        record = package.read_text("RECORD") or ""
+        lines = sorted(line for line in record.splitlines() if line and not own.search(line.split(",")[0]))
+        packages[name.lower()] = {
+            "version": package.version,
+            "record_sha256": digest("\n".join(lines).encode()) if record else None,
+        }
+    return dict(sorted(packages.items()))
 
 
 def _torch() -> dict[str, Any]:
-    capability = getattr(torch.backends, "cpu", None)  # from torch 2.1.0 on
+    backend = getattr(torch.backends, "cpu", None)  # from torch 2.1.0 on
     return {
         "version": torch.__version__,
         "git_version": torch.version.git_version,
         "cuda": torch.version.cuda,
         "config": torch.__config__.show().strip(),
         "parallel": torch.__config__.parallel_info().strip(),
-        "cpu_capability": capability.get_cpu_capability() if capability else _capability_from_config(),
+        "cpu_capability": backend.get_cpu_capability() if backend else cpu_capability(torch.__config__.show()) or None,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "mkldnn": torch.backends.mkldnn.is_available(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
-
-
-def _capability_from_config() -> str | None:
-    match = re.search(r"CPU capability usage: (\S+)", torch.__config__.show())
-    return match.group(1) if match else None
 
 
 def _libraries() -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ layer differs" can be told from "what enters the first layer differs".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,27 +113,26 @@ def capture_layers(checkpoint: Checkpoint, inputs: Sequence[LayerInput], writer:
     for given in inputs:
         ids, mask = checkpoint.doc_tokenizer.tensorize(list(given.texts))
         ids, mask = ids.to(checkpoint.device), mask.to(checkpoint.device)
-        for name, output in _outputs(checkpoint, ids, mask).items():
+        with torch.no_grad(), checkpoint.amp_manager.context():
+            outputs, _ = layer_outputs(checkpoint.bert, partial(checkpoint.bert, ids, attention_mask=mask))
+        for name, output in outputs.items():
             array, dtype = to_numpy(output)
             writer.tensor(f"layers/{given.slug}/{name}", array, "layers", dtype)
         described.append({"slug": given.slug, "text": given.description, "tokens": list(ids.shape)})
     writer.value("layer_inputs", described, "layers")
 
 
-def _outputs(checkpoint: Checkpoint, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-    taken: dict[str, torch.Tensor] = {}
+def layer_outputs(bert: torch.nn.Module, run: Callable[[], Any]) -> tuple[dict[str, torch.Tensor], Any]:
+    """Return the layers' outputs by the names of `modules_to_watch` while `run` runs, and what that returns."""
+    outputs: dict[str, torch.Tensor] = {}
 
-    def taker(name: str) -> Any:
-        def take(_module: torch.nn.Module, _args: Any, output: Any) -> None:
-            taken[name] = (output[0] if isinstance(output, tuple) else output).detach().clone()
+    def take(name: str, _module: torch.nn.Module, _args: Any, output: Any) -> None:
+        outputs[name] = (output[0] if isinstance(output, tuple) else output).detach().clone()
 
-        return take
-
-    with ExitStack() as stack, torch.no_grad(), checkpoint.amp_manager.context():
-        for name, module in modules_to_watch(checkpoint.bert).items():
-            stack.callback(module.register_forward_hook(taker(name)).remove)
-        checkpoint.bert(ids, attention_mask=mask)
-    return taken
+    with ExitStack() as stack:
+        for name, module in modules_to_watch(bert).items():
+            stack.callback(module.register_forward_hook(partial(take, name)).remove)
+        return outputs, run()
 
 
 def capture_weights(checkpoint: Checkpoint, writer: CaptureWriter) -> None:

@@ -363,12 +363,12 @@ def copies_of_written(func: Any, arguments: Mapping[str, Any], tensors: Sequence
             value = arguments.get(argument.name)
             parts = value if isinstance(value, list) else [value]
             written |= {part["tensor"] for part in parts if isinstance(part, dict) and "tensor" in part}
-    return [_copy(tensor) if index in written else tensor for index, tensor in enumerate(tensors)]
-
-
-def _copy(tensor: torch.Tensor) -> torch.Tensor:
-    memory = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-    return memory.copy_(tensor)
+    copies = list(tensors)
+    for index in written:
+        tensor = tensors[index]
+        memory = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        copies[index] = memory.copy_(tensor)
+    return copies
 
 
 @contextmanager

@@ -331,18 +331,17 @@ def _kmeans(dim: int, partitions: int, iterations: int, shared: Any, *_queue: An
 
 def _watch(running: list[str], stack: ExitStack) -> None:
     """Keep the name of colbert-ai's function that is running in `running`, until `stack` is closed."""
+
+    def named(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            running.append(name)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                running.pop()
+
+        return wrapped
+
     for owner, name in _FUNCTIONS:
-        stack.enter_context(mock.patch.object(owner, name, _named(getattr(owner, name), owner, name, running)))
-
-
-def _named(original: Callable[..., Any], owner: Any, name: str, running: list[str]) -> Callable[..., Any]:
-    full = f"{owner.__name__}.{name}" if isinstance(owner, type) else name
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        running.append(full)
-        try:
-            return original(*args, **kwargs)
-        finally:
-            running.pop()
-
-    return wrapped
+        full = f"{owner.__name__}.{name}" if isinstance(owner, type) else name
+        stack.enter_context(mock.patch.object(owner, name, named(full, getattr(owner, name))))

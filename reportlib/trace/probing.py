@@ -25,12 +25,11 @@ from safetensors.torch import save_file
 
 from reportlib.capture.instruments import computing_in
 from reportlib.capture.process import Progress
-from reportlib.capture.tensors import tensor_digest
+from reportlib.capture.tensors import layer_outputs, tensor_digest
 from reportlib.store import canonical_json, digest
 from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES, atomic_folder
 from reportlib.trace.operations import call, call_in_float64, find_operation
 from reportlib.trace.passes import Loaded, Pass, load, torch_description
-from reportlib.trace.record import layer_outputs
 from reportlib.trace.tensors import Layout, from_bytes
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def sample(tensor: Any) -> Any:
 
 def _layers(loaded: Loaded, progress: Progress, samples: dict[str, Any]) -> dict[str, Any]:
     def outputs(given: Pass) -> dict[str, Any]:
-        taken, output = layer_outputs(loaded.checkpoint, given)
+        taken, output = layer_outputs(loaded.checkpoint.bert, given.call)
         return {**taken, "output": output.detach().clone()}
 
     taken: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}

@@ -15,7 +15,7 @@ import sysconfig
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import reportlib
 from reportlib.capture.process import Progress
-from reportlib.capture.tensors import modules_to_watch, to_numpy
+from reportlib.capture.tensors import layer_outputs, to_numpy
 from reportlib.errors import CaptureError
 from reportlib.store import CaptureWriter, digest_file
 from reportlib.trace.format import Operation, RecordedPass, TraceWriter
@@ -91,7 +91,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         One for all passes of a process: weights are hashed once.
     """
 
-    def __init__(self, sink: Callable[[Operation], None], storages: Storages) -> None:
+    def __init__(self, sink: Callable[[Operation], object], storages: Storages) -> None:
         super().__init__()
         storages.renumber()
         self.sink, self.storages = sink, storages
@@ -167,7 +167,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
     seconds_untraced, peak_untraced = time.perf_counter() - started, peak_bytes()
     started = time.perf_counter()
     with file.open("w", encoding="utf-8") as lines, ExitStack() as stack:
-        recorder = Recorder(lambda operation: _write(lines, operation), storages)
+        recorder = Recorder(lambda operation: lines.write(operation.to_json() + "\n"), storages)
         entry.watch(recorder.modules, stack)
         with recorder:
             output = entry.call()
@@ -185,10 +185,6 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
         peak_bytes_untraced=peak_untraced,
         peak_bytes_traced=peak_bytes(),
     )
-
-
-def _write(lines: Any, operation: Operation) -> None:
-    lines.write(operation.to_json() + "\n")
 
 
 def peak_bytes() -> int:
@@ -236,27 +232,14 @@ def write_truth(request: PassRequest, output: Path) -> None:
     with CaptureWriter(output) as writer, load(request) as loaded:
         loaded.checkpoint.model.double()
         seconds = {}
-        for given in loaded.passes:
-            progress.stage(f"computing {given.description!r} in float64")
+        for entry in loaded.passes:
+            progress.stage(f"computing {entry.description!r} in float64")
             started = time.perf_counter()
-            taken, result = layer_outputs(loaded.checkpoint, given)
-            seconds[given.slug] = round(time.perf_counter() - started, 4)
+            taken, result = layer_outputs(loaded.checkpoint.bert, entry.call)
+            seconds[entry.slug] = round(time.perf_counter() - started, 4)
             for name, tensor in taken.items():
-                writer.tensor(f"layers/{given.slug}/{name}", to_numpy(tensor)[0], "layers")
-            writer.tensor(f"doc/{given.slug}", to_numpy(result)[0], "encode")
+                writer.tensor(f"layers/{entry.slug}/{name}", to_numpy(tensor)[0], "layers")
+            writer.tensor(f"doc/{entry.slug}", to_numpy(result)[0], "encode")
         arm = {**loaded.arm, "precision": "float64"}
         writer.describe(arm, {"torch": torch.__version__, "inputs": dict(loaded.inputs), "seconds": seconds})
     progress.stage("done")
-
-
-def layer_outputs(checkpoint: Any, given: Pass) -> tuple[dict[str, Any], Any]:
-    """Run a pass and return its layers' outputs by name, and its own."""
-    taken: dict[str, Any] = {}
-
-    def take(name: str, _module: Any, _args: Any, output: Any) -> None:
-        taken[name] = (output[0] if isinstance(output, tuple) else output).detach().clone()
-
-    with ExitStack() as stack:
-        for name, module in modules_to_watch(checkpoint.bert).items():
-            stack.callback(module.register_forward_hook(partial(take, name)).remove)
-        return taken, given.call()
