@@ -108,8 +108,8 @@ def supports(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     return False
 
 
-def device_error(found: Preflight, device: str) -> ReportlibError | None:
-    """Return why `device` cannot be used with what was found, or None when it can.
+def device_error(measured: Preflight, device: str) -> ReportlibError | None:
+    """Return why `device` cannot be used with what was measured, or None when it can.
 
     Returns
     -------
@@ -120,29 +120,29 @@ def device_error(found: Preflight, device: str) -> ReportlibError | None:
     """
     if device == "cpu":
         return None
-    if not found.cuda_build:
+    if not measured.cuda_build:
         return DeviceError(
-            f"torch {found.torch} is a build without CUDA",
+            f"torch {measured.torch} is a build without CUDA",
             "use --device cpu, or a CUDA build of torch",
         )
-    if not found.gpus:
+    if not measured.gpus:
         return DeviceError(
-            f"torch {found.torch} sees no CUDA GPU here",
+            f"torch {measured.torch} sees no CUDA GPU here",
             "use --device cpu; if there is a GPU, look at nvidia-smi (driver) and at CUDA_VISIBLE_DEVICES",
         )
-    gpu = found.gpus[0]
-    if not supports(gpu.capability, found.architectures):
+    gpu = measured.gpus[0]
+    if not supports(gpu.capability, measured.architectures):
         return DeviceError(
-            f"torch {found.torch} has no kernels for the {gpu.name} (compute capability"
-            f" {gpu.capability[0]}.{gpu.capability[1]}); it has {', '.join(found.architectures)}",
+            f"torch {measured.torch} has no kernels for the {gpu.name} (compute capability"
+            f" {gpu.capability[0]}.{gpu.capability[1]}); it has {', '.join(measured.architectures)}",
             "use --device cpu, a GPU that this torch knows, or a newer torch",
         )
-    if found.nvcc.split(".")[0] != found.cuda_build.split(".")[0]:
-        there = f"nvcc is of CUDA {found.nvcc}" if found.nvcc else "there is no nvcc"
+    if measured.nvcc.split(".")[0] != measured.cuda_build.split(".")[0]:
+        there = f"nvcc is of CUDA {measured.nvcc}" if measured.nvcc else "there is no nvcc"
         return CompilerError(
-            f"on a GPU colbert-ai compiles CUDA kernels; torch {found.torch} is built for CUDA"
-            f" {found.cuda_build}, and {there}",
-            f"install CUDA {found.cuda_build} and set CUDA_HOME; the rattler backend and conda install it from the"
+            f"on a GPU colbert-ai compiles CUDA kernels; torch {measured.torch} is built for CUDA"
+            f" {measured.cuda_build}, and {there}",
+            f"install CUDA {measured.cuda_build} and set CUDA_HOME; the rattler backend and conda install it from the"
             " environment file",
         )
     return None
@@ -232,11 +232,11 @@ def _bfloat16_ratio(torch: Any) -> float:
     return float(times[torch.bfloat16] / times[torch.float32])
 
 
-def report(found: Preflight, device: str) -> dict[str, Any]:
+def report(measured: Preflight, device: str) -> dict[str, Any]:
     """Return what was found and whether `device` can be used, ready for JSON."""
-    error = device_error(found, device)
+    error = device_error(measured, device)
     return {
-        **asdict(found),
+        **asdict(measured),
         "device": device,
         "usable": error is None,
         "error": "" if error is None else type(error).__name__,

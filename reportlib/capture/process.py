@@ -108,22 +108,23 @@ def own_environment(name: str = "") -> str:
     """
     known = known_environments()
     prefix = os.path.realpath(sys.prefix)
-    here = [each for each in known.values() if os.path.realpath(each.prefix) == prefix]
+    here = [environment for environment in known.values() if os.path.realpath(environment.prefix) == prefix]
     if not here:
         raise WrongEnvironmentError(
             f"the Python that runs ({sys.prefix}) is none of the environments in {project_home()}"
             f" (made there: {', '.join(known) or 'none'})",
             _start(name or next(iter(known), "torch201"), known) + ", or set REPORTLIB_HOME to the home that has it",
         )
-    own = next((each for each in here if each.name == name), here[0])
+    own = next((environment for environment in here if environment.name == name), here[0])
     if name not in ("", own.name):
         raise WrongEnvironmentError(
             f"what runs is the environment {own.name} (torch {own.torch}), not {name}",
             f"{_start(name, known)}, or leave `environment` empty, which stands for the one that runs: {own.name}",
         )
     if not name and len(here) > 1:
+        names = ", ".join(environment.name for environment in here)
         raise WrongEnvironmentError(
-            f"the Python that runs ({sys.prefix}) has several names: {', '.join(each.name for each in here)}",
+            f"the Python that runs ({sys.prefix}) has several names: {names}",
             "give `environment`, or remove all but one with `reportlib env remove`",
         )
     packages = {name: package.version for name, package in installed().items()}
@@ -156,8 +157,8 @@ def require_origin(capture: Capture, name: str) -> None:
     if name in known:
         wrong = known[name].contradictions(python, packages)
     else:
-        same = [each for each in known.values() if not each.contradictions(python, packages)]
-        wrong = [f"it holds what {each.name} holds (torch {each.torch})" for each in same]
+        same = [other for other in known.values() if not other.contradictions(python, packages)]
+        wrong = [f"it holds what {other.name} holds (torch {other.torch})" for other in same]
     if wrong:
         raise CaptureError(
             f"the capture {capture.path.name} was not made in the environment {name}: {_listed(wrong)}",
