@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reportlib.capture.process import quiet
 from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.format import TraceWriter
 from reportlib.trace.operations import Memory, Storages, blake3_digest
-from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.record import record
+
+with quiet():  # colbert-ai comes with them, and warns
+    from reportlib.trace.passes import Pass, watch_modules
+    from reportlib.trace.record import record
 
 LAYERS = 3
 
