@@ -173,8 +173,8 @@ def main(folder: Path) -> None:
         net.blocks[0].linear.weight.mul_(2)
     trace(folder / "changed", net, nothing, storages=storages)
     with mock.patch.object(Memory, "digest", lambda _memory, tensor: blake3_digest(tensor)):
-        trace(folder / "writer-blake3_digest", writer, nothing)
-        trace(folder / "changed-blake3_digest", net, nothing)
+        trace(folder / "writer-anew", writer, nothing)
+        trace(folder / "changed-anew", net, nothing)
 
 
 if __name__ == "__main__":
