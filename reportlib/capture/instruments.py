@@ -2,13 +2,13 @@
 
 colbert-ai's functions are wrapped while it runs (`unittest.mock.patch.object`), never edited. An instrument only
 looks: it hands on the very object that it saw, unless the arm is a swap. The control without instruments holds the
-index bytes against a run without them.
+index bytes against a run without them. In colbert-ai's way there are also its precision, and where its k-means runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -22,10 +22,11 @@ from colbert.indexing.collection_indexer import CollectionIndexer
 from colbert.indexing.index_saver import IndexSaver
 from colbert.modeling.checkpoint import Checkpoint
 from colbert.modeling.tokenization import DocTokenizer
+from colbert.utils.amp import MixedPrecisionManager
+from torch.overrides import TorchFunctionMode
 
 from reportlib.artifacts import SWAP_POINTS, point
-from reportlib.capture.indexing import Compression, SortWatcher
-from reportlib.capture.progress import Progress
+from reportlib.capture.process import Progress
 from reportlib.capture.tensors import from_store, tensor_digest, to_numpy
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
@@ -256,3 +257,112 @@ class Instruments:
         self._tensor("ivf", ivf)
         self._tensor("ivf_lengths", lengths)
         return ivf, lengths
+
+
+class Compression:
+    """Takes the parts of `ResidualCodec.compress` while a chunk is compressed, inside the ``with`` block.
+
+    The codec's functions also run while the buckets are fitted, so they are wrapped for one chunk only. colbert-ai
+    compresses a chunk in batches; their pieces are put together, and given values are cut into them.
+
+    Parameters
+    ----------
+    codes, packed : list of one tensor, or None
+        Take the place of the computed codes (one a token embedding), and of the packed residuals.
+    """
+
+    def __init__(self, codes: list[torch.Tensor] | None, packed: list[torch.Tensor] | None) -> None:
+        self._pieces: dict[str, list[torch.Tensor]] = {
+            "compress_codes": [], "compress_centroids": [], "compress_residuals": [], "packed": []
+        }  # fmt: skip
+        self._given = {"compress_codes": codes, "packed": packed}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Compression:
+        self._wrap("compress_into_codes", "compress_codes")
+        self._wrap("lookup_centroids", "compress_centroids")
+        self._wrap("binarize", "packed")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def taken(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield each part's name and values; the packed residuals are read from ColBERT's file instead."""
+        for name, pieces in self._pieces.items():
+            if name != "packed":
+                yield name, torch.cat(pieces)
+
+    def _wrap(self, function: str, name: str) -> None:
+        original = getattr(ResidualCodec, function)
+
+        def wrapped(codec: Any, values: torch.Tensor, **kwargs: Any) -> Any:
+            if name == "packed":
+                self._pieces["compress_residuals"].append(values.cpu())
+            result = self._piece(name, original, codec, values, **kwargs)
+            self._pieces[name].append(result.cpu())
+            return result
+
+        self._stack.enter_context(mock.patch.object(ResidualCodec, function, wrapped))
+
+    def _piece(self, name: str, original: Callable[..., Any], codec: Any, values: torch.Tensor, **kwargs: Any) -> Any:
+        given = self._given.get(name)
+        if given is None:
+            return original(codec, values, **kwargs)
+        start = sum(map(len, self._pieces[name]))
+        return given[0][start : start + len(values)].to(values.device)
+
+
+class SortWatcher(TorchFunctionMode):  # type: ignore[misc]
+    """Takes what `_build_ivf` sorts: a tensor method called there is in no function that could be wrapped.
+
+    With `given` values and indices it hands these on, and what it sorted stays unused.
+    """
+
+    def __init__(self, take: Callable[[str, torch.Tensor], None], given: list[torch.Tensor] | None) -> None:
+        super().__init__()
+        self.take = take
+        self.given = given
+        self.seen = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.sort and not self.seen:
+            self.seen = True
+            if self.given is not None:
+                result = torch.return_types.sort(self.given)
+            self.take("presort_codes", args[0])
+            self.take("sorted_codes", result.values)
+            self.take("sort_indices", result.indices)
+        return result
+
+
+def computing_in(precision: str, device: str) -> Any:
+    """Return a context in which colbert-ai computes in `precision` on `device`.
+
+    On a GPU colbert-ai runs float16 autocast; on a CPU the same line is without effect, and it runs float32.
+    So float32 on a GPU and (bfloat16) autocast on a CPU have to be put in its place.
+    """
+
+    def own(_manager: Any) -> Any:
+        return nullcontext() if precision == "float32" else torch.autocast("cpu", dtype=torch.bfloat16)
+
+    if (precision, device) not in {("autocast", "cpu"), ("float32", "cuda")}:
+        return nullcontext()
+    return mock.patch.object(MixedPrecisionManager, "context", own)
+
+
+def quiet_cpu_kmeans() -> Any:
+    """Return a context in which colbert-ai's k-means runs on the CPU, even where torch sees a GPU, and in silence.
+
+    Only torch is to vary between arms, and faiss-cpu has no GPU k-means to offer. faiss prints from C++, where no
+    Python stream can be put in the way.
+    """
+    kmeans = collection_indexer.faiss.Kmeans
+
+    def on_cpu(*args: Any, **kwargs: Any) -> Any:
+        return kmeans(*args, **{**kwargs, "gpu": False, "verbose": False})
+
+    return mock.patch.object(collection_indexer.faiss, "Kmeans", on_cpu)

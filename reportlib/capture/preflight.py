@@ -1,7 +1,10 @@
-"""What an environment's torch can do on this machine: ``python -m reportlib.capture.preflight --device cuda``.
+"""What an environment's torch and compilers can do on this machine.
 
-Runs inside an environment and prints JSON. It needs the standard library and torch only, and torch only where
-something is measured, so that the host can use the rest.
+``python -m reportlib.capture.preflight --device cuda`` runs inside an environment and prints JSON; with ``--compile``
+it compiles colbert-ai's C++ extensions ahead of time. colbert-ai compiles them at first use, through
+`torch.utils.cpp_extension`: where no compiler works that is an error deep inside an index run; here it is one before
+any work, and the time is spent once an environment. torch is imported only where something is measured or compiled, so
+that the host can use the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,6 +32,9 @@ _ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 _RELEASE = re.compile(r"release (\d+)\.(\d+)")
 #: Rows and columns of the matrices that time bfloat16, and how often each product is timed.
 _SIZE, _REPEATS = 512, 7
+_MEND = "install a C++ compiler (Debian, Ubuntu: apt-get install g++) and make the environment again"
+#: A flag of a compiler that names a folder, as torch writes it.
+_FOLDER_FLAG = re.compile(r"(-I|-L|-isystem )([/'].*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,8 @@ def supports(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     return False
 
 
-def complaint(found: Preflight, device: str) -> ReportlibError | None:
-    """Return why `device` cannot be used with what was found, or None when it can.
+def device_error(measured: Preflight, device: str) -> ReportlibError | None:
+    """Return why `device` cannot be used with what was measured, or None when it can.
 
     Returns
     -------
@@ -113,29 +120,29 @@ def complaint(found: Preflight, device: str) -> ReportlibError | None:
     """
     if device == "cpu":
         return None
-    if not found.cuda_build:
+    if not measured.cuda_build:
         return DeviceError(
-            f"torch {found.torch} is a build without CUDA",
+            f"torch {measured.torch} is a build without CUDA",
             "use --device cpu, or a CUDA build of torch",
         )
-    if not found.gpus:
+    if not measured.gpus:
         return DeviceError(
-            f"torch {found.torch} sees no CUDA GPU here",
+            f"torch {measured.torch} sees no CUDA GPU here",
             "use --device cpu; if there is a GPU, look at nvidia-smi (driver) and at CUDA_VISIBLE_DEVICES",
         )
-    gpu = found.gpus[0]
-    if not supports(gpu.capability, found.architectures):
+    gpu = measured.gpus[0]
+    if not supports(gpu.capability, measured.architectures):
         return DeviceError(
-            f"torch {found.torch} has no kernels for the {gpu.name} (compute capability"
-            f" {gpu.capability[0]}.{gpu.capability[1]}); it has {', '.join(found.architectures)}",
+            f"torch {measured.torch} has no kernels for the {gpu.name} (compute capability"
+            f" {gpu.capability[0]}.{gpu.capability[1]}); it has {', '.join(measured.architectures)}",
             "use --device cpu, a GPU that this torch knows, or a newer torch",
         )
-    if found.nvcc.split(".")[0] != found.cuda_build.split(".")[0]:
-        there = f"nvcc is of CUDA {found.nvcc}" if found.nvcc else "there is no nvcc"
+    if measured.nvcc.split(".")[0] != measured.cuda_build.split(".")[0]:
+        there = f"nvcc is of CUDA {measured.nvcc}" if measured.nvcc else "there is no nvcc"
         return CompilerError(
-            f"on a GPU colbert-ai compiles CUDA kernels; torch {found.torch} is built for CUDA"
-            f" {found.cuda_build}, and {there}",
-            f"install CUDA {found.cuda_build} and set CUDA_HOME; the rattler backend and conda install it from the"
+            f"on a GPU colbert-ai compiles CUDA kernels; torch {measured.torch} is built for CUDA"
+            f" {measured.cuda_build}, and {there}",
+            f"install CUDA {measured.cuda_build} and set CUDA_HOME; the rattler backend and conda install it from the"
             " environment file",
         )
     return None
@@ -159,6 +166,12 @@ def cpu_name() -> str:
         text = ""
     line = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
     return line[1].strip() if line else platform.processor() or platform.machine()
+
+
+def cpu_capability(config: str) -> str:
+    """Return the instruction set that torch's own kernels use, by its configuration; empty where that is silent."""
+    usage = re.search(r"CPU capability usage: (\S+)", config)
+    return usage[1] if usage else ""
 
 
 def nvcc_version() -> str:
@@ -189,11 +202,10 @@ def measure() -> Preflight:
         for index in range(torch.cuda.device_count()):
             seen = torch.cuda.get_device_properties(index)
             gpus.append(Gpu(seen.name, (seen.major, seen.minor), seen.total_memory))
-    capability = re.search(r"CPU capability usage: (\S+)", torch.__config__.show())
     return Preflight(
         torch=torch.__version__,
         cpu=cpu_name(),
-        cpu_capability=capability[1] if capability else "",
+        cpu_capability=cpu_capability(torch.__config__.show()),
         instruction_sets=instruction_sets(),
         threads=torch.get_num_threads(),
         bfloat16_ratio=round(ratio, 3),
@@ -220,11 +232,11 @@ def _bfloat16_ratio(torch: Any) -> float:
     return float(times[torch.bfloat16] / times[torch.float32])
 
 
-def report(found: Preflight, device: str) -> dict[str, Any]:
+def report(measured: Preflight, device: str) -> dict[str, Any]:
     """Return what was found and whether `device` can be used, ready for JSON."""
-    error = complaint(found, device)
+    error = device_error(measured, device)
     return {
-        **asdict(found),
+        **asdict(measured),
         "device": device,
         "usable": error is None,
         "error": "" if error is None else type(error).__name__,
@@ -233,14 +245,92 @@ def report(found: Preflight, device: str) -> dict[str, Any]:
     }
 
 
+def check_compiler() -> None:
+    """Raise `CompilerError` when there is no C++ compiler, or no ninja, for torch's extensions to use."""
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None:
+        raise CompilerError(f"colbert-ai compiles C++ extensions, and there is no compiler ({compiler}) on PATH", _MEND)
+    if shutil.which("ninja") is None:
+        raise CompilerError(
+            "colbert-ai compiles C++ extensions with ninja, and ninja is not on PATH",
+            "run inside the environment's kernel, which puts the environment's bin folder on PATH",
+        )
+
+
+def quote_paths() -> None:
+    """Have torch quote the paths in the lines that it gives ninja, and ninja a shell.
+
+    Older versions (2.0.1, 2.1.0) write them as they are: a space in the environment's path ends a flag, and a semicolon
+    begins a command. Newer ones (2.7.1, 2.8.0) quote them, and leave a dollar to ninja. A plain path stays as it is.
+    """
+    from torch.utils import cpp_extension
+
+    original = cpp_extension._write_ninja_file
+    if getattr(original, "quotes_paths", False):
+        return
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        quoted = {
+            name: list(map(quoted_flag, value)) if name.endswith("flags") and isinstance(value, list) else value
+            for name, value in kwargs.items()
+        }
+        if "sources" in quoted:
+            quoted["sources"] = [source.replace("$", "$$") for source in quoted["sources"]]
+        return original(*args, **quoted)
+
+    write.quotes_paths = True  # type: ignore[attr-defined]
+    cpp_extension._write_ninja_file = write
+
+
+def quoted_flag(flag: str) -> str:
+    """Return a compiler's flag with the folder in it quoted for a shell, unless torch did that, and for ninja."""
+    match = _FOLDER_FLAG.fullmatch(flag)
+    if match is None:
+        return flag
+    folder = match[2] if match[2].startswith("'") else shlex.quote(match[2])
+    return match[1] + folder.replace("$", "$$")
+
+
+def compile_extensions() -> None:
+    """Compile what indexing and searching on this machine's device need.
+
+    Raises
+    ------
+    CompilerError
+        When there is no compiler, or it fails; the compiler's last lines are in the message.
+    """
+    check_compiler()
+    quote_paths()
+    import torch
+    from colbert.indexing.codecs.residual import ResidualCodec
+    from colbert.modeling.colbert import ColBERT
+    from colbert.search.index_storage import IndexScorer
+    from colbert.search.strided_tensor import StridedTensor
+
+    use_gpu = torch.cuda.is_available()
+    try:
+        for owner in (ColBERT, ResidualCodec, IndexScorer, StridedTensor):
+            owner.try_load_torch_extensions(use_gpu)
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        tail = "\n".join(str(error).strip().splitlines()[-12:])
+        raise CompilerError(f"colbert-ai's extensions do not compile here:\n{tail}", _MEND) from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the report of this process's torch as JSON."""
+    """Print the report of this process's torch as JSON, or compile colbert-ai's extensions."""
     parser = argparse.ArgumentParser(prog="python -m reportlib.capture.preflight")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="compile colbert-ai's C++ extensions instead")
     chosen = parser.parse_args(arguments)
+    if chosen.compile:
+        compile_extensions()
+        return
     json.dump(report(measure(), chosen.device), sys.stdout)
     sys.stdout.write("\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ReportlibError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from reportlib.artifacts import SWAPPABLE
-from reportlib.capture.environment import own_environment
+from reportlib.capture.process import own_environment
 from reportlib.errors import NotebookParameterError
 from reportlib.notebooks import check_parameters
 from reportlib.store import MANIFEST, Capture, project_home
@@ -254,7 +254,7 @@ class SwapRequest(ArmRequest):
         return Path(self.replay_from) if self.replay_from else _by_hand(self.plain.name)
 
     @property
-    def given_folder(self) -> Path:
+    def donor_folder(self) -> Path:
         """The donor's plain capture."""
         return Path(self.swap_from) if self.swap_from else _by_hand(self.arms[0].given.name)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,40 +19,35 @@ from unittest import mock
 import colbert.indexing.collection_indexer as collection_indexer
 import numpy as np
 import torch
-from colbert import Indexer
-from colbert.data import Collection
 
 from reportlib.artifacts import SWAP_POINTS, downstream
-from reportlib.capture import contexts, instruments
-from reportlib.capture.environment import require_origin
-from reportlib.capture.progress import Progress
+from reportlib.capture.instruments import Instruments
+from reportlib.capture.process import Progress, require_origin
 from reportlib.capture.request import SwapRequest
-from reportlib.capture.setup import Setup, take_final
+from reportlib.capture.setup import SHARED_SETTINGS, Setup, store_index
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
-from reportlib.study import INDEXING, Arm
+from reportlib.study import Arm
 
-#: What both plain captures must agree in with the request, so that only the environments differ.
-_SHARED = ("precision", "device", "passages", "threads", *INDEXING)
 _KMEANS = "kmeans_centroids"
 #: Wide intermediate values that follow from `centroids`, `codes` and `embs`: nothing takes them from a capture.
 _LEFT_OUT = frozenset({"compress_centroids", "compress_residuals"})
 
 
-def sources(points: Sequence[str], given: Capture, own: Capture, made: Iterable[Capture] = ()) -> dict[str, Capture]:
+def sources(points: Sequence[str], donor: Capture, own: Capture, made: Iterable[Capture] = ()) -> dict[str, Capture]:
     """Return for each swap point the capture that its value comes from; a point that is not there is computed.
 
     Parameters
     ----------
     points : sequence of str
         The swap points to replace.
-    given, own : Capture
+    donor, own : Capture
         The donor's plain capture, and this arm's own. The points that nothing replaced reaches are replayed from it.
     made : iterable of Capture
         Other swaps of the same series. k-means, by far the most expensive step, is not run again on the same sample.
     """
     reached = set(points).union(*(downstream(name) for name in points))
-    found = {name: given if name in points else own for name in SWAP_POINTS if name in points or name not in reached}
+    found = {name: donor if name in points else own for name in SWAP_POINTS if name in points or name not in reached}
     if _KMEANS not in found:
         upstream = {name for name in SWAP_POINTS if _KMEANS in downstream(name)}
         for capture in made:
@@ -85,8 +80,8 @@ class SwapSeries:
     def __init__(self, request: SwapRequest) -> None:
         self.request = request
         self.setup = Setup(request)
-        self.given, self.own = Capture.open(request.given_folder), Capture.open(request.own_folder)
-        self._check(self.given, request.donor)
+        self.donor, self.own = Capture.open(request.donor_folder), Capture.open(request.own_folder)
+        self._check(self.donor, request.donor)
         self._check(self.own, request.environment)
         self._check_tokens()
         self._provenance = self.setup.provenance({})
@@ -99,7 +94,7 @@ class SwapSeries:
                 f"the capture {name} was made from another collection or checkpoint",
                 "capture both arms from the same inputs",
             )
-        wanted = {"environment": environment, **{key: getattr(self.request, key) for key in _SHARED}}
+        wanted = {"environment": environment, **{key: getattr(self.request, key) for key in SHARED_SETTINGS}}
         for key, value in wanted.items():
             if arm.get(key) != value:
                 raise CaptureError(
@@ -114,7 +109,7 @@ class SwapSeries:
     def _check_tokens(self) -> None:
         """Refuse captures whose token embeddings do not correspond one to one."""
         for name in ("doclens", "sample_doclens"):
-            if self.given.value(name) != self.own.value(name):
+            if self.donor.value(name) != self.own.value(name):
                 raise CaptureError(
                     f"{name} differs between the captures: the tokens of one are not those of the other",
                     "compare these environments without swaps",
@@ -130,7 +125,7 @@ class SwapSeries:
         """
         done: list[dict[str, Any]] = []
         made: list[Capture] = []
-        with contexts.quiet_cpu_kmeans(), _OneCheckpoint():
+        with _OneCheckpoint():
             for number, arm in enumerate(self.request.arms):
                 folder = self.request.output_folder / "+".join(arm.swap)
                 started = time.monotonic()
@@ -147,24 +142,18 @@ class SwapSeries:
         return done
 
     def _capture(self, arm: Arm, folder: Path, made: Sequence[Capture]) -> Capture:
-        with CaptureWriter(folder, pool=(*made, self.given, self.own)) as writer:
+        with CaptureWriter(folder, pool=(*made, self.donor, self.own)) as writer:
             started = time.monotonic()
+            taken = sources(arm.swap, self.donor, self.own, made)
             with self.setup.colbert(writer):
-                self._index(writer, sources(arm.swap, self.given, self.own, made))
+                with Instruments(writer, self.progress, 0, sources=taken, left_out=_LEFT_OUT):
+                    self.setup.index(writer)
+                store_index(writer)
             shutil.rmtree(writer.index_folder)
             (writer.partial / "colbert.log").unlink()
             durations = {"index": round(time.monotonic() - started, 3)}
             writer.describe(self.request.describe(arm), {**self._provenance, "durations": durations})
         return Capture.open(folder)
-
-    def _index(self, writer: CaptureWriter, taken: Mapping[str, Capture]) -> None:
-        config = self.setup.config()
-        config.configure(index_path=str(writer.index_folder))
-        indexer = Indexer(str(self.request.checkpoint_folder), config=config, verbose=1)
-        texts = Collection(data=[passage.text for passage in self.setup.passages])
-        with instruments.Instruments(writer, self.progress, 0, sources=taken, left_out=_LEFT_OUT):
-            indexer.index("index", texts)
-        take_final(writer)
 
 
 class _OneCheckpoint:

@@ -120,7 +120,7 @@ def compile_extensions(record: EnvironmentRecord, home: Path, threads: int, prog
         # A compilation that was killed leaves torch's own lock file there, on which the next would wait for ever.
         shutil.rmtree(record.extensions_folder(home), ignore_errors=True)
         done = subprocess.run(
-            [record.python_program, "-m", "reportlib.capture.extensions"],
+            [record.python_program, "-m", "reportlib.capture.preflight", "--compile"],
             env=process_environment(record, home, threads=threads),
             capture_output=True,
             text=True,

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import colbert.indexing.collection_indexer as collection_indexer
 import torch
 
-from reportlib.capture.environment import require_origin
-from reportlib.capture.progress import Progress
-from reportlib.capture.setup import SEEDS, Setup
+from reportlib.artifacts import CAPTURE_POINTS, SWAP_POINTS, downstream
+from reportlib.capture.instruments import Instruments
+from reportlib.capture.process import Progress, require_origin
+from reportlib.capture.setup import SEEDS, SHARED_SETTINGS, Setup, rank
 from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import queries_within, read_judgements
 from reportlib.errors import CaptureError
-from reportlib.searching.ranking import Ranker
 from reportlib.searching.request import SearchRequest
-from reportlib.searching.seeding import index_again
 from reportlib.store import Capture, CaptureWriter
-from reportlib.study import INDEXING
 
-#: What every plain capture must agree in with the request, so that only the environments differ.
-_SHARED = ("precision", "device", "passages", "threads", *INDEXING)
-
+_KMEANS = "kmeans_centroids"
+#: What k-means has no part in.
+_KEPT = tuple(name for name in SWAP_POINTS if name != _KMEANS and name not in downstream(_KMEANS))
+_NOTHING_TAKEN = frozenset(point.name for point in CAPTURE_POINTS)
 #: Characters of a passage that are kept: a report shows the start of it.
 _MOST_TEXT = 1_000
 
@@ -62,7 +63,7 @@ class SearchSession:
         self.writer.begin()
 
     def _check(self, environment: str, capture: Capture) -> None:
-        wanted = {"environment": environment, **{key: getattr(self.request, key) for key in _SHARED}}
+        wanted = {"environment": environment, **{key: getattr(self.request, key) for key in SHARED_SETTINGS}}
         for key, value in wanted.items():
             found = capture.arm.get(key)
             if found != value:
@@ -113,27 +114,15 @@ class SearchSession:
         """Search one index and keep its rankings; the queries are encoded once, with the first."""
         self.progress.stage(f"searching {name} for {len(self.queries):,} queries")
         with self._step(f"search {name}"), self.setup.colbert(self.writer):
-            ranker = self._ranker()
-            found: dict[str, Any] = {"k": ranker.k, "depth": ranker.depth, "queries": []}
+            ranked: list[dict[str, Any]] = []
             if self.queries:
-                searcher = ranker.open(index)
+                searcher = self.setup.searcher(index)
                 if self._encoded is None:
-                    self._encoded = ranker.encode(searcher)
-                found = ranker.rank(searcher, self._encoded, name)
-            self._rankings[name] = found
-            self.writer.value(f"rankings/{name}", found, "search")
-
-    def _ranker(self) -> Ranker:
-        request = self.request
-        return Ranker(
-            checkpoint=request.checkpoint_folder,
-            passages=self.setup.passages,
-            queries=self.queries,
-            k=request.k,
-            depth=request.depth,
-            config=self.setup.config(),
-            progress=self.progress,
-        )
+                    self._encoded = searcher.encode([query.text for query in self.queries])
+                depth, stage = self.request.depth, f"searching {name}, query"
+                ranked = rank(searcher, self._encoded, self.queries, depth, self.progress, stage)
+            self._rankings[name] = {"k": self.request.k, "depth": self.request.depth, "queries": ranked}
+            self.writer.value(f"rankings/{name}", self._rankings[name], "search")
 
     def finish(self) -> Capture:
         """Add what a report says of queries and passages, write the manifest and return the capture."""
@@ -162,13 +151,56 @@ class SearchSession:
     def _texts(self, judgements: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, str]]:
         """Return id and text of every passage that is ranked or judged, by pid."""
         pids = {int(pid) for grades in judgements.values() for pid in grades}
-        pids.update(_ranked(self._rankings.values()))
+        pids.update(pid for ranking in self._rankings.values() for query in ranking["queries"] for pid in query["pids"])
         passages = self.setup.passages
         return {str(pid): {"id": passages[pid].id, "text": passages[pid].text[:_MOST_TEXT]} for pid in sorted(pids)}
 
 
-def _ranked(rankings: Iterable[Mapping[str, Any]]) -> set[int]:
-    return {pid for ranking in rankings for query in ranking["queries"] for pid in query["pids"]}
+@contextmanager
+def kmeans_seed(seed: int) -> Iterator[None]:
+    """Give colbert-ai's k-means the seed `seed` in place of the one in its source, inside the ``with`` block."""
+    kmeans = collection_indexer.faiss.Kmeans
+
+    def seeded(*args: Any, **kwargs: Any) -> Any:
+        return kmeans(*args, **{**kwargs, "seed": seed})
+
+    with mock.patch.object(collection_indexer.faiss, "Kmeans", seeded):
+        yield
+
+
+def index_again(setup: Setup, own: Capture, seed: int, folder: Path, progress: Progress) -> Path:
+    """Make the index of the plain capture `own` again, k-means seeded with `seed`: how far chance alone moves an index.
+
+    Only k-means draws other numbers. The sample and the embeddings come from the arm's own capture, so BERT does not
+    run, and with colbert-ai's own seed the same index comes out.
+
+    Parameters
+    ----------
+    setup : Setup
+        Of the arm that `own` was captured with.
+    own : Capture
+        Gives the sample and the embeddings.
+    seed : int
+        For faiss.
+    folder : Path
+        To make, for everything of this index; it is the caller's to remove.
+    progress : Progress
+        Of the searching arm.
+
+    Returns
+    -------
+    Path
+        ColBERT's index folder.
+    """
+    with CaptureWriter(folder) as writer:
+        with (
+            setup.colbert(writer),
+            kmeans_seed(seed),
+            Instruments(writer, progress, 0, sources=dict.fromkeys(_KEPT, own), left_out=_NOTHING_TAKEN),
+        ):
+            setup.index(writer)
+        writer.describe({"name": f"{progress.arm}-seed-{seed}"}, {})
+    return folder / writer.index_folder.name
 
 
 def overview(capture: Capture) -> list[dict[str, Any]]:

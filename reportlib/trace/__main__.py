@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from reportlib.errors import ReportlibError, StoreError
-from reportlib.trace.request import PassRequest, add_arguments, quiet
-from reportlib.trace.switches import NONE, Switch, find
+from reportlib.capture import CaptureRequest, prepare_process
+from reportlib.capture.process import Progress, quiet, require_origin
+from reportlib.collections.reading import read_passages
+from reportlib.errors import CaptureError, ReportlibError, StoreError
+from reportlib.store import Capture
+from reportlib.study import DEVICES, PRECISIONS
+from reportlib.trace.switches import NONE, find_switch
 
 VERBS = {
     "record": "write the hashes of every operation's inputs and outputs",
@@ -19,6 +25,68 @@ VERBS = {
     "probe": "run operations on seeded inputs, and BERT's layers, and hash what comes out",
     "try": "run cases, or the forward passes, under switches",
 }
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add the options that say which passes run, and how; `required` is whether there must be inputs."""
+    parser.add_argument("--environment", default="", help="the environment that this is; by default whichever it is")
+    parser.add_argument("--checkpoint", required=required, default="")
+    parser.add_argument("--collection", required=required, default="")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    parser.add_argument("--passages", type=int, default=32, help="how many make the batch")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--texts", type=json.loads, default=["a", "test input"], help="single inputs, as a JSON list")
+    parser.add_argument("--doc-maxlen", type=int, default=256)
+    parser.add_argument("--index", type=Path, metavar="CAPTURE", help="also index this capture's embeddings")
+    parser.add_argument("--only", nargs="+", metavar="PASS", help="run these alone: text0, text1, batch, index")
+
+
+@dataclass(frozen=True)
+class PassRequest:
+    """Which passes to run, and how.
+
+    Attributes
+    ----------
+    arm : CaptureRequest
+        Environment, precision, device, threads, checkpoint and inputs; the environment is the one that runs.
+    batch : tuple of str
+        The passages that make the batch; none where no pass is to run.
+    capture : Capture or None
+        Whose embeddings are indexed as one more pass.
+    only : tuple of str or None
+        The passes to run alone.
+    progress : Progress
+        Writes to what is standard error now, whatever is silenced later.
+    """
+
+    arm: CaptureRequest
+    batch: tuple[str, ...]
+    capture: Capture | None
+    only: tuple[str, ...] | None
+    progress: Progress
+
+    @classmethod
+    def settle(cls, arguments: argparse.Namespace, *, passes: bool = True) -> PassRequest:
+        """Return what the options of `add_arguments` ask for, this process made ready for torch.
+
+        Raises
+        ------
+        ReportlibError
+            When an input cannot be used, or this is not the environment that the options name.
+        """
+        names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads", "doc_maxlen")
+        arm = CaptureRequest(texts=tuple(arguments.texts), **{name: getattr(arguments, name) for name in names})
+        batch = tuple(p.text for p in read_passages(arm.collection_folder, arm.passages)) if passes else ()
+        capture = Capture.open(arguments.index) if passes and arguments.index else None
+        only = None if arguments.only is None else tuple(arguments.only)
+        known = [*(f"text{number}" for number in range(len(arm.texts))), "batch", *(["index"] if capture else [])]
+        if unknown := sorted(set(only or ()) - set(known)):
+            raise CaptureError(f"there is no pass {unknown[0]!r}", f"use one of {', '.join(known)}")
+        if capture is not None:
+            require_origin(capture, str(capture.arm.get("environment")))
+        arm = prepare_process(arm)
+        return cls(arm, batch, capture, only, Progress(arm.arm))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,42 +120,30 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.verb in {"truth", "probe"}:
         chosen.precision, chosen.device, chosen.index = "float32", "cpu", None
     if chosen.verb == "try":
-        switches = _switches(chosen.switches)
+        try:
+            switches = [find_switch(name) for name in chosen.switches.split(",")]
+        except KeyError as error:
+            raise StoreError(f"there is no switch {error.args[0]!r}", "see reportlib.trace.switches") from error
         if chosen.passes and not (chosen.checkpoint and chosen.collection):
             raise StoreError("--passes needs --checkpoint and --collection", "give both")
         request = PassRequest.settle(chosen, passes=chosen.passes)
         with quiet():
-            from reportlib.trace.trying import write_tries
-        write_tries(request, switches, chosen.cases, chosen.passes, chosen.output)
+            from reportlib.trace import trying
+        trying.write_tries(request, switches, chosen.cases, chosen.passes, chosen.output)
         return
     request = PassRequest.settle(chosen)
+    with quiet():
+        from reportlib.trace import probing, record, replay, send
     if chosen.verb == "record":
-        with quiet():
-            from reportlib.trace.record import write_trace
-        write_trace(request, chosen.output)
+        record.write_trace(request, chosen.output)
     elif chosen.verb == "truth":
-        with quiet():
-            from reportlib.trace.record import write_truth
-        write_truth(request, chosen.output)
+        record.write_truth(request, chosen.output)
     elif chosen.verb == "probe":
-        with quiet():
-            from reportlib.trace.probing import write_probes
-        write_probes(request, chosen.probes, chosen.output, layers=not chosen.no_layers)
+        probing.write_probes(request, chosen.probes, chosen.output, layers=not chosen.no_layers)
     elif chosen.verb == "send":
-        with quiet():
-            from reportlib.trace.send import send_passes
-        send_passes(request)
+        send.send_passes(request)
     else:
-        with quiet():
-            from reportlib.trace.replay import replay_passes
-        replay_passes(request, chosen.output)
-
-
-def _switches(names: str) -> list[Switch]:
-    try:
-        return [find(name) for name in names.split(",")]
-    except KeyError as error:
-        raise StoreError(f"there is no switch {error.args[0]!r}", "see reportlib.trace.switches") from error
+        replay.replay_passes(request, chosen.output)
 
 
 if __name__ == "__main__":

@@ -36,10 +36,12 @@ def case_id(name: str, overload: str, dtypes: Sequence[str]) -> str:
     dtypes : sequence of str
         Of all inputs. The floating-point ones count, each once; without them the first.
     """
-    return "-".join([name.removeprefix("aten::").replace("::", "-"), *filter(None, [overload]), *reads(dtypes)])
+    return "-".join(
+        [name.removeprefix("aten::").replace("::", "-"), *filter(None, [overload]), *determining_dtypes(dtypes)]
+    )
 
 
-def reads(dtypes: Sequence[str]) -> tuple[str, ...]:
+def determining_dtypes(dtypes: Sequence[str]) -> tuple[str, ...]:
     """Return the dtypes that tell kinds of one operation apart."""
     floats = tuple(dict.fromkeys(dtype for dtype in dtypes if dtype.startswith(("float", "bfloat", "complex"))))
     return floats or tuple(dtypes[:1])

@@ -63,7 +63,7 @@ class TensorRecord(TensorForm):
     Attributes
     ----------
     digest : str or None
-        `tensor_digest` of the logical contents in C order: a view and a copy of it have the same. None for memory that
+        `blake3_digest` of the logical contents in C order: a view and a copy of it have the same. None for memory that
         no operation has written to yet (``aten::empty``), whose bytes mean nothing.
     storage : int
         Number of the memory behind it, the same for all views of it. No number is used twice in a trace.
@@ -144,7 +144,7 @@ class RecordedPass:
     output : TensorRecord
         What came out.
     output_untraced : str
-        `tensor_digest` of what came out of the same call without a recorder: the control for the observer.
+        `blake3_digest` of what came out of the same call without a recorder: the control for the observer.
     operations : int
         How many were recorded.
     sha256 : str
@@ -239,7 +239,7 @@ class Trace:
 
 
 @contextmanager
-def unfinished(destination: Path) -> Iterator[Path]:
+def atomic_folder(destination: Path) -> Iterator[Path]:
     """Yield a folder that gets its name only when all is in it.
 
     Raises
@@ -272,7 +272,7 @@ class TraceWriter:
     """
 
     def __init__(self, destination: Path) -> None:
-        self._folder = unfinished(destination)
+        self._folder = atomic_folder(destination)
         self._passes: list[RecordedPass] = []
         self._described: dict[str, Any] = {}
 

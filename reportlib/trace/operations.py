@@ -61,7 +61,7 @@ class Memory:
             self.digests.clear()
         extent = _extent(tensor)
         if extent not in self.digests:
-            self.digests[extent] = tensor_digest(tensor)
+            self.digests[extent] = blake3_digest(tensor)
         return self.digests[extent]
 
     def write(self) -> None:
@@ -197,12 +197,12 @@ def outputs_of(returned: Any, written: Sequence[torch.Tensor]) -> tuple[Any, lis
     return result, outputs
 
 
-def form(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+def tensor_form(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     """Return a tensor's dtype by torch's name without ``torch.``, its shape and its strides: a `TensorForm`."""
     return str(tensor.dtype).removeprefix("torch."), tuple(map(int, tensor.shape)), tuple(map(int, tensor.stride()))
 
 
-def tensor_digest(tensor: torch.Tensor) -> str:
+def blake3_digest(tensor: torch.Tensor) -> str:
     """Hash a tensor's bytes where only equality counts: BLAKE3 takes well under half the time of SHA-256.
 
     One thread: what is recorded is timed, and its arm has its own.
@@ -211,7 +211,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     return str(blake3(array.data.cast("B") if array.size else b"").hexdigest())
 
 
-def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
+def tensor_record(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
     """Hash a tensor and say where its bytes lie.
 
     Raises
@@ -222,7 +222,7 @@ def describe(tensor: torch.Tensor, storages: Storages) -> TensorRecord:
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise CaptureError(f"a tensor of layout {tensor.layout} cannot be hashed", "trace a dense model")
     memory = storages.of(tensor)
-    return TensorRecord(*form(tensor), None if memory.unwritten else memory.digest(tensor), memory.number)
+    return TensorRecord(*tensor_form(tensor), None if memory.unwritten else memory.digest(tensor), memory.number)
 
 
 _RANDOM = frozenset(
@@ -261,7 +261,7 @@ class NotReplayedError(CaptureError):
     """An operation that cannot be run again here; the message says why."""
 
 
-def why_not(func: Any) -> str | None:
+def why_not_replayed(func: Any) -> str | None:
     """Return why running an operation again says nothing, or None when it does."""
     name = func._schema.name
     if not name.startswith("aten::"):
@@ -276,7 +276,7 @@ def why_not(func: Any) -> str | None:
     return None
 
 
-def find(name: str, overload: str) -> Any:
+def find_operation(name: str, overload: str) -> Any:
     """Return an operation of this torch.
 
     Raises
@@ -298,7 +298,7 @@ def call(func: Any, arguments: Mapping[str, Any], tensors: Sequence[torch.Tensor
     Parameters
     ----------
     func : torch.ops overload
-        See `find`.
+        See `find_operation`.
     arguments : mapping
         As `reportlib.trace.format.Operation.arguments`.
     tensors : sequence of torch.Tensor
@@ -363,12 +363,12 @@ def copies_of_written(func: Any, arguments: Mapping[str, Any], tensors: Sequence
             value = arguments.get(argument.name)
             parts = value if isinstance(value, list) else [value]
             written |= {part["tensor"] for part in parts if isinstance(part, dict) and "tensor" in part}
-    return [_copy(tensor) if index in written else tensor for index, tensor in enumerate(tensors)]
-
-
-def _copy(tensor: torch.Tensor) -> torch.Tensor:
-    memory = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-    return memory.copy_(tensor)
+    copies = list(tensors)
+    for index in written:
+        tensor = tensors[index]
+        memory = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        copies[index] = memory.copy_(tensor)
+    return copies
 
 
 @contextmanager

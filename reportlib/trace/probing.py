@@ -17,22 +17,23 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from reportlib.capture.contexts import precision
-from reportlib.capture.progress import Progress
-from reportlib.capture.tensors import tensor_digest
+from reportlib.capture.instruments import computing_in
+from reportlib.capture.process import Progress
+from reportlib.capture.tensors import layer_outputs, tensor_digest
 from reportlib.store import canonical_json, digest
-from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES, unfinished
-from reportlib.trace.operations import call, call_in_float64, find
+from reportlib.trace.format import FUNCTIONS, MEASURED, SAMPLES, atomic_folder
+from reportlib.trace.operations import call, call_in_float64, find_operation
 from reportlib.trace.passes import Loaded, Pass, load, torch_description
-from reportlib.trace.record import layer_outputs
-from reportlib.trace.request import PassRequest
 from reportlib.trace.tensors import Layout, from_bytes
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
 
 SCHEMA_VERSION = 1
 #: Elements of an output that are kept: 512 kB each.
@@ -47,10 +48,10 @@ def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bo
     Raises
     ------
     ReportlibError
-        When an input cannot be used.
+        When an input cannot be used or the folder exists.
     """
     wanted = json.loads(probes.read_text(encoding="utf-8"))["probes"]
-    with load(request) as loaded:
+    with atomic_folder(output) as partial_folder, load(request) as loaded:
         samples: dict[str, torch.Tensor] = {}
         measured_probes = {}
         for number, probe in enumerate(wanted, 1):
@@ -66,9 +67,8 @@ def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bo
             "probes": measured_probes,
             "layers": _layers(loaded, request.progress, samples) if layers else {},
         }
-        with unfinished(output) as folder:
-            save_file(samples, str(folder / SAMPLES))
-            (folder / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        save_file(samples, str(partial_folder / SAMPLES))
+        (partial_folder / MEASURED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     request.progress.stage("done")
 
 
@@ -104,13 +104,13 @@ def _call(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any]:
         for part in path:
             function = getattr(function, part)
         return (function(*tensors, **probe["arguments"]),)
-    return call(find(probe["name"], probe["overload"]), probe["arguments"], tensors).outputs
+    return call(find_operation(probe["name"], probe["overload"]), probe["arguments"], tensors).outputs
 
 
 def _exact(probe: Mapping[str, Any], tensors: Sequence[Any]) -> Sequence[Any] | None:
     if probe["name"] in FUNCTIONS:
         return _call(probe, [tensor.double() for tensor in tensors])
-    return call_in_float64(find(probe["name"], probe["overload"]), probe["arguments"], tensors)[0]
+    return call_in_float64(find_operation(probe["name"], probe["overload"]), probe["arguments"], tensors)[0]
 
 
 def seeded(probe: Mapping[str, Any]) -> list[Any]:
@@ -203,12 +203,12 @@ def sample(tensor: Any) -> Any:
 
 def _layers(loaded: Loaded, progress: Progress, samples: dict[str, Any]) -> dict[str, Any]:
     def outputs(given: Pass) -> dict[str, Any]:
-        taken, output = layer_outputs(loaded.checkpoint, given)
+        taken, output = layer_outputs(loaded.checkpoint.bert, given.call)
         return {**taken, "output": output.detach().clone()}
 
     taken: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
     for name in ("float32", "autocast"):
-        with precision(name, "cpu"):
+        with computing_in(name, "cpu"):
             for given in loaded.passes:
                 progress.stage(f"BERT on {given.description!r}, {name}")
                 taken[name, given.slug] = outputs(given), outputs(given)

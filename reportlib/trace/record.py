@@ -15,18 +15,17 @@ import sysconfig
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import reportlib
-from reportlib.capture.layers import modules_to_watch
-from reportlib.capture.progress import Progress
-from reportlib.capture.tensors import to_numpy
+from reportlib.capture.process import Progress
+from reportlib.capture.tensors import layer_outputs, to_numpy
 from reportlib.errors import CaptureError
 from reportlib.store import CaptureWriter, digest_file
 from reportlib.trace.format import Operation, RecordedPass, TraceWriter
@@ -34,13 +33,15 @@ from reportlib.trace.operations import (
     UNWRITTEN,
     Canonical,
     Storages,
-    describe,
+    blake3_digest,
     mutated_tensors,
     outputs_of,
-    tensor_digest,
+    tensor_record,
 )
 from reportlib.trace.passes import Pass, load, torch_description
-from reportlib.trace.request import PassRequest
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
 
 _FOREIGN = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, reportlib))
 _STANDARD = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
@@ -90,7 +91,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         One for all passes of a process: weights are hashed once.
     """
 
-    def __init__(self, sink: Callable[[Operation], None], storages: Storages) -> None:
+    def __init__(self, sink: Callable[[Operation], object], storages: Storages) -> None:
         super().__init__()
         storages.renumber()
         self.sink, self.storages = sink, storages
@@ -103,7 +104,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         kwargs, schema, source = kwargs or {}, func._schema, source_line()
         given: list[torch.Tensor] = []
         arguments = Canonical(given).arguments(schema, args, kwargs)
-        inputs = tuple(describe(tensor, self.storages) for tensor in given)
+        inputs = tuple(tensor_record(tensor, self.storages) for tensor in given)
         changed = mutated_tensors(schema, args, kwargs)
         returned = func(*args, **kwargs)
 
@@ -127,7 +128,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             arguments=arguments,
             inputs=inputs,
             result=result,
-            outputs=tuple(describe(tensor, self.storages) for tensor in out),
+            outputs=tuple(tensor_record(tensor, self.storages) for tensor in out),
             written=tuple(sorted({memory.number for memory in written})),
         )
         self.count += 1
@@ -162,11 +163,11 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
     if any(module.training for module in model.modules()):
         raise CaptureError("the model is in training mode, where dropout is random", "call model.eval() first")
     started = time.perf_counter()
-    untraced = tensor_digest(entry.call())
+    untraced = blake3_digest(entry.call())
     seconds_untraced, peak_untraced = time.perf_counter() - started, peak_bytes()
     started = time.perf_counter()
     with file.open("w", encoding="utf-8") as lines, ExitStack() as stack:
-        recorder = Recorder(lambda operation: _write(lines, operation), storages)
+        recorder = Recorder(lambda operation: lines.write(operation.to_json() + "\n"), storages)
         entry.watch(recorder.modules, stack)
         with recorder:
             output = entry.call()
@@ -175,7 +176,7 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
         description=entry.description,
         kind=entry.kind,
         given=dict(entry.given),
-        output=describe(output, recorder.storages),
+        output=tensor_record(output, recorder.storages),
         output_untraced=untraced,
         operations=recorder.count,
         sha256=digest_file(file),
@@ -184,10 +185,6 @@ def record(entry: Pass, model: torch.nn.Module, file: Path, storages: Storages) 
         peak_bytes_untraced=peak_untraced,
         peak_bytes_traced=peak_bytes(),
     )
-
-
-def _write(lines: Any, operation: Operation) -> None:
-    lines.write(operation.to_json() + "\n")
 
 
 def peak_bytes() -> int:
@@ -235,27 +232,14 @@ def write_truth(request: PassRequest, output: Path) -> None:
     with CaptureWriter(output) as writer, load(request) as loaded:
         loaded.checkpoint.model.double()
         seconds = {}
-        for given in loaded.passes:
-            progress.stage(f"computing {given.description!r} in float64")
+        for entry in loaded.passes:
+            progress.stage(f"computing {entry.description!r} in float64")
             started = time.perf_counter()
-            taken, result = layer_outputs(loaded.checkpoint, given)
-            seconds[given.slug] = round(time.perf_counter() - started, 4)
+            taken, result = layer_outputs(loaded.checkpoint.bert, entry.call)
+            seconds[entry.slug] = round(time.perf_counter() - started, 4)
             for name, tensor in taken.items():
-                writer.tensor(f"layers/{given.slug}/{name}", to_numpy(tensor)[0], "layers")
-            writer.tensor(f"doc/{given.slug}", to_numpy(result)[0], "encode")
+                writer.tensor(f"layers/{entry.slug}/{name}", to_numpy(tensor)[0], "layers")
+            writer.tensor(f"doc/{entry.slug}", to_numpy(result)[0], "encode")
         arm = {**loaded.arm, "precision": "float64"}
         writer.describe(arm, {"torch": torch.__version__, "inputs": dict(loaded.inputs), "seconds": seconds})
     progress.stage("done")
-
-
-def layer_outputs(checkpoint: Any, given: Pass) -> tuple[dict[str, Any], Any]:
-    """Run a pass and return its layers' outputs by name, and its own."""
-    taken: dict[str, Any] = {}
-
-    def take(name: str, _module: Any, _args: Any, output: Any) -> None:
-        taken[name] = (output[0] if isinstance(output, tuple) else output).detach().clone()
-
-    with ExitStack() as stack:
-        for name, module in modules_to_watch(checkpoint.bert).items():
-            stack.callback(module.register_forward_hook(partial(take, name)).remove)
-        return taken, given.call()

@@ -1,7 +1,11 @@
-"""The verb ``replay``: run what arrives at standard input beside one's own passes, and write a replay folder."""
+"""The verb ``replay``: run what arrives at standard input beside one's own passes, and write a replay folder.
+
+Where an operation's results differ it is written as a case: with its values, as small as it can be made.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import Counter
@@ -10,31 +14,43 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import CaptureError
-from reportlib.trace.cases import Case, case_id, reads
-from reportlib.trace.format import Difference, Group, NotReplayed, Replay, ReplayedOperation, ReplayedPass, unfinished
-from reportlib.trace.instances import Cases, Instance
+from reportlib.trace.cases import INPUTS_FILE, LARGE, OUTPUTS_FILE, Case, CaseTensor, case_id, determining_dtypes
+from reportlib.trace.format import (
+    Difference,
+    Group,
+    NotReplayed,
+    Replay,
+    ReplayedOperation,
+    ReplayedPass,
+    atomic_folder,
+)
 from reportlib.trace.operations import (
     NotReplayedError,
+    blake3_digest,
     call,
     call_in_float64,
     copies_of_written,
-    find,
+    find_operation,
     mutated_tensors,
     outputs_of,
-    tensor_digest,
+    tensor_form,
 )
 from reportlib.trace.passes import Loaded, Pass, load, torch_description
 from reportlib.trace.record import peak_bytes
-from reportlib.trace.request import PassRequest
 from reportlib.trace.send import count
-from reportlib.trace.stream import Frame, FrameReader, Slot, Slots, Window, shared_slots
-from reportlib.trace.tensors import Layout, difference, displaced, from_bytes, truth, without_values
+from reportlib.trace.stream import Frame, FrameReader, Slot, Slots, Window, common_slots
+from reportlib.trace.tensors import Layout, difference, float64_errors, from_bytes, view_difference, without_values
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -45,7 +61,7 @@ class Entry:
 
     Attributes
     ----------
-    found : ReplayedOperation
+    operation : ReplayedOperation
         Completed when B's own pass comes to it.
     slot : Slot
         What B's own pass knows it by.
@@ -55,15 +71,15 @@ class Entry:
         Whether an output is of floating-point numbers.
     """
 
-    found: ReplayedOperation
+    operation: ReplayedOperation
     slot: Slot
     outputs: Tensors | None
     computes: bool
 
     @property
-    def worth_telling(self) -> bool:
-        """Whether it belongs into the result."""
-        found = self.found
+    def is_reported(self) -> bool:
+        """Whether the result names it."""
+        found = self.operation
         return self.computes or any(d is not None and d.different for d in (found.local, found.accumulated))
 
 
@@ -75,7 +91,9 @@ class Tally:
 
     def add(self, found: ReplayedOperation, dtypes: Sequence[str]) -> None:
         """Count an operation that was run again."""
-        known = self.groups.get(found.id) or Group(found.id, found.name, found.overload, reads(dtypes), 0, 0)
+        known = self.groups.get(found.id) or Group(
+            found.id, found.name, found.overload, determining_dtypes(dtypes), 0, 0
+        )
         differs = int(found.local is not None and found.local.different > 0)
         self.groups[found.id] = replace(known, replayed=known.replayed + 1, differ=known.differ + differs)
 
@@ -112,7 +130,7 @@ class Incoming:
             self.end = given.header
             return None
         entry = self._judge(given)
-        if entry.worth_telling or entry.outputs is not None:
+        if entry.is_reported or entry.outputs is not None:
             self.entries.append(entry)
         return entry
 
@@ -137,7 +155,7 @@ class Incoming:
             if attempt.why is not None:
                 raise NotReplayedError(attempt.why)
             if operation["view"]:
-                found = replace(found, local=displaced(a_layouts, attempt.outputs))
+                found = replace(found, local=view_difference(a_layouts, attempt.outputs))
             elif outputs is None:
                 raise NotReplayedError("returns what is not dense")
             else:
@@ -163,7 +181,7 @@ class Incoming:
         exact, why = call_in_float64(attempt.func, operation["arguments"], attempt.inputs)
         errors = None
         if exact is not None:
-            errors, why = truth(a, b, exact)
+            errors, why = float64_errors(a, b, exact)
         case = Case(
             folder=Path(), id=found.id, name=found.name, overload=found.overload, arguments=operation["arguments"],
             inputs=(), outputs={}, result={"a": result, "b": attempt.result}, pass_slug=self.slug,
@@ -184,7 +202,7 @@ class _Attempt:
         if self.why is not None:
             return
         try:
-            self.func = find(operation["name"], operation["overload"])
+            self.func = find_operation(operation["name"], operation["overload"])
             if operation["view"]:
                 self.inputs = tuple(map(without_values, layouts))
             else:
@@ -232,7 +250,7 @@ class Replayer(TorchDispatchMode):  # type: ignore[misc]
         if self.window.has_counterpart(slot) and (entry := self._arrived(slot)) is not None:
             _, ours = outputs_of(returned, changed)
             apart = None if entry.outputs is None else difference(entry.outputs, ours)
-            entry.found = replace(entry.found, position_b=position, accumulated=apart)
+            entry.operation = replace(entry.operation, position_b=position, accumulated=apart)
             entry.outputs = None
         return returned
 
@@ -273,7 +291,7 @@ def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> Repl
             "give both the same options, checkpoint, collection and capture",
         )
     incoming = Incoming(reader, entry.slug, cases, tally)
-    window: Window[Entry] = Window(shared_slots(counted.slots.counts, header["slots"]))
+    window: Window[Entry] = Window(common_slots(counted.slots.counts, header["slots"]))
     started = time.perf_counter()
     with ExitStack() as stack:
         replayer = Replayer(incoming, window)
@@ -283,7 +301,7 @@ def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> Repl
     while (late := incoming.next()) is not None:
         late.outputs = None
     end = incoming.end or {}
-    digest = tensor_digest(output)
+    digest = blake3_digest(output)
     return ReplayedPass(
         slug=entry.slug,
         description=entry.description,
@@ -300,7 +318,7 @@ def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> Repl
         seconds_plain=round(counted.seconds, 4),
         peak_bytes=peak_bytes(),
         peak_bytes_plain=counted.peak_bytes,
-        operations=tuple(entry.found for entry in incoming.entries if entry.worth_telling),
+        operations=tuple(entry.operation for entry in incoming.entries if entry.is_reported),
     )
 
 
@@ -317,7 +335,7 @@ def replay_passes(request: PassRequest, output: Path) -> None:
         When an input cannot be used, the folder exists, or the other side sends something else or stops.
     """
     reader, progress = FrameReader(sys.stdin.buffer), request.progress
-    with unfinished(output) as partial, load(request) as loaded:
+    with atomic_folder(output) as partial, load(request) as loaded:
         begin = reader.next("begin").header
         _check(begin, loaded)
         cases, tally, found = Cases(partial / "cases"), Tally(), {}
@@ -344,3 +362,155 @@ def _check(begin: Any, loaded: Loaded) -> None:
                            "give both the same options")  # fmt: skip
     if begin["inputs"]["weights"] != loaded.inputs["weights"]:
         raise CaptureError("the other environment has other weights", "give both the same checkpoint")
+
+
+# Cases.
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One operation that differs, with its values.
+
+    Attributes
+    ----------
+    case : Case
+        What is called and where; its tensors are filled in when it is written.
+    inputs, a, b : tuple of torch.Tensor
+        What it read, with A's strides, and both results.
+    exact : tuple of torch.Tensor or None
+        The float64 result.
+    """
+
+    case: Case
+    inputs: Tensors
+    a: Tensors
+    b: Tensors
+    exact: Tensors | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs, expanded axes counted as they are read."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.inputs)
+
+
+class Cases:
+    """The cases of a replay folder, written as they are found.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets a folder for each kind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._bytes: dict[str, int] = {}
+
+    def offer(self, instance: Instance) -> None:
+        """Keep an instance, if it is the first or smallest of its kind; of equals the first."""
+        known = self._bytes.get(instance.case.id)
+        if known is not None and known <= instance.nbytes:
+            return
+        write(instance, self.folder / instance.case.id)
+        self._bytes[instance.case.id] = instance.nbytes
+        small = self.folder / f"{instance.case.id}-small"
+        shutil.rmtree(small, ignore_errors=True)
+        if instance.nbytes > LARGE and (smaller := narrowed(instance)) is not None:
+            write(smaller, small)
+
+
+def write(instance: Instance, folder: Path) -> None:
+    """Write a case's folder, over one that is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _save(folder / INPUTS_FILE, {"input": instance.inputs})
+    _save(folder / OUTPUTS_FILE, {"a": instance.a, "b": instance.b, "truth": instance.exact or ()})
+    sides = {"a": tuple(map(_plain, instance.a)), "b": tuple(map(_plain, instance.b))}
+    inputs = tuple(_plain(tensor, tensor.stride()) for tensor in instance.inputs)
+    replace(instance.case, folder=folder, inputs=inputs, outputs=sides).write()
+
+
+def narrowed(instance: Instance) -> Instance | None:
+    """Return an instance of less along the leading axes that inputs and outputs share, or None.
+
+    A slice stands for the whole only where B's operation on it gives the slice of B's result, and A's and B's
+    slices differ. Whether A's operation gives the slice of A's is for A to say.
+    """
+    found = instance
+    for axis in range(min(tensor.dim() for tensor in instance.b) if instance.b else 0):
+        found = _narrow_axis(found, axis) or found
+    return None if found is instance else found
+
+
+def _narrow_axis(instance: Instance, axis: int) -> Instance | None:
+    outputs = (*instance.a, *instance.b)
+    sizes = {tensor.shape[axis] for tensor in outputs}
+    shapes = {tensor.shape[:axis] for tensor in outputs}
+    if len(sizes) != 1 or len(shapes) != 1 or (size := sizes.pop()) < 2:
+        return None
+    first = _first_difference(instance, axis)
+    length = 1
+    while length < size:
+        start = min(first, size - length)
+        smaller = _slice(instance, axis, start, length)
+        if smaller is not None:
+            return smaller
+        length *= 2
+    return None
+
+
+def _slice(instance: Instance, axis: int, start: int, length: int) -> Instance | None:
+    size, rank = instance.b[0].shape[axis], instance.b[0].dim()
+
+    def cut(tensor: torch.Tensor) -> torch.Tensor:
+        return _compact(tensor.narrow(axis, start, length))
+
+    inputs = tuple(
+        cut(tensor) if tensor.dim() == rank and tensor.shape[axis] == size else tensor for tensor in instance.inputs
+    )
+    a, b = (tuple(map(cut, side)) for side in (instance.a, instance.b))
+    if all(x is y for x, y in zip(inputs, instance.inputs, strict=True)) or not difference(a, b).different:
+        return None
+    func, arguments = find_operation(instance.case.name, instance.case.overload), instance.case.arguments
+    try:
+        done = call(func, arguments, copies_of_written(func, arguments, inputs))
+    except NotReplayedError:
+        return None
+    if difference(b, done.outputs).different:
+        return None
+    exact = None if instance.exact is None else call_in_float64(func, arguments, inputs)[0]
+    return Instance(instance.case, inputs, a, b, exact)
+
+
+def _first_difference(instance: Instance, axis: int) -> int:
+    """Return where along an axis the first difference lies."""
+    size = instance.b[0].shape[axis]
+    low, high = 0, size
+    while high - low > 1:
+        middle = (low + high) // 2
+        parts = [[t.narrow(axis, low, middle - low) for t in side] for side in (instance.a, instance.b)]
+        low, high = (low, middle) if difference(*parts).different else (middle, high)
+    return low
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy with the same order of strides and no gaps; an expanded axis stays one."""
+    whole = tensor
+    for axis, step in enumerate(tensor.stride()):
+        if step == 0 and tensor.shape[axis] > 1:
+            whole = whole.narrow(axis, 0, 1)
+    return whole.clone().expand(tensor.shape)
+
+
+def _plain(tensor: torch.Tensor, strides: Sequence[int] | None = None) -> CaseTensor:
+    dtype, shape, _ = tensor_form(tensor)
+    plain = torch.empty(tensor.shape, device="meta").stride() if strides is None else strides
+    return CaseTensor(dtype, shape, tuple(plain), tensor_digest(tensor))
+
+
+def _save(file: Path, named: Mapping[str, Tensors]) -> None:
+    content: dict[str, Any] = {}
+    for name, tensors in named.items():
+        for index, tensor in enumerate(tensors):
+            content[f"{name}{index}"] = tensor.detach().cpu().contiguous().clone()
+    save_file(content, file)

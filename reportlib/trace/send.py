@@ -8,17 +8,26 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reportlib.trace.operations import UNWRITTEN, Canonical, mutated_tensors, outputs_of, tensor_digest, why_not
+from reportlib.trace.operations import (
+    UNWRITTEN,
+    Canonical,
+    blake3_digest,
+    mutated_tensors,
+    outputs_of,
+    why_not_replayed,
+)
 from reportlib.trace.passes import Pass, load, torch_description
 from reportlib.trace.record import peak_bytes, source_line
-from reportlib.trace.request import PassRequest
 from reportlib.trace.stream import FrameWriter, Slots
 from reportlib.trace.tensors import Layout, is_dense, to_bytes
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
 
 #: These may return a view or a copy; their values have to be sent.
 _MAYBE_COPIES = frozenset(
@@ -60,7 +69,7 @@ class Counted:
     slots : Slots
         Its operations.
     output : str
-        `tensor_digest` of its output.
+        `blake3_digest` of its output.
     seconds : float
         That it took.
     peak_bytes : int
@@ -81,7 +90,7 @@ def count(entry: Pass) -> Counted:
         entry.watch(counter.modules, stack)
         with counter:
             output = entry.call()
-    return Counted(counter.slots, tensor_digest(output), time.perf_counter() - started, peak_bytes())
+    return Counted(counter.slots, blake3_digest(output), time.perf_counter() - started, peak_bytes())
 
 
 class Sender(TorchDispatchMode):  # type: ignore[misc]
@@ -108,7 +117,7 @@ class Sender(TorchDispatchMode):  # type: ignore[misc]
         given: list[torch.Tensor] = []
         arguments = Canonical(given).arguments(schema, args, kwargs)
         changed = mutated_tensors(schema, args, kwargs)
-        why, view = why_not(func), is_view(func)
+        why, view = why_not_replayed(func), is_view(func)
         if why is None and not all(map(is_dense, given)):
             why = "reads a tensor that is not dense"
         described = {
@@ -155,7 +164,7 @@ def send(entry: Pass, writer: FrameWriter) -> int:
         entry.watch(sender.modules, stack)
         with sender:
             output = entry.call()
-    digest = tensor_digest(output)
+    digest = blake3_digest(output)
     # Nothing here is measured: how much is sent is in the report, and must be the same each time.
     writer.write("pass end", {"output": digest, "undisturbed": digest == counted.output, "operations": sender.count})
     writer.flush()

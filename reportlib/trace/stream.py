@@ -176,7 +176,7 @@ class Slots:
         return [[*kind, count] for kind, count in self.counts.items()]
 
 
-def shared_slots(ours: Counter[Kind], theirs: Iterable[Sequence[str | int]]) -> Counter[Kind]:
+def common_slots(ours: Counter[Kind], theirs: Iterable[Sequence[str | int]]) -> Counter[Kind]:
     """Return how many operations of each kind both sides have."""
     others: Counter[Kind] = Counter({(str(m), str(n), str(o)): int(count) for m, n, o, count in theirs})
     return ours & others
@@ -187,19 +187,19 @@ class Window(Generic[_Item]):
 
     Parameters
     ----------
-    shared : Counter
-        See `shared_slots`. Nothing else is kept.
+    common : Counter
+        See `common_slots`. Nothing else is kept.
     """
 
-    def __init__(self, shared: Counter[Kind]) -> None:
-        self.shared = shared
+    def __init__(self, common: Counter[Kind]) -> None:
+        self.common = common
         self.greatest_bytes = 0
         self._waiting: dict[Slot, tuple[_Item, int]] = {}
         self._bytes = 0
 
     def has_counterpart(self, slot: Slot) -> bool:
         """Whether both sides have this slot."""
-        return slot[3] < self.shared[slot[:3]]
+        return slot[3] < self.common[slot[:3]]
 
     def put(self, slot: Slot, item: _Item, nbytes: int) -> None:
         """Keep an item that has a counterpart until `take` asks for it."""

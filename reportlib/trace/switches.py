@@ -212,7 +212,7 @@ SWITCHES: tuple[Switch, ...] = (
 _BY_NAME = {switch.name: switch for switch in SWITCHES}
 
 
-def find(name: str) -> Switch:
+def find_switch(name: str) -> Switch:
     """Return the switch `name`, or several joined by ``+`` as one.
 
     Raises

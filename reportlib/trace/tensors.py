@@ -12,7 +12,7 @@ import torch
 
 from reportlib.floats import FORMATS
 from reportlib.trace.format import Difference, Error, TensorForm, Truth
-from reportlib.trace.operations import NotReplayedError, form
+from reportlib.trace.operations import NotReplayedError, tensor_form
 
 _CARRIERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _UNITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
@@ -41,7 +41,7 @@ class Layout(TensorForm):
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Layout:
         """Describe a tensor."""
-        return cls(*form(tensor), int(tensor.storage_offset()), tensor.device.type, tensor.element_size())
+        return cls(*tensor_form(tensor), int(tensor.storage_offset()), tensor.device.type, tensor.element_size())
 
     @property
     def core(self) -> tuple[int, ...]:
@@ -164,7 +164,7 @@ def difference(a: Tensors, b: Tensors) -> Difference:
         What was returned and written. NaNs of equal bytes are equal, 0.0 and -0.0 are not.
     """
     elements = sum(tensor.numel() for tensor in a)
-    if len(a) != len(b) or any(not _alike(x, y) for x, y in zip(a, b, strict=True)):
+    if len(a) != len(b) or any(x.dtype != y.dtype or x.shape != y.shape for x, y in zip(a, b, strict=True)):
         return Difference(elements, elements, None, None, None)
     parts = [_pair(x, y) for x, y in zip(a, b, strict=True)]
     ulps = [part[3] for part in parts if part[3] is not None]
@@ -177,18 +177,14 @@ def difference(a: Tensors, b: Tensors) -> Difference:
     )
 
 
-def same_place(a: Sequence[Layout], b: Tensors) -> bool:
-    """Whether views lie in their memory alike: dtype, shape, strides and offset. The device plays no part."""
-    return [replace(layout, device="") for layout in a] == [replace(Layout.of(tensor), device="") for tensor in b]
-
-
-def displaced(a: Sequence[Layout], b: Tensors) -> Difference:
-    """Compare views by where they lie; values play no part."""
+def view_difference(a: Sequence[Layout], b: Tensors) -> Difference:
+    """Compare views by where they lie in memory: dtype, shape, strides and offset. Values and device play no part."""
     elements = sum(layout.elements for layout in a)
-    return Difference(elements, 0 if same_place(a, b) else elements, 0.0, 0.0, None)
+    alike = [replace(x, device="") for x in a] == [replace(Layout.of(tensor), device="") for tensor in b]
+    return Difference(elements, 0 if alike else elements, 0.0, 0.0, None)
 
 
-def truth(a: Tensors, b: Tensors, exact: Tensors) -> tuple[Truth | None, str | None]:
+def float64_errors(a: Tensors, b: Tensors, exact: Tensors) -> tuple[Truth | None, str | None]:
     """Return the errors of both results against the float64 one, over floating-point outputs.
 
     Returns
@@ -204,10 +200,6 @@ def truth(a: Tensors, b: Tensors, exact: Tensors) -> tuple[Truth | None, str | N
     if not difference([a[i] for i in places], [b[i] for i in places]).different:
         return None, "only integers differ, which float64 says nothing of"
     return Truth(*(_error([side[i] for i in places], [exact[i] for i in places]) for side in (a, b))), None
-
-
-def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return bool(a.dtype == b.dtype and a.shape == b.shape)
 
 
 def _pair(a: torch.Tensor, b: torch.Tensor) -> tuple[int, float, float, int | None]:

@@ -18,17 +18,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
+from reportlib.capture.process import quiet
+from reportlib.capture.tensors import tensor_digest
+from reportlib.errors import StoreError
 from reportlib.store import write_text
-from reportlib.trace.cases import CASE_FILE, Case
-from reportlib.trace.instances import read_inputs, run_case
-from reportlib.trace.operations import tensor_digest
-from reportlib.trace.passes import Pass, load
-from reportlib.trace.request import PassRequest
+from reportlib.trace.cases import CASE_FILE, INPUTS_FILE, Case
+from reportlib.trace.operations import blake3_digest, call, find_operation, tensor_form
 from reportlib.trace.switches import Switch, first_line, try_apart
+
+if TYPE_CHECKING:
+    from reportlib.trace.__main__ import PassRequest
+    from reportlib.trace.passes import Pass
 
 
 def write_tries(
@@ -64,7 +70,11 @@ def write_tries(
 def _try(request: PassRequest, cases: Path | None, passes: bool, switches: Sequence[Switch]) -> dict[str, Any]:
     """Return what cases and passes give under each of these switches, whose variables are set."""
     with ExitStack() as stack:
-        loaded = stack.enter_context(load(request)) if passes else None
+        passes_to_run: tuple[Pass, ...] = ()
+        if passes:
+            with quiet():  # colbert-ai comes with it, which takes as long to import as torch: cases do without
+                from reportlib.trace.passes import load
+            passes_to_run = stack.enter_context(load(request)).passes
         torch.set_num_threads(request.arm.threads)
         described = [Case.open(file.parent) for file in sorted(cases.glob(f"*/{CASE_FILE}"))] if cases else []
         found: dict[str, Any] = {}
@@ -78,8 +88,8 @@ def _try(request: PassRequest, cases: Path | None, passes: bool, switches: Seque
                 for case in described:
                     inputs = read_inputs(case, request.arm.device)
                     entry["cases"][case.folder.name] = _attempt(partial(run_case, case, inputs))
-                for given in loaded.passes if loaded else ():
-                    entry["passes"][given.slug] = _attempt(partial(_pass, given))
+                for given in passes_to_run:
+                    entry["passes"][given.slug] = _attempt(partial(_output, given))
         return found
 
 
@@ -91,8 +101,8 @@ def _attempt(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"failed": first_line(error)}
 
 
-def _pass(given: Pass) -> dict[str, Any]:
-    return {"digest": tensor_digest(given.call())}
+def _output(given: Pass) -> dict[str, Any]:
+    return {"digest": blake3_digest(given.call())}
 
 
 @contextmanager
@@ -142,3 +152,68 @@ def _settings() -> list[Callable[[], None]]:
 
 
 _CUDNN = ("enabled", "allow_tf32", "deterministic", "benchmark")
+
+
+# A case: its inputs as they lay in memory, and its operation run again.
+
+
+def read_inputs(case: Case, device: str) -> list[torch.Tensor]:
+    """Return a case's inputs, as they lay in memory.
+
+    Raises
+    ------
+    StoreError
+        When they cannot be read, or one does not have the bytes that the case names.
+    """
+    try:
+        stored = load_file(case.folder / INPUTS_FILE)
+        tensors = [stored[f"input{index}"] for index in range(len(case.inputs))]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise StoreError(f"{case.folder} holds no inputs that can be read: {error}", "replay again") from error
+    for index, (tensor, known) in enumerate(zip(tensors, case.inputs, strict=True)):
+        if tensor_digest(tensor) != known.sha256:
+            raise StoreError(f"input {index} of {case.folder} is not the one that {CASE_FILE} names", "replay again")
+    return [strided(tensor, known.strides, device) for tensor, known in zip(tensors, case.inputs, strict=True)]
+
+
+def strided(tensor: torch.Tensor, strides: Sequence[int], device: str = "cpu") -> torch.Tensor:
+    """Return the values of `tensor` in new memory of `device`, with the given strides in elements.
+
+    The memory is torch's own, because that of a file need not be aligned, and kernels of BLAS can depend on it.
+    """
+    whole = [1 if stride == 0 else size for size, stride in zip(tensor.shape, strides, strict=True)]
+    kept = tensor[tuple(slice(0, size) for size in whole)] if whole else tensor
+    memory = torch.empty_strided(whole, list(strides), dtype=tensor.dtype, device=device)
+    return memory.copy_(kept).expand(tensor.shape)
+
+
+def run_case(case: Case, inputs: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """Run a case's operation on `inputs`, which an operation in place changes.
+
+    Returns
+    -------
+    dict
+        ``outputs``: ``dtype``, ``shape`` and ``sha256`` of each tensor, those returned, then those written to and not
+        returned. ``result``: what it returned, tensors as ``{"tensor": index into outputs}``. ``written``: the inputs
+        that are the last of the outputs, in their order.
+
+    Raises
+    ------
+    NotReplayedError
+        When this torch has no such operation, or it fails.
+    """
+    done = call(find_operation(case.name, case.overload), case.arguments, inputs)
+    place = {id(tensor): index for index, tensor in enumerate(inputs)}
+    outputs = []
+    for tensor in done.outputs:
+        dtype, shape, _ = tensor_form(tensor)
+        outputs.append({"dtype": dtype, "shape": list(shape), "sha256": tensor_digest(tensor)})
+    written = [place[id(tensor)] for tensor in done.outputs[_count(done.result) :]]
+    return {"outputs": outputs, "result": done.result, "written": written}
+
+
+def _count(result: Any) -> int:
+    """Return how many tensors a result names."""
+    if isinstance(result, list):
+        return sum(map(_count, result))
+    return int(isinstance(result, dict) and "tensor" in result)

@@ -42,8 +42,8 @@ from reportlib.environments.record import EnvironmentRecord, load_record, proces
 from reportlib.errors import StoreError
 from reportlib.store import canonical_json, digest
 from reportlib.trace.cases import CASE_FILE, Case
-from reportlib.trace.format import Replay, Trace, unfinished
-from reportlib.trace.switches import NONE, Switch, applicable, combine, find
+from reportlib.trace.format import Replay, Trace, atomic_folder
+from reportlib.trace.switches import NONE, Switch, applicable, combine, find_switch
 from reportlib.workflow.addresses import CODE
 from reportlib.workflow.traces import PreparedInputs, Progress, TraceOrder, pipe, run, trace_addresses, trace_pair
 
@@ -185,7 +185,7 @@ class Explainer:
     def tries(self, switches: Sequence[Switch]) -> tuple[Tries, Tries]:
         """Run every case under every switch in both environments."""
         call = {"cases": self.folder / "cases"}
-        return try_everywhere(self.records, [find(NONE), *switches], self.trace, self.inputs, call,
+        return try_everywhere(self.records, [find_switch(NONE), *switches], self.trace, self.inputs, call,
                               self.home, self.progress)  # fmt: skip
 
     def facts(self, cause: Cause, cases: Sequence[Case], a: Tries, b: Tries) -> CauseFacts:
@@ -353,7 +353,7 @@ def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path |
                 raise StoreError(f"{folder} is there already, and holds something else", "remove it, or give another")
             progress(f"{name}: found {folder.name}")
             return folder
-        with unfinished(folder) as partial:
+        with atomic_folder(folder) as partial:
             _Pipeline(order, records, home, partial, progress).run(key)
     return folder
 

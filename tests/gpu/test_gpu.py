@@ -126,7 +126,7 @@ def test_the_gpu_and_a_compiler_are_found(home: dict[str, str], measured: dict[s
 
 
 def test_colbert_ais_cuda_extensions_compile(home: dict[str, str]) -> None:
-    run(["-m", "reportlib.capture.extensions"], home)
+    run(["-m", "reportlib.capture.preflight", "--compile"], home)
 
 
 @pytest.mark.parametrize("precision", ["float32", "autocast"])

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from reportlib.capture.tensors import tensor_digest
-from reportlib.trace.tensors import Layout, difference, displaced, from_bytes, to_bytes, without_values
+from reportlib.trace.tensors import Layout, difference, from_bytes, to_bytes, view_difference, without_values
 
 DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16,
           torch.float32, torch.float64, torch.complex64, torch.complex128)  # fmt: skip
@@ -67,9 +67,9 @@ def main(folder: Path) -> None:
     base = torch.zeros(4, 6)
     layout = Layout.of(base[1:, ::2])
     places = {
-        "same": displaced([layout], [without_values(Layout.of(base))[1:, ::2]]).different,
-        "elsewhere": displaced([layout], [without_values(Layout.of(base))[:3, ::2]]).different,
-        "strides": displaced([layout], [without_values(Layout.of(base))[1:, 3:]]).different,
+        "same": view_difference([layout], [without_values(Layout.of(base))[1:, ::2]]).different,
+        "elsewhere": view_difference([layout], [without_values(Layout.of(base))[:3, ::2]]).different,
+        "strides": view_difference([layout], [without_values(Layout.of(base))[1:, 3:]]).different,
     }
     kinds = {
         "dtype": asdict(difference([base], [base.double()])),

@@ -17,14 +17,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from traced_module import Net, flip_one_ulp, negative_zero, permute_ties, put_nan
 
+from reportlib.capture.process import quiet
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import ReportlibError
-from reportlib.trace.format import Replay, unfinished
-from reportlib.trace.instances import Cases
-from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.replay import Tally, replay
-from reportlib.trace.send import _pipe, send
+from reportlib.trace.format import Replay, atomic_folder
 from reportlib.trace.stream import FrameReader, FrameWriter
+
+with quiet():  # colbert-ai comes with them, and warns
+    from reportlib.trace.passes import Pass, watch_modules
+    from reportlib.trace.replay import Cases, Tally, replay
+    from reportlib.trace.send import _pipe, send
 
 X = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
 Condition = Callable[[Any], bool]
@@ -186,7 +188,7 @@ def main(side: str, *rest: str) -> None:
                 entry, _ = run(side, slug, variant)
                 send(entry, writer)
         return
-    with unfinished(Path(rest[0])) as folder:
+    with atomic_folder(Path(rest[0])) as folder:
         reader, cases, tally, found = FrameReader(sys.stdin.buffer), Cases(folder / "cases"), Tally(), {}
         for slug, variant in known.items():
             entry, kernel = run(side, slug, variant)

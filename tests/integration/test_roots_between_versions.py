@@ -17,7 +17,7 @@ from reportlib.compare.roots.undo import Tries, verified
 from reportlib.environments import load_record, process_environment
 from reportlib.store import Capture
 from reportlib.trace.cases import Case
-from reportlib.trace.switches import NONE, applicable, find
+from reportlib.trace.switches import NONE, applicable, find_switch
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
 from reportlib.workflow.traces import run as run_verb
 
@@ -76,7 +76,7 @@ def test_a_case_run_alone_gives_the_recorded_bytes(attempt, cases):
 def test_the_sort_differs_and_no_switch_undoes_it(attempt, cases):
     """pytorch/pytorch#100081, on every CPU."""
     case = cases["sort-int64"]
-    tries = Tries(attempt("torch210", *(switch.name for switch in [find(NONE), *applicable("cpu", {})])))
+    tries = Tries(attempt("torch210", *(switch.name for switch in [find_switch(NONE), *applicable("cpu", {})])))
     assert {tries.gives(switch, case) for switch in tries.switches} == {"b"}
 
 
@@ -100,10 +100,10 @@ def test_what_a_switch_sets_is_put_back(attempt, cases, name):
 @pytest.mark.parametrize("name", SIDES.values())
 def test_a_variable_does_what_it_does_in_a_process_that_was_started_with_it(attempt, cases, name):
     """Set in a fork in which torch is imported and has computed nothing yet."""
-    found = attempt(name, *(switch.name for switch in [find(NONE), *applicable("cpu", {})]))
+    found = attempt(name, *(switch.name for switch in [find_switch(NONE), *applicable("cpu", {})]))
     changed = set()
     for switch in ("aten-default", "onednn-sse41", "mkl-compatible"):
-        started = attempt(name, NONE, **find(switch).variables)
+        started = attempt(name, NONE, **find_switch(switch).variables)
         assert found[switch] == started[NONE]
         changed |= {case for case in cases if found[switch]["cases"][case] != found[NONE]["cases"][case]}
     assert changed >= {"_softmax-float32", "gelu-float32", "mm-float32"}
@@ -114,8 +114,8 @@ def test_a_variable_that_comes_too_late_is_a_failure(home):
     record = load_record("torch210", home)
     script = (
         "import os, torch; from reportlib.trace import switches, trying; torch.ones(99).sum();"
-        "os.environ.update(switches.find('aten-default').variables);"
-        "print(trying._apply(switches.find('aten-default')))"
+        "os.environ.update(switches.find_switch('aten-default').variables);"
+        "print(trying._apply(switches.find_switch('aten-default')))"
     )
     done = subprocess.run([str(record.python_program), "-c", script], env=process_environment(record, home),
                           capture_output=True, text=True, check=True)  # fmt: skip
@@ -186,7 +186,7 @@ def test_what_is_said_to_undo_it_does(found, home, tmp_path):
         assert found["why_no_undo"]
         return
     assert undo["passes_equal"] == undo["passes"] == 3
-    switch = find("+".join(undo["switches"]))
+    switch = find_switch("+".join(undo["switches"]))
     inputs = PreparedInputs.find(home, 2)
     order = TraceOrder(passages=2)
     hashes = {}

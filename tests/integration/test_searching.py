@@ -105,9 +105,9 @@ from reportlib.capture import prepare_process
 from reportlib.searching import SearchRequest
 request = SearchRequest("torch201", passages=16, output={str(tmp_path / "out")!r})
 prepare_process(request)
-from reportlib.capture.progress import Progress
+from reportlib.capture.process import Progress
 from reportlib.capture.setup import Setup
-from reportlib.searching.seeding import index_again
+from reportlib.searching.session import index_again
 from reportlib.store import Capture
 plain = Capture.open(Path({str(plain.path)!r}))
 for seed in (123, 124):

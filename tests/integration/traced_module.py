@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reportlib.capture.process import quiet
 from reportlib.capture.tensors import tensor_digest
 from reportlib.trace.format import TraceWriter
-from reportlib.trace.operations import Memory, Storages
-from reportlib.trace.operations import tensor_digest as anew
-from reportlib.trace.passes import Pass, watch_modules
-from reportlib.trace.record import record
+from reportlib.trace.operations import Memory, Storages, blake3_digest
+
+with quiet():  # colbert-ai comes with them, and warns
+    from reportlib.trace.passes import Pass, watch_modules
+    from reportlib.trace.record import record
 
 LAYERS = 3
 
@@ -170,7 +172,7 @@ def main(folder: Path) -> None:
     with torch.no_grad():
         net.blocks[0].linear.weight.mul_(2)
     trace(folder / "changed", net, nothing, storages=storages)
-    with mock.patch.object(Memory, "digest", lambda _memory, tensor: anew(tensor)):
+    with mock.patch.object(Memory, "digest", lambda _memory, tensor: blake3_digest(tensor)):
         trace(folder / "writer-anew", writer, nothing)
         trace(folder / "changed-anew", net, nothing)
 

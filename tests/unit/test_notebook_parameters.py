@@ -57,7 +57,7 @@ def test_sets_of_swap_points_have_one_name_however_they_are_written():
         "torch210-float32-swap-centroids+embs-from-torch201",
         "torch210-float32-swap-ivf-from-torch201",
     ]
-    assert request.given_folder.name == "torch201-float32"
+    assert request.donor_folder.name == "torch201-float32"
     assert request.own_folder.name == "torch210-float32"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from reportlib.errors import StoreError
 from reportlib.trace.__main__ import VERBS, main
-from reportlib.trace.cases import Case, CaseTensor, case_id, reads
+from reportlib.trace.cases import Case, CaseTensor, case_id, determining_dtypes
 from reportlib.trace.format import (
     Difference,
     Error,
@@ -87,7 +87,7 @@ def test_json_has_no_number_that_json_does_not_know(tmp_path):
 )
 def test_the_name_of_a_case(name, overload, dtypes, expected):
     assert case_id(name, overload, dtypes) == expected
-    assert expected.endswith("-".join(reads(dtypes)))
+    assert expected.endswith("-".join(determining_dtypes(dtypes)))
 
 
 def test_a_case_is_read_as_it_was_written(tmp_path):
@@ -115,7 +115,7 @@ def test_a_case_is_read_as_it_was_written(tmp_path):
 def test_the_host_reads_replays_and_cases_without_torch():
     check = (
         "import sys; import reportlib.trace.format, reportlib.trace.cases, reportlib.trace.stream,"
-        " reportlib.trace.switches, reportlib.trace.request; print({'torch', 'colbert'} & set(sys.modules))"
+        " reportlib.trace.switches, reportlib.trace.__main__; print({'torch', 'colbert'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,13 +1,17 @@
-"""The switches: what a user pastes is what is tried, and only what can matter here is."""
+"""The switches: what a user pastes is what is tried, each in a process that may die, and only what can matter is."""
 
 from __future__ import annotations
 
 import ast
+import os
+import signal
+from typing import Any
 
 import pytest
 
+from reportlib.errors import CaptureError
 from reportlib.study import VARIABLES
-from reportlib.trace.switches import NONE, SWITCHES, applicable, combine, compatible, find, groups
+from reportlib.trace.switches import NONE, SWITCHES, applicable, combine, compatible, find_switch, groups, try_apart
 
 
 def names(switches) -> list[str]:
@@ -70,7 +74,7 @@ def test_what_is_in_force_anyway_is_not_tried():
 
 
 def test_one_process_for_each_set_of_variables():
-    found = groups([find(NONE), *applicable("cpu", {}, "x86_64")])
+    found = groups([find_switch(NONE), *applicable("cpu", {}, "x86_64")])
     variables = [tuple(sorted(of.items())) for of, _ in found]
     assert len(set(variables)) == len(variables)
     assert variables[0] == ()
@@ -89,8 +93,55 @@ def test_switches_that_set_the_same_thing_do_not_go_together():
 
 
 def test_several_are_found_by_their_joined_name():
-    found = find("onednn-avx2+one-thread")
+    found = find_switch("onednn-avx2+one-thread")
     assert found.lines == ("export ONEDNN_MAX_CPU_ISA=AVX2", "torch.set_num_threads(1)")
     assert found.parts == ("onednn-avx2", "one-thread")
     with pytest.raises(KeyError):
-        find("no-such-switch")
+        find_switch("no-such-switch")
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch) -> None:
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+
+
+def tried(*names: str, **faults: Any) -> dict[str, Any]:
+    """Try switches of which some end their process by a signal, or raise an error."""
+
+    def attempt(switches):
+        for switch in switches:
+            fault = faults.get(switch.name.replace("-", "_"))
+            if isinstance(fault, Exception):
+                raise fault
+            if fault:
+                os.kill(os.getpid(), fault)
+        variable = os.environ.get("ATEN_CPU_CAPABILITY")
+        return {s.name: {"failed": None, "cases": {"c": variable}, "passes": {}} for s in switches}
+
+    return try_apart(attempt, [find_switch(name) for name in names])
+
+
+def test_variables_are_set_in_the_child_alone():
+    found = tried("aten-avx2", NONE, "aten-default")
+    assert {name: entry["cases"]["c"] for name, entry in found.items()} == {
+        "aten-avx2": "avx2", NONE: None, "aten-default": "default",
+    }  # fmt: skip
+    assert "ATEN_CPU_CAPABILITY" not in os.environ
+
+
+def test_a_switch_that_kills_its_process_failed_and_its_neighbours_did_not():
+    found = tried(NONE, "onednn-off", "one-thread", onednn_off=signal.SIGKILL)
+    assert list(found) == [NONE, "onednn-off", "one-thread"]
+    assert [entry["failed"] for entry in found.values()] == [None, "ended by signal 9", None]
+    assert found["onednn-off"]["cases"] == {}
+
+
+def test_an_error_under_a_switch_is_its_first_line():
+    found = tried(NONE, "deterministic", deterministic=RuntimeError("could not create a primitive\nmore"))
+    assert found["deterministic"]["failed"] == "could not create a primitive"
+
+
+@pytest.mark.parametrize(("fault", "message"), [(signal.SIGKILL, "signal 9"), (CaptureError("no input"), "no input")])
+def test_what_fails_without_a_switch_is_an_error(fault, message):
+    with pytest.raises(CaptureError, match=message):
+        tried(NONE, "one-thread", none=fault)

@@ -169,7 +169,7 @@ with mock(["torch", "colbert", "faiss"]):
     with instruments.Instruments(Writer(), None, 1):
         instruments.CollectionIndexer._sample_pids(None)
     setup.torch.load, setup.to_numpy = load, lambda array: (array, "int64")
-    setup.take_final(Writer())
+    setup.store_index(Writer())
 print(json.dumps(taken))
 """
 POINTED = """
@@ -208,11 +208,11 @@ def test_a_capture_point_is_its_row_and_what_takes_it(copy: Path) -> None:
     wrapper = '        self._value("sample_pids", sorted(pids))\n'
     instruments = copy / "reportlib" / "capture" / "instruments.py"
     change(instruments, wrapper, f'{wrapper}        self._value("smallest_pid", min(pids))\n')
-    read = '    found["avg_residual"] = torch.load('
+    read = '    tensors["avg_residual"] = torch.load('
     change(
         copy / "reportlib" / "capture" / "setup.py",
         read,
-        f'    found["postings"] = torch.load(folder / "postings.pt")\n{read}',
+        f'    tensors["postings"] = torch.load(folder / "postings.pt")\n{read}',
     )
     taken = json.loads(run(copy, CAPTURED))
     assert taken["smallest_pid"] == [1, "sample"]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reportlib.capture.progress import Progress
+from reportlib.capture.process import Progress
 from reportlib.errors import DeviceError, DiskSpaceError
 from reportlib.study import load
 from reportlib.workflow import run

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reportlib.compare.roots.traces import Comparison, PassComparison, RootOperation
-from reportlib.trace.cases import Case, case_id, reads
+from reportlib.trace.cases import Case, case_id, determining_dtypes
 from reportlib.trace.format import Difference, RecordedPass, Replay, ReplayedOperation, ReplayedPass, Trace
 
 SCHEMA_VERSION = 1
@@ -114,7 +114,7 @@ def find_causes(comparison: Comparison, replay: Replay) -> list[Cause]:
             )
     for identity, same_read in roots.items():  # those that cannot be run again: k-means
         root = same_read[0][1]
-        kinds = reads([tensor.dtype for tensor in root.inputs_b])
+        kinds = determining_dtypes([tensor.dtype for tensor in root.inputs_b])
         causes.append(Cause(identity, root.name, root.overload, kinds, len(same_read), 0, (), tuple(same_read)))
     order = list(replay.passes)
     return sorted(causes, key=lambda c: (order.index(c.first()["pass"]), c.first()["position"]))

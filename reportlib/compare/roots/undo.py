@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from reportlib.trace.cases import Case
-from reportlib.trace.switches import NONE, combine, compatible, find
+from reportlib.trace.switches import NONE, combine, compatible, find_switch
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def search(
     """
     if not cases:
         return Search(None, "no operation of the forward passes differs by itself, so there is nothing to undo")
-    known = {frozenset(find(name).parts or (name,)): undone & cases for name, undone in undone_by.items()}
+    known = {frozenset(find_switch(name).parts or (name,)): undone & cases for name, undone in undone_by.items()}
     singles = {next(iter(names)): undone for names, undone in known.items() if len(names) == 1 and undone}
     nearest: Mapping[tuple[str, ...], AbstractSet[str]] = {(name,): undone for name, undone in singles.items()}
     unconfirmed: tuple[tuple[str, ...], Confirmation] | None = None

@@ -13,8 +13,8 @@ import pytest
 from captures import PASSAGES, Settings, write
 
 from reportlib.capture import CaptureRequest, SwapRequest, prepare_process
-from reportlib.capture import environment as module
-from reportlib.capture.environment import installed, own_environment, require_origin
+from reportlib.capture import process as module
+from reportlib.capture.process import installed, own_environment, require_origin
 from reportlib.environments import manage
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.environments.spec import load_spec

@@ -1,6 +1,7 @@
-"""Which of the project's environments runs: told by where its Python lies, never by a name alone.
+"""The process that runs inside an environment: which one that is, what is settled before torch, and its progress.
 
-Runs inside an environment before torch is imported, and needs the standard library only.
+The environment is told by where its Python lies, never by a name alone. All of it runs before torch is imported, and
+without it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,23 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from reportlib.errors import CaptureError, WrongEnvironmentError
 from reportlib.store import Capture, project_home
 
+if TYPE_CHECKING:
+    from reportlib.capture.request import ArmRequest
+
+Request = TypeVar("Request", bound="ArmRequest")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: How many contradictions a message names.
 _MOST = 5
 
@@ -97,22 +108,23 @@ def own_environment(name: str = "") -> str:
     """
     known = known_environments()
     prefix = os.path.realpath(sys.prefix)
-    here = [each for each in known.values() if os.path.realpath(each.prefix) == prefix]
+    here = [environment for environment in known.values() if os.path.realpath(environment.prefix) == prefix]
     if not here:
         raise WrongEnvironmentError(
             f"the Python that runs ({sys.prefix}) is none of the environments in {project_home()}"
             f" (made there: {', '.join(known) or 'none'})",
             _start(name or next(iter(known), "torch201"), known) + ", or set REPORTLIB_HOME to the home that has it",
         )
-    own = next((each for each in here if each.name == name), here[0])
+    own = next((environment for environment in here if environment.name == name), here[0])
     if name not in ("", own.name):
         raise WrongEnvironmentError(
             f"what runs is the environment {own.name} (torch {own.torch}), not {name}",
             f"{_start(name, known)}, or leave `environment` empty, which stands for the one that runs: {own.name}",
         )
     if not name and len(here) > 1:
+        names = ", ".join(environment.name for environment in here)
         raise WrongEnvironmentError(
-            f"the Python that runs ({sys.prefix}) has several names: {', '.join(each.name for each in here)}",
+            f"the Python that runs ({sys.prefix}) has several names: {names}",
             "give `environment`, or remove all but one with `reportlib env remove`",
         )
     packages = {name: package.version for name, package in installed().items()}
@@ -145,8 +157,8 @@ def require_origin(capture: Capture, name: str) -> None:
     if name in known:
         wrong = known[name].contradictions(python, packages)
     else:
-        same = [each for each in known.values() if not each.contradictions(python, packages)]
-        wrong = [f"it holds what {each.name} holds (torch {each.torch})" for each in same]
+        same = [other for other in known.values() if not other.contradictions(python, packages)]
+        wrong = [f"it holds what {other.name} holds (torch {other.torch})" for other in same]
     if wrong:
         raise CaptureError(
             f"the capture {capture.path.name} was not made in the environment {name}: {_listed(wrong)}",
@@ -167,3 +179,91 @@ def _listed(wrong: list[str]) -> str:
 
 def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
+
+
+def settled_variables(device: str) -> frozenset[str]:
+    """Return the environment variables that `prepare_process` sets itself, whatever they were."""
+    hidden = {"CUDA_VISIBLE_DEVICES"} if device == "cpu" else set()
+    return frozenset({*_THREADS, "TOKENIZERS_PARALLELISM", *hidden})
+
+
+def prepare_process(request: Request) -> Request:
+    """Settle, before torch is imported, which environment, device, threads and variables this process has.
+
+    Parameters
+    ----------
+    request : ArmRequest
+        Device ``cpu`` hides every GPU: colbert-ai takes one wherever torch sees it. `threads` is for OpenMP, MKL
+        and OpenBLAS; `reportlib.capture.setup.Setup` sets torch's and faiss's own.
+
+    Returns
+    -------
+    ArmRequest
+        The same, what it left to this process filled in: the environment that runs.
+
+    Raises
+    ------
+    WrongEnvironmentError
+        When this process is not the environment that the request names.
+    CaptureError
+        When torch is imported already.
+    """
+    request = request.settled()
+    if "torch" in sys.modules:
+        raise CaptureError("torch is imported already in this kernel", "restart the kernel and run all cells")
+    for name in _THREADS:
+        os.environ[name] = str(request.threads)
+    # colbert-ai tokenizes in this process; more threads there only raise warnings after a fork.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if request.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.update(request.variables)
+    return request
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep colbert-ai's and transformers' own output and warnings away; errors still are errors."""
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@dataclass
+class Progress:
+    """Say which arm is where, at most every few seconds.
+
+    colbert-ai redirects nothing and prints much; its output goes to a log file, so progress keeps the stream that
+    was standard error when it was made.
+
+    Parameters
+    ----------
+    arm : str
+        Name that every line starts with.
+    every : float
+        Seconds between two lines of one stage.
+    """
+
+    arm: str
+    every: float = 5.0
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    _last: float = field(default=0.0, init=False)
+
+    def stage(self, text: str) -> None:
+        """Begin a stage: always one line."""
+        self._write(text)
+
+    def step(self, text: str, done: int, total: int) -> None:
+        """Say how far a stage is, if the last line is old enough."""
+        if time.monotonic() - self._last >= self.every:
+            self._write(f"{text}: {done:,} of {total:,} ({done / max(total, 1):.0%})")
+
+    def _write(self, text: str) -> None:
+        self._last = time.monotonic()
+        self.stream.write(f"{self.arm} · {text}\n")
+        self.stream.flush()
