@@ -10,6 +10,7 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import bs4
 import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
@@ -112,6 +113,13 @@ def test_the_packages_that_ci_installs_are_those_that_the_readme_names() -> None
     assert named
     line = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("- Debian packages"))
     assert sorted(" ".join(re.findall(r"`([^`]+)`", line)).split()) == named[1].split()
+
+
+def test_the_readme_names_every_published_page_with_the_verdict_on_it() -> None:
+    rows = re.findall(r"^\| \[.*\]\((reports/[^)]+)\).* \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    pages = {str(page.relative_to(ROOT)): page.read_text() for page in ROOT.glob("reports/*/index.html")}
+    verdicts = {name: bs4.BeautifulSoup(page, "html.parser").select_one("h1") for name, page in pages.items()}
+    assert dict(rows) == {name: " ".join(h1.text.split()) for name, h1 in verdicts.items() if h1}
 
 
 #: A Python that says it is another, and that makes an environment which only looks like one.
