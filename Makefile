@@ -29,9 +29,10 @@ check: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
-# Each figure beside another way to the same, in one run; the table goes into docs/benchmarks.md.
+# Each figure beside another way to the same, in one run; the table goes into docs/benchmarks.md. With
+# BENCH_OPTIONS=--large also two indexes of 10 GB, which take 20 GB of disk while it runs.
 bench: $(VENV)/.ready
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
 
 lab: $(VENV)/.ready
 	$(BIN)/reportlib lab "$$STUDY"

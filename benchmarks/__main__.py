@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from benchmarks import comparing, indexes, recording
+from benchmarks import capturing, comparing, indexes, recording
 from benchmarks.figure import Figure
 from reportlib.capture.preflight import cpu_name
 from reportlib.environments.record import load_record
@@ -29,11 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--environment", default="torch210", help="made already: `reportlib env create NAME`")
     parser.add_argument("--small", action="store_true", help="with little data, only to see that everything runs")
+    parser.add_argument("--large", action="store_true", help="also two indexes of 10 GB and 100 million codes")
     chosen = parser.parse_args()
     record = load_record(chosen.environment, project_home())
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="reportlib-bench-", dir=project_home()) as folder:
-        for benchmark in (comparing.run, indexes.run, recording.run):
+        for benchmark in (comparing.run, partial(indexes.run, large=chosen.large), recording.run, capturing.run):
             for figure in benchmark(record, Path(folder), small=chosen.small):
                 print(figure.line(), flush=True)
                 figures.append(figure)

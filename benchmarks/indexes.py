@@ -21,6 +21,7 @@ from reportlib.store import Tensor
 #: Bytes of one index and its chunks: the smallest is the base of what is said of growth.
 SIZES = ((1e8, 10), (1e9, 60))
 SMALL = ((1e6, 2), (2e6, 3))
+LARGE = (*SIZES, (1e10, 400))
 #: What `reportlib compare` of small folders may take, in seconds of processor time.
 PROCESSOR = 0.5
 _SCRIPT = str(Path(__file__).with_name("made_index.py"))
@@ -47,7 +48,7 @@ for path in sorted(a.iterdir()):
 """
 
 
-def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Figure]:
+def run(record: EnvironmentRecord, folder: Path, *, small: bool, large: bool = False) -> Iterator[Figure]:
     """Yield the figures of small folders, of each size and of growth, of the order of codes, and of the CRC-32."""
     python = str(record.python_program)
     importing = Process.run([python, "-c", "import torch"], record, repeats=3)
@@ -55,7 +56,7 @@ def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Fig
     name = "Two indexes of 1 MB, processor time from start to verdict"
     yield Figure(name, ours.processor, importing.processor, "importing torch", PROCESSOR / importing.processor)
     taken: list[Process] = []
-    sizes = SMALL if small else SIZES
+    sizes = SMALL if small else LARGE if large else SIZES
     for size, chunks in sizes:
         sides = _made(record, folder, size, chunks)
         ours = Process.run([*_COMPARE, *sides], repeats=2)
@@ -68,7 +69,7 @@ def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Fig
     growth = f"From {first / 1e9:g} to {last / 1e9:g} GB, {last / first:g} times"
     yield Figure(f"{growth}: time", taken[-1].seconds, taken[0].seconds, "the smallest", last / first)
     yield Figure(f"{growth}: memory", taken[-1].memory, taken[0].memory, "the smallest", last / first, "MB")
-    yield _order(10_000 if small else 10_000_000)
+    yield _order(10_000 if small else 100_000_000 if large else 10_000_000)
     data = np.random.default_rng(1).integers(0, 256, 1 << 20 if small else 384 << 20, np.uint8).data
     crc = least(lambda: isal_zlib.crc32(data)), least(lambda: zlib.crc32(data))
     yield Figure(f"CRC-32 of {data.nbytes >> 20} MiB", *crc, "Python's zlib")
