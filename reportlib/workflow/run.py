@@ -279,7 +279,7 @@ class _Snakemake:
         first = ["--prioritize", self.early] if self.early else []
         clock = _Clock()
         with (
-            self.log.open("w", encoding="utf-8") as copy,
+            self.log.open("w", encoding="utf-8", buffering=1) as copy,  # so that `tail -f` shows it
             subprocess.Popen(
                 self.command([*options, *first]),
                 cwd=self.root,

@@ -1,7 +1,7 @@
 """The GPU path on a real GPU: captures, searches and recorded operations with the torch that the machine has.
 
-Skipped without a GPU. What is measured goes to ``$REPORTLIB_GPU_OUT``; see docs/how-to/gpu.md. With
-``REPORTLIB_GPU_REHEARSAL=1`` the same steps run on the CPU, which shows that the steps work and nothing else.
+Skipped without a GPU; tests/integration/test_gpu_rehearsal.py rehearses the same on a CPU. What is measured goes to
+``$REPORTLIB_GPU_OUT``; see docs/how-to/gpu.md.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def _gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-REHEARSAL = bool(os.environ.get("REPORTLIB_GPU_REHEARSAL"))
-DEVICE = "cpu" if REHEARSAL else "cuda"
-if not (REHEARSAL or _gpu()):
+if not _gpu():
     pytest.skip("needs a CUDA GPU and a torch that sees it", allow_module_level=True)
 
 
@@ -88,7 +86,7 @@ def capture(
 ) -> dict[str, Any]:
     """Run a notebook's cells and return the manifest of what they captured."""
     shutil.rmtree(folder, ignore_errors=True)
-    given = {"device": DEVICE, "collection": str(inputs / "collection"), "checkpoint": str(inputs / "checkpoint")}
+    given = {"device": "cuda", "collection": str(inputs / "collection"), "checkpoint": str(inputs / "checkpoint")}
     given |= {"output": str(folder), "passages": PASSAGES, "queries": QUERIES, **parameters}
     listed = folder.with_suffix(".json")
     listed.write_text(json.dumps(given), encoding="utf-8")
@@ -118,7 +116,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory, inputs: Path, home: dict[
 
 def test_the_gpu_and_a_compiler_are_found(home: dict[str, str], measured: dict[str, Any]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "reportlib.capture.preflight", "--device", DEVICE],
+        [sys.executable, "-m", "reportlib.capture.preflight", "--device", "cuda"],
         cwd=ROOT, env=home, capture_output=True, text=True, check=False,
     )  # fmt: skip
     measured["preflight"] = done.stdout + done.stderr
@@ -142,13 +140,13 @@ def test_a_capture_on_a_gpu_has_every_capture_point(
     measured["machine"] = manifest["provenance"]["machine"]
     measured["torch"] = manifest["provenance"]["torch"]["version"]
     assert not [w for w in wanted if not any(n == w or n.startswith(f"{w}/") for n in names)]
-    assert REHEARSAL or measured["machine"]["gpu"]
+    assert measured["machine"]["gpu"]
 
 
 def test_colbert_ai_keeps_embeddings_in_float16_on_a_gpu_whatever_it_computes_in(captures: dict[str, Any]) -> None:
     for name in ("float32", "autocast"):
         kinds = {a["name"]: a["dtype"] for a in captures[name]["artifacts"]}
-        assert REHEARSAL or kinds["D"] == kinds["batches"] == kinds["index/centroids"] == "float16"
+        assert kinds["D"] == kinds["batches"] == kinds["index/centroids"] == "float16"
         assert kinds["layers/batch/05"] == "float32"
 
 
@@ -204,7 +202,7 @@ def test_operations_are_recorded_on_a_gpu(
         "--collection",
         str(inputs / "collection"),
         "--device",
-        DEVICE,
+        "cuda",
     ]
     options += ["--precision", precision, "--passages", "32"]
     folders = [captures["folder"] / f"{precision}-trace-{n}" for n in (1, 2)]
