@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +16,21 @@ from rich.table import Table
 from reportlib.cli import print_json, print_progress
 from reportlib.compare.operations import read_roots
 from reportlib.compare.roots.traces import VERDICTS
+from reportlib.environments import by_prefix
 from reportlib.store import project_home
 from reportlib.study import DEVICES, PRECISIONS, load
 from reportlib.workflow.roots import RootsOrder, find_roots
-from reportlib.workflow.traces import PreparedInputs, TraceOrder
+from reportlib.workflow.traces import ModuleFile, PassInputs, PreparedInputs, TraceOrder
 
 _CLOSER = {"a": "A is the closer one", "b": "B is the closer one", "equal": "neither is closer"}
 _BEHAVES = {"a": "like A", "b": "like B", "neither": "like neither", "failed": "not at all: it failed"}
 
 
 def roots(
-    a: Annotated[str, typer.Argument(help="An environment's name, as in `reportlib env list`: torch201.")],
-    b: Annotated[str, typer.Argument(help="Another; the same name gives the control A/A.")],
+    a: Annotated[
+        str, typer.Argument(help="An environment's name, as in `reportlib env list`, or the path of a prefix.")
+    ],
+    b: Annotated[str, typer.Argument(help="Another; the same gives the control A/A.")],
     precision: Annotated[str, typer.Option(help="float32, or autocast: bfloat16 on a CPU.")] = "float32",
     passages: Annotated[
         int | None, typer.Option(min=1, help="How many passages make the batch: 32, or the study's index_bsize.")
@@ -35,13 +39,16 @@ def roots(
     device: Annotated[str | None, typer.Option(help="cpu or cuda: cpu, or the study's.")] = None,
     study: Annotated[Path | None, typer.Option(help="Take inputs, texts, threads and variables from it.")] = None,
     capture: Annotated[Path | None, typer.Option(help="A plain arm of A: also index its embeddings in both.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A Python file whose function model() returns a module and its inputs.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The folder to write; by default in the home.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print roots.json for a program to read.")] = False,
 ) -> None:
     """Find the operations that read the same bytes in A and B and return others, and say why.
 
     Runs the prepared checkpoint on "a", on "test input" and on a batch of the prepared collection, or what a study
-    has in their place.
+    has in their place, or any module of torch.
     """
     _one_of(precision, PRECISIONS, "--precision")
     if device is not None:
@@ -49,12 +56,19 @@ def roots(
     home = project_home()
     given: dict[str, Any] = {"passages": passages, "threads": threads, "device": device, "capture": capture}
     chosen = {name: value for name, value in given.items() if value is not None}
-    if study is None:
+    if model is not None:
+        if clash := [
+            name for name, value in {"study": study, "capture": capture, "passages": passages}.items() if value
+        ]:
+            raise typer.BadParameter("a module has inputs of its own", param_hint=f"--{clash[0]}")
+        inputs: PassInputs = ModuleFile.find(model)
+        trace = TraceOrder(precision=precision, **{**chosen, "passages": 0, "texts": ()})
+    elif study is None:
         trace = TraceOrder(precision=precision, **chosen)
         inputs = PreparedInputs.find(home, trace.passages)
     else:
         trace, inputs = from_study(study, home, precision, chosen)
-    folder = find_roots(RootsOrder(a, b, trace, inputs), home, print_progress, output)
+    folder = find_roots(RootsOrder(_named(a, home), _named(b, home), trace, inputs), home, print_progress, output)
     content = read_roots(folder)
     if as_json:
         print_json(content)
@@ -65,6 +79,11 @@ def roots(
         typer.echo(line)
     if any(entry["unmatched"] for entry in content["passes"]):
         Console().print(_unmatched_table(content))
+
+
+def _named(environment: str, home: Path) -> str:
+    """Return an environment's name; a path stands for the one whose prefix it is."""
+    return by_prefix(Path(environment), home).name if os.sep in environment else environment
 
 
 def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
@@ -105,7 +124,8 @@ def answer(content: Mapping[str, Any]) -> list[str]:
     )
     arm = content["a"]["arm"]
     sentences = [f"{sides}, {arm['precision']} on {arm['device']}: {VERDICTS[content['verdict']]}."]
-    if content["a"]["torch"]["cpu_capability"] != content["b"]["torch"]["cpu_capability"]:
+    capabilities = {content[side]["torch"]["cpu_capability"] for side in ("a", "b")}
+    if len(capabilities) > 1 and content["verdict"] != "identical":
         sentences.append(
             "The two chose kernels of different instruction sets, which alone can be the reason. With"
             " ATEN_CPU_CAPABILITY=avx2 both use the same; ONEDNN_MAX_CPU_ISA=AVX2 does that for oneDNN's kernels."

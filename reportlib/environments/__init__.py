@@ -7,7 +7,7 @@ one that is finished, and how a process runs inside it.
 
 from __future__ import annotations
 
-from reportlib.environments.manage import adopt, create, remove
+from reportlib.environments.manage import adopt, by_prefix, create, remove
 from reportlib.environments.record import (
     EnvironmentRecord,
     check,
@@ -22,6 +22,7 @@ __all__ = [
     "EnvironmentRecord",
     "EnvironmentSpec",
     "adopt",
+    "by_prefix",
     "check",
     "create",
     "load_record",

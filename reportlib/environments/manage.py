@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,10 +35,14 @@ from reportlib.environments.record import (
     record_path,
     records,
     remove_kernel,
+    share_package,
     write_kernel,
 )
 from reportlib.environments.spec import EnvironmentSpec, Lock, Progress, read_lock, resolve, silent
 from reportlib.errors import CompilerError, EnvironmentCreationError
+
+#: What `reportlib.trace` imports, and the oldest Python that can.
+_RECORDING, _OLDEST_PYTHON = frozenset({"torch", "numpy", "safetensors", "blake3"}), (3, 11)
 
 # One process at a time works on the environments of a project.
 
@@ -271,21 +277,22 @@ def _build(
     except BaseException:
         _clear(prefix)
         raise
-    return _describe(spec, prefix, backend.name, held, skipped)
+    return _describe(spec.name, spec.digest, prefix, backend.name, held, skipped)
 
 
 def _describe(
-    spec: EnvironmentSpec,
+    name: str,
+    spec_digest: str,
     prefix: Path,
     backend: str,
     held: dict[str, Any],
     skipped: tuple[str, ...],
 ) -> EnvironmentRecord:
     return EnvironmentRecord(
-        name=spec.name,
+        name=name,
         prefix=str(prefix),
         backend=backend,
-        spec_digest=spec.digest,
+        spec_digest=spec_digest,
         python=held["python"],
         torch=held["packages"].get("torch", ""),
         packages=dict(sorted(held["packages"].items())),
@@ -331,12 +338,55 @@ def adopt(
                 f"{prefix} is the environment {other} already",
                 "an environment has one name; adopt a prefix of its own",
             )
-        record = _describe(spec, prefix, "adopted", held, ())
+        record = _describe(spec.name, spec.digest, prefix, "adopted", held, ())
         if there is not None:
             record = replace(record, extensions=there.extensions and there.prefix == record.prefix)
         write_kernel(record, home, threads=threads)
         record.write(home)
     return Creation(record, there != record)
+
+
+def by_prefix(prefix: Path, home: Path) -> EnvironmentRecord:
+    """Return the environment that a prefix is; one without an environment file is described as it is now.
+
+    It is called after its folder, gets no kernel, and holds whatever the user put there: torch alone is enough to
+    record a module's operations.
+
+    Parameters
+    ----------
+    prefix : Path
+        A virtual environment's folder, or a conda prefix.
+    home : Path
+        Folder for environments, inputs and captures.
+
+    Raises
+    ------
+    EnvironmentCreationError
+        When it has no working Python, or lacks a package that recording needs.
+    """
+    prefix = prefix.absolute()
+    there = next((r for r in records(home) if Path(r.prefix).resolve() == prefix.resolve()), None)
+    if there is not None and there.spec_digest:
+        return there
+    held = inspect(prefix)
+    if tuple(map(int, held["python"].split(".")[:2])) < _OLDEST_PYTHON:
+        raise EnvironmentCreationError(
+            f"{prefix} has Python {held['python']}",
+            f"make it with Python {'.'.join(map(str, _OLDEST_PYTHON))} or newer",
+        )
+    lacking = sorted(_RECORDING - {canonicalize_name(name) for name in held["packages"]})
+    if lacking:
+        raise EnvironmentCreationError(
+            f"{prefix} lacks {', '.join(lacking)}", f"run `{prefix}/bin/python -m pip install {' '.join(lacking)}`"
+        )
+    own = prefix.parent if prefix.name.strip(".") in {"venv", "env"} else prefix
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", own.name.strip("."))
+    taken = {record.name for record in records(home) if record != there}
+    name = next(each for n in itertools.count(1) if (each := name if n == 1 else f"{name}-{n}") not in taken)
+    record = _describe(there.name if there else name, "", prefix, "adopted", held, ())
+    share_package(home)
+    record.write(home)
+    return record
 
 
 def remove(name: str, home: Path, *, progress: Progress = silent) -> EnvironmentRecord:

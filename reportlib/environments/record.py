@@ -235,6 +235,11 @@ def kernel_names(home: Path) -> list[str]:
     return sorted(p.parent.name for p in kernel_folder(home).glob("kernels/*/kernel.json"))
 
 
+def share_package(home: Path) -> None:
+    """Make this package importable inside environments, and nothing else of the host."""
+    link_folder(home / "path" / "reportlib", Path(reportlib.__file__).parent)
+
+
 def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> Path:
     """Write an environment's kernel, and make this package importable in it.
 
@@ -243,8 +248,7 @@ def write_kernel(record: EnvironmentRecord, home: Path, *, threads: int = 2) -> 
     Path
         The ``kernel.json``; left untouched when it already says the same.
     """
-    # So that a kernel can import this package and nothing else of the host.
-    link_folder(home / "path" / "reportlib", Path(reportlib.__file__).parent)
+    share_package(home)
     program = str(record.python_program)
     content = {
         "argv": [program, "-m", "ipykernel_launcher", "-f", "{connection_file}"],

@@ -27,11 +27,12 @@ VERBS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add the options that say which passes run, and how; `required` is whether there must be inputs."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which passes run, and how."""
     parser.add_argument("--environment", default="", help="the environment that this is; by default whichever it is")
-    parser.add_argument("--checkpoint", required=required, default="")
-    parser.add_argument("--collection", required=required, default="")
+    parser.add_argument("--checkpoint", default="")
+    parser.add_argument("--collection", default="")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="a Python file's module, and no checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--passages", type=int, default=32, help="how many make the batch")
@@ -54,6 +55,8 @@ class PassRequest:
         The passages that make the batch; none where no pass is to run.
     capture : Capture or None
         Whose embeddings are indexed as one more pass.
+    model : Path or None
+        The Python file whose module is run in place of a checkpoint.
     only : tuple of str or None
         The passes to run alone.
     progress : Progress
@@ -63,6 +66,7 @@ class PassRequest:
     arm: CaptureRequest
     batch: tuple[str, ...]
     capture: Capture | None
+    model: Path | None
     only: tuple[str, ...] | None
     progress: Progress
 
@@ -77,16 +81,20 @@ class PassRequest:
         """
         names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads", "doc_maxlen")
         arm = CaptureRequest(texts=tuple(arguments.texts), **{name: getattr(arguments, name) for name in names})
+        model, passes = arguments.model, passes and arguments.model is None
+        if passes and not (arm.checkpoint and arm.collection):
+            raise CaptureError("there is nothing to run", "give --model, or both --checkpoint and --collection")
         batch = tuple(p.text for p in read_passages(arm.collection_folder, arm.passages)) if passes else ()
         capture = Capture.open(arguments.index) if passes and arguments.index else None
         only = None if arguments.only is None else tuple(arguments.only)
         known = [*(f"text{number}" for number in range(len(arm.texts))), "batch", *(["index"] if capture else [])]
+        known = known if model is None else ["module"]
         if unknown := sorted(set(only or ()) - set(known)):
             raise CaptureError(f"there is no pass {unknown[0]!r}", f"use one of {', '.join(known)}")
         if capture is not None:
             require_origin(capture, str(capture.arm.get("environment")))
         arm = prepare_process(arm)
-        return cls(arm, batch, capture, only, Progress(arm.arm))
+        return cls(arm, batch, capture, model, only, Progress(arm.arm))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, purpose in VERBS.items():
         options = verbs.add_parser(verb, help=purpose, description=purpose)
-        add_arguments(options, required=verb != "try")
+        add_arguments(options)
         if verb == "try":
             options.add_argument("--cases", type=Path, help="folder of case folders; all are run")
             options.add_argument("--switches", default=NONE, help="names of reportlib.trace.switches, with commas")
@@ -124,22 +132,23 @@ def run(chosen: argparse.Namespace) -> None:
             switches = [find_switch(name) for name in chosen.switches.split(",")]
         except KeyError as error:
             raise StoreError(f"there is no switch {error.args[0]!r}", "see reportlib.trace.switches") from error
-        if chosen.passes and not (chosen.checkpoint and chosen.collection):
-            raise StoreError("--passes needs --checkpoint and --collection", "give both")
         request = PassRequest.settle(chosen, passes=chosen.passes)
         with quiet():
             from reportlib.trace import trying
         trying.write_tries(request, switches, chosen.cases, chosen.passes, chosen.output)
         return
     request = PassRequest.settle(chosen)
+    if chosen.verb == "probe":
+        with quiet():
+            from reportlib.trace import probing
+        probing.write_probes(request, chosen.probes, chosen.output, layers=not chosen.no_layers)
+        return
     with quiet():
-        from reportlib.trace import probing, record, replay, send
+        from reportlib.trace import record, replay, send
     if chosen.verb == "record":
         record.write_trace(request, chosen.output)
     elif chosen.verb == "truth":
         record.write_truth(request, chosen.output)
-    elif chosen.verb == "probe":
-        probing.write_probes(request, chosen.probes, chosen.output, layers=not chosen.no_layers)
     elif chosen.verb == "send":
         send.send_passes(request)
     else:

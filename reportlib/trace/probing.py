@@ -203,7 +203,7 @@ def sample(tensor: Any) -> Any:
 
 def _layers(loaded: Loaded, progress: Progress, samples: dict[str, Any]) -> dict[str, Any]:
     def outputs(given: Pass) -> dict[str, Any]:
-        taken, output = layer_outputs(loaded.checkpoint.bert, given.call)
+        taken, output = layer_outputs(loaded.model.LM, given.call)
         return {**taken, "output": output.detach().clone()}
 
     taken: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -212,7 +212,7 @@ def _layers(loaded: Loaded, progress: Progress, samples: dict[str, Any]) -> dict
             for given in loaded.passes:
                 progress.stage(f"BERT on {given.description!r}, {name}")
                 taken[name, given.slug] = outputs(given), outputs(given)
-    loaded.checkpoint.model.double()
+    loaded.model.double()
     exact = {given.slug: outputs(given) for given in loaded.passes}
     found = {}
     for (name, slug), (once, again) in taken.items():

@@ -205,7 +205,7 @@ def write_trace(request: PassRequest, output: Path) -> None:
     with TraceWriter(output) as writer, load(request) as loaded:
         for entry in loaded.passes:
             progress.stage(f"recording {entry.description!r}")
-            recorded = record(entry, loaded.checkpoint.model, writer.file(entry.slug), storages)
+            recorded = record(entry, loaded.model, writer.file(entry.slug), storages)
             writer.add(recorded)
             cost = f"{recorded.seconds_traced:.2f} s, {recorded.seconds_untraced:.2f} s without"
             progress.stage(f"recorded {recorded.operations:,} operations ({cost})")
@@ -230,12 +230,12 @@ def write_truth(request: PassRequest, output: Path) -> None:
     """
     progress = Progress(f"{request.arm.environment}-float64", stream=request.progress.stream)
     with CaptureWriter(output) as writer, load(request) as loaded:
-        loaded.checkpoint.model.double()
+        loaded.model.double()
         seconds = {}
         for entry in loaded.passes:
             progress.stage(f"computing {entry.description!r} in float64")
             started = time.perf_counter()
-            taken, result = layer_outputs(loaded.checkpoint.bert, entry.call)
+            taken, result = layer_outputs(loaded.model.LM, entry.call)
             seconds[entry.slug] = round(time.perf_counter() - started, 4)
             for name, tensor in taken.items():
                 writer.tensor(f"layers/{entry.slug}/{name}", to_numpy(tensor)[0], "layers")

@@ -39,20 +39,29 @@ from reportlib.compare.roots.mechanisms import explain, label, on_every_case
 from reportlib.compare.roots.undo import Confirmation, Search, Tries, levels, search, switch_table, together, verified
 from reportlib.compare.roots.upstream import find as find_upstream
 from reportlib.environments.record import EnvironmentRecord, load_record, process_environment
-from reportlib.errors import StoreError
+from reportlib.errors import CaptureError, StoreError
 from reportlib.store import canonical_json, digest
 from reportlib.trace.cases import CASE_FILE, Case
 from reportlib.trace.format import Replay, Trace, atomic_folder
 from reportlib.trace.switches import NONE, Switch, applicable, combine, find_switch
 from reportlib.workflow.addresses import CODE
-from reportlib.workflow.traces import PreparedInputs, Progress, TraceOrder, pipe, run, trace_addresses, trace_pair
+from reportlib.workflow.traces import (
+    ModuleFile,
+    PassInputs,
+    Progress,
+    TraceOrder,
+    pipe,
+    run,
+    trace_addresses,
+    trace_pair,
+)
 
 
 def try_everywhere(
     records: Sequence[EnvironmentRecord],
     switches: Sequence[Switch],
     order: TraceOrder,
-    inputs: PreparedInputs,
+    inputs: PassInputs,
     options: Mapping[str, Any],
     home: Path,
     progress: Progress,
@@ -65,7 +74,7 @@ def try_everywhere(
         A's and B's.
     switches : sequence of Switch
         `reportlib.trace.switches.NONE` included.
-    order, inputs : TraceOrder, PreparedInputs
+    order, inputs : TraceOrder, PassInputs
         For device, threads and variables.
     options : mapping
         Of the verb ``try``: ``cases``.
@@ -88,7 +97,7 @@ def try_switches(
     record: EnvironmentRecord,
     switches: Sequence[Switch],
     order: TraceOrder,
-    inputs: PreparedInputs,
+    inputs: PassInputs,
     options: Mapping[str, Any],
     home: Path,
     progress: Progress,
@@ -120,7 +129,7 @@ class Explainer:
     ----------
     records : pair of EnvironmentRecord
         A's and B's.
-    trace, inputs : TraceOrder, PreparedInputs
+    trace, inputs : TraceOrder, PassInputs
         What was replayed.
     home, folder : Path
         The project's home, and the roots folder; its cases are in ``cases``.
@@ -132,7 +141,7 @@ class Explainer:
 
     records: tuple[EnvironmentRecord, EnvironmentRecord]
     trace: TraceOrder
-    inputs: PreparedInputs
+    inputs: PassInputs
     home: Path
     folder: Path
     progress: Progress
@@ -319,7 +328,7 @@ class RootsOrder:
     a: str
     b: str
     trace: TraceOrder
-    inputs: PreparedInputs
+    inputs: PassInputs
 
 
 def find_roots(order: RootsOrder, home: Path, progress: Progress, output: Path | None = None) -> Path:
@@ -374,10 +383,13 @@ class _Pipeline:
         with self.step("record"):
             order = self.order
             a, b = trace_pair(order.a, order.b, order.trace, self.home, self.progress, order.inputs)
+            if isinstance(order.inputs, ModuleFile):
+                _require_same_module(a, b)
             comparison = compare_traces(a, b)
         replay = None if comparison.verdict in _MUTE else self.replay()
         causes = [] if replay is None else find_causes(comparison, replay)
-        if replay is not None:
+        exact = replay is not None and not isinstance(self.order.inputs, ModuleFile)
+        if exact:
             self.truth()
         if replay is None or not causes:
             found = _nothing(comparison)
@@ -393,7 +405,7 @@ class _Pipeline:
             "verdict": comparison.verdict,
             "passes": [pass_json(entry, a, b, replay) for entry in comparison.passes],
             **found,
-            "truth": None if replay is None else {"folder": "truth", "environment": self.order.b},
+            "truth": {"folder": "truth", "environment": self.order.b} if exact else None,
             "layers_truth": None,
             "seconds": self.seconds,
         }
@@ -432,6 +444,21 @@ class _Pipeline:
                 precision="float32", device="cpu", index=None, output=self.folder / "truth",
             )  # fmt: skip
             run(call, self.home, self.progress)
+
+
+def _require_same_module(a: Trace, b: Trace) -> None:
+    """Raise when a file's module got other inputs or weights in one environment than in the other."""
+    for slug, entry in a.passes.items():
+        other = b.passes[slug].given
+        differing = sorted(
+            name for name in entry.given.keys() | other.keys() if entry.given.get(name) != other.get(name)
+        )
+        if differing:
+            more = f" (and {len(differing) - 1:,} more)" if differing[1:] else ""
+            raise CaptureError(
+                f"both environments must run the same module, and {differing[0]} is not the same bytes in both{more}",
+                "take weights and inputs from a file, or from numpy's random numbers: torch's may change",
+            )
 
 
 def _nothing(comparison: Comparison) -> dict[str, Any]:

@@ -211,11 +211,11 @@ class TraceOrder:
     variables: Mapping[str, str] = field(default_factory=dict)
     capture: Path | None = None
 
-    def call(self, record: EnvironmentRecord, inputs: PreparedInputs, verb: str, what: str, **options: Any) -> Call:
+    def call(self, record: EnvironmentRecord, inputs: PassInputs, verb: str, what: str, **options: Any) -> Call:
         """Return a verb of `reportlib.trace` on these passes, ready to be run."""
-        given = {"environment": record.name, "checkpoint": inputs.checkpoint, "collection": inputs.collection,
-                 "precision": self.precision, "passages": self.passages, "device": self.device,
-                 "threads": self.threads, "texts": json.dumps(list(self.texts)), "doc-maxlen": self.doc_maxlen,
+        given = {"environment": record.name, **inputs.options(), "precision": self.precision,
+                 "passages": self.passages, "device": self.device, "threads": self.threads,
+                 "texts": json.dumps(list(self.texts)), "doc-maxlen": self.doc_maxlen,
                  "index": self.capture}  # fmt: skip
         return Call(record, verb, {**given, **options}, self.threads, self.variables, what)
 
@@ -264,14 +264,52 @@ class PreparedInputs:
             raise CheckpointError(f"no checkpoint is prepared in {home}", "run `reportlib prepare STUDY`")
         return found
 
+    def options(self) -> dict[str, Path]:
+        """Return the options of `reportlib.trace` that name them."""
+        return {"checkpoint": self.checkpoint, "collection": self.collection}
+
     def digest(self) -> str:
         """Return a hash of what a pass reads of them."""
         files = [self.collection / PASSAGES, *sorted(self.checkpoint.iterdir())]
         return digest(canonical_json([[file.name, digest_file(file)] for file in files if file.is_file()]).encode())
 
 
+@dataclass(frozen=True)
+class ModuleFile:
+    """A Python file with a function ``model`` that returns a module of torch and its inputs.
+
+    Its own weights and inputs are hashed where it runs; files that it reads are not known.
+    """
+
+    path: Path
+
+    @classmethod
+    def find(cls, path: Path) -> ModuleFile:
+        """Return it.
+
+        Raises
+        ------
+        StoreError
+            When there is no such file.
+        """
+        if not path.is_file():
+            raise StoreError(f"there is no file {path}", "give a Python file with a function model()")
+        return cls(path.absolute())
+
+    def options(self) -> dict[str, Path]:
+        """Return the option of `reportlib.trace` that names it."""
+        return {"model": self.path}
+
+    def digest(self) -> str:
+        """Return a hash of its text and name."""
+        return digest(canonical_json([self.path.name, digest_file(self.path)]).encode())
+
+
+PassInputs = PreparedInputs | ModuleFile
+
+
 def trace_pair(
-    a: str, b: str, order: TraceOrder, home: Path, progress: Progress, inputs: PreparedInputs | None = None
+    a: str, b: str, order: TraceOrder, home: Path, progress: Progress, inputs: PassInputs | None = None
 ) -> tuple[Trace, Trace]:
     """Record both environments, unless that was done with all the same.
 
@@ -285,7 +323,7 @@ def trace_pair(
         Folder for environments, inputs and traces.
     progress : callable
         Gets each line of progress.
-    inputs : PreparedInputs, optional
+    inputs : PreparedInputs or ModuleFile, optional
         Those prepared last by default.
 
     Raises
@@ -313,7 +351,7 @@ def trace_pair(
 
 
 def trace_addresses(
-    records: tuple[EnvironmentRecord, EnvironmentRecord], order: TraceOrder, inputs: PreparedInputs, home: Path
+    records: tuple[EnvironmentRecord, EnvironmentRecord], order: TraceOrder, inputs: PassInputs, home: Path
 ) -> tuple[Path, Path]:
     """Return two folders, each named after everything that determines a trace: what ran, on what, on which machine."""
     shared = {
@@ -332,7 +370,7 @@ def trace_addresses(
 
 
 def _find_or_record(
-    record: EnvironmentRecord, folder: Path, order: TraceOrder, inputs: PreparedInputs, home: Path, progress: Progress
+    record: EnvironmentRecord, folder: Path, order: TraceOrder, inputs: PassInputs, home: Path, progress: Progress
 ) -> Trace:
     if folder.exists():
         try:
