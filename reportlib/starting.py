@@ -7,18 +7,21 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from reportlib import kmeans
 from reportlib.checkpoints import check_dim, inspect
 from reportlib.collections.folder import Source, write_folder
 from reportlib.collections.sources import BeirSource, HuggingFaceSource, TsvSource
-from reportlib.environments.further import Further, environment_name, full_version, further
-from reportlib.environments.spec import Progress, load_spec, silent
+from reportlib.environments.further import Further, environment_name, full_version, further, varied
+from reportlib.environments.spec import Progress, load_spec, silent, spec_names
 from reportlib.errors import CheckpointError, CollectionError, StudyError
 from reportlib.inputs import SOURCE
 from reportlib.kmeans import counter
@@ -188,6 +191,9 @@ class Wish:
         Versions of torch.
     environments : sequence of str
         Names of environment files, for versions that have one; they come before `torch`.
+    vary : str
+        Versions of another package, ``transformers==4.38.2,4.57.6``, in the one environment that is named, or in that
+        with the newest torch.
     collection, checkpoint : str
         Paths, or names of what is not here.
     config, split : str
@@ -201,6 +207,7 @@ class Wish:
     name: str = ""
     torch: Sequence[str] = ()
     environments: Sequence[str] = ()
+    vary: str = ""
     collection: str = ""
     checkpoint: str = ""
     config: str = ""
@@ -258,19 +265,15 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
         raise StudyError(f"no folder above {here} has {CAPTURE_NOTEBOOK}", "go to the project's folder first")
     if wish.device not in DEVICES:
         raise StudyError(f"there is no device {wish.device!r}", f"use one of {list(DEVICES)}")
-    named, asked = _asked(wish)
-    versions = (*(load_spec(name, root).pins["torch"] for name in named), *asked)
-    folder = _free_folder(wish.name or f"torch-{'-vs-'.join(versions)}", root)
+    chosen = _vary(wish, root) if wish.vary else _versions(wish, root)
+    folder = _free_folder(wish.name or f"{chosen.package}-{'-vs-'.join(chosen.versions)}", root)
     limit = LOOKED_AT if wish.passages is None else max(wish.passages, AUTOCAST)
     collection = find_collection(wish.collection, folder, root, config=wish.config, split=wish.split, most=limit)
     passages, notes = _passages(wish, collection)
-    environments = (*named, *map(environment_name, asked))
-    # Versions name a study only where they tell its environments apart.
-    between = f"PyTorch {_joined(versions)}" if len({*versions}) == len(versions) else _joined(environments)
     study = Study(
         path=folder / "study.toml",
-        title=wish.title or f"Comparing colbert-ai artifacts between {between}",
-        environments=environments,
+        title=wish.title or f"Comparing colbert-ai artifacts between {chosen.between}",
+        environments=chosen.environments,
         device=wish.device,
         collection=collection.spec,
         checkpoint=find_checkpoint(wish.checkpoint, folder, root),
@@ -280,25 +283,62 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
     )
     notes += _amounts(study, collection)
     # The package registry is asked last: everything else takes no time.
-    found = [further(version, root, progress=progress) for version in asked]
+    found = chosen.find(progress)
+    study = replace(study, environments=chosen.environments or tuple(each.name for each in found))
     added = tuple(each for each in found if each.text)
     written = _written(study, added, root)
-    remarks = [*_remarks(added), *collection.notes, *notes]
+    remarks = [*_remarks(added, chosen.package), *collection.notes, *notes]
     return Started(study, written, added, tuple(remarks), _commands(study, added, root, here))
 
 
-def _asked(wish: Wish) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the environments that are named, and the versions for which one is to be found."""
+@dataclass(frozen=True)
+class _Chosen:
+    """What a study compares: a package's versions, the environments that are there, and how the others are found."""
+
+    package: str
+    versions: tuple[str, ...]
+    environments: tuple[str, ...]
+    between: str
+    find: Callable[[Progress], list[Further]]
+
+
+def _versions(wish: Wish, root: Path) -> _Chosen:
+    """Return what compares versions of torch, or the environments that are named."""
     given = wish.environments or wish.torch
     named = tuple(dict.fromkeys(wish.environments if given else _DEFAULT))
-    versions = dict.fromkeys(map(full_version, wish.torch))
-    asked = tuple(version for version in versions if environment_name(version) not in named)
-    if len(named) + len(asked) < 2:
+    asked = [v for v in dict.fromkeys(map(full_version, wish.torch)) if environment_name(v) not in named]
+    environments = (*named, *map(environment_name, asked))
+    if len(environments) < 2:
         raise StudyError(
-            f"a comparison needs at least two environments; this is {', '.join((*named, *asked))} alone",
+            f"a comparison needs at least two environments; this is {', '.join(environments)} alone",
             "name the old version and the new one: --torch 2.1.0 --torch 2.6.0",
         )
-    return named, asked
+    versions = (*(load_spec(name, root).pins["torch"] for name in named), *asked)
+    # Versions name a study only where they tell its environments apart.
+    between = f"PyTorch {_joined(versions)}" if len({*versions}) == len(versions) else _joined(environments)
+    return _Chosen("torch", versions, environments, between,
+                   lambda progress: [further(version, root, progress=progress) for version in asked])  # fmt: skip
+
+
+def _vary(wish: Wish, root: Path) -> _Chosen:
+    """Return what compares versions of another package, all else being one environment's."""
+    package, _, given = wish.vary.partition("==")
+    versions = tuple(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
+    if not package.strip() or len(versions) < 2:
+        raise StudyError(
+            f"--vary {wish.vary} names no two versions of a package",
+            "write it as in --vary transformers==4.38.2,4.57.6",
+        )
+    if wish.torch or len(wish.environments) > 1:
+        raise StudyError(
+            "--vary goes with one environment, which everything else is taken from", "name it with one --environment"
+        )
+    newest = max(spec_names(root), key=lambda name: Version(load_spec(name, root).pins["torch"]))
+    base = next(iter(wish.environments), newest)
+    load_spec(base, root)
+    package = canonicalize_name(package.strip())
+    return _Chosen(package, versions, (), f"{package} {_joined(versions)}",
+                   lambda progress: [varied(package, v, base, root, progress=progress) for v in versions])  # fmt: skip
 
 
 def _free_folder(slug: str, root: Path) -> Path:
@@ -355,12 +395,12 @@ def _written(study: Study, added: Sequence[Further], root: Path) -> tuple[Path, 
     return (*written, study.path)
 
 
-def _remarks(added: Sequence[Further]) -> list[str]:
+def _remarks(added: Sequence[Further], package: str) -> list[str]:
     said = []
     for each in added:
         if each.other_pins:
             changes = ", ".join(each.other_pins)
-            said.append(f"{each.name} differs from {each.base} in more than torch: {changes}. Look at that too.")
+            said.append(f"{each.name} differs from {each.base} in more than {package}: {changes}. Look at that too.")
         if each.asked:
             said.append(f"{each.name} has no lock yet: {each.asked}")
     return said

@@ -1,10 +1,10 @@
 """What an environment's torch and compilers can do on this machine.
 
 ``python -m reportlib.capture.preflight --device cuda`` runs inside an environment and prints JSON; with ``--compile``
-it compiles colbert-ai's C++ extensions ahead of time. colbert-ai compiles them at first use, through
-`torch.utils.cpp_extension`: where no compiler works that is an error deep inside an index run; here it is one before
-any work, and the time is spent once an environment. torch is imported only where something is measured or compiled, so
-that the host can use the rest.
+it compiles colbert-ai's C++ extensions ahead of time, and has colbert-ai encode a text. colbert-ai compiles them at
+first use, through `torch.utils.cpp_extension`: where no compiler works, or colbert-ai does not go with the transformers
+that is there, that is an error deep inside an index run; here it is one before any work, once an environment. torch is
+imported only where something is measured or compiled, so that the host can use the rest.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import platform
 import re
 import shlex
 import shutil
+import string
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from reportlib.errors import CompilerError, DeviceError, ReportlibError
+from reportlib.errors import CheckpointError, CompilerError, DeviceError, ReportlibError
 
 #: Instruction sets that change how fast, and in which order, matrix products are summed.
 _SETS = re.compile(r"sse4_2|fma|f16c|avx\w*|amx\w*|asimd\w*|bf16|sve\w*")
@@ -33,6 +36,8 @@ _RELEASE = re.compile(r"release (\d+)\.(\d+)")
 #: Rows and columns of the matrices that time bfloat16, and how often each product is timed.
 _SIZE, _REPEATS = 512, 7
 _MEND = "install a C++ compiler (Debian, Ubuntu: apt-get install g++) and make the environment again"
+#: How the process ends where the extensions compile and colbert-ai cannot encode.
+CANNOT_ENCODE = 3
 #: A flag of a compiler that names a folder, as torch writes it.
 _FOLDER_FLAG = re.compile(r"(-I|-L|-isystem )([/'].*)", re.DOTALL)
 
@@ -316,14 +321,48 @@ def compile_extensions() -> None:
         raise CompilerError(f"colbert-ai's extensions do not compile here:\n{tail}", _MEND) from error
 
 
+def encode_once() -> None:
+    """Have colbert-ai load a checkpoint of a few random numbers and encode a text with it.
+
+    Raises
+    ------
+    CheckpointError
+        When it cannot, with its own error: transformers 5 does not load colbert-ai 0.2.22's checkpoints.
+    """
+    try:
+        from colbert.infra import ColBERTConfig
+        from colbert.modeling.checkpoint import Checkpoint
+        from transformers import BertConfig, BertModel
+
+        with TemporaryDirectory() as folder:
+            words = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", *string.punctuation]
+            Path(folder, "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+            sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+            BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+            Path(folder, "artifact.metadata").write_text(json.dumps({"dim": 8, "doc_maxlen": 8}), encoding="utf-8")
+            Checkpoint(folder, colbert_config=ColBERTConfig(), verbose=0).docFromText(["a"])
+    except Exception as error:
+        held = " and ".join(f"{name} {metadata.version(name)}" for name in ("transformers", "torch"))
+        raise CheckpointError(
+            f"colbert-ai {metadata.version('colbert-ai')} cannot encode with {held}: {type(error).__name__}: {error}"
+        ) from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the report of this process's torch as JSON, or compile colbert-ai's extensions."""
+    """Print the report of this process's torch as JSON, or compile colbert-ai's extensions and see that it encodes."""
     parser = argparse.ArgumentParser(prog="python -m reportlib.capture.preflight")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--compile", action="store_true", help="compile colbert-ai's C++ extensions instead")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile colbert-ai's extensions, and see that it encodes"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.compile:
         compile_extensions()
+        try:
+            encode_once()
+        except CheckpointError as error:
+            sys.stderr.write(f"\n{error.what}\n")
+            sys.exit(CANNOT_ENCODE)
         return
     json.dump(report(measure(), chosen.device), sys.stdout)
     sys.stdout.write("\n")

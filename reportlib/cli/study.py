@@ -158,6 +158,9 @@ def init(
     environment: Annotated[
         list[str] | None, typer.Option(help="An environment file's name; before any --torch.")
     ] = None,
+    vary: Annotated[
+        str, typer.Option(help="transformers==4.38.2,4.57.6: versions of another package, in one --environment.")
+    ] = "",
     collection: Annotated[
         str, typer.Option(help="A TSV file, a BEIR folder, or the id of a Hugging Face data set.")
     ] = "",
@@ -171,11 +174,12 @@ def init(
     title: Annotated[str, typer.Option(help="The page's first line.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a commented study.toml, and environment files for versions of torch that have none yet."""
+    """Write a commented study.toml, and environment files for versions that have none yet."""
     wish = Wish(
         name=name,
         torch=torch or (),
         environments=environment or (),
+        vary=vary,
         collection=collection,
         checkpoint=checkpoint,
         config=config,

@@ -1,7 +1,8 @@
-"""Environment files for further versions of torch, made from the nearest one that the project has.
+"""Environment files for further versions of torch, or of another package, made from one that the project has.
 
-Two environments of a study must differ in torch and in what torch brings, or every difference has a rival explanation.
-So the new file has the pins of an existing one, and its lock keeps every version of that one's lock that still fits.
+Two environments of a study must differ in one package and in what that brings, or every difference has a rival
+explanation. So the new file has the pins of an existing one, and its lock keeps every version of that one's lock that
+still fits.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
     return found[0] if found else ""
 
 
+#: The line of a file that says in what it is unlike the others.
+_APART = re.compile(r"^# Apart from torch, .*\n", re.MULTILINE)
 #: What is unpinned, step by step, where a version of torch does not go with a pin. The last step leaves only what
 #: computes: torch, colbert-ai, faiss and the model's own code.
 _LOOSENED: tuple[tuple[str, ...], ...] = (
@@ -120,7 +123,7 @@ _LOOSENED: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True)
 class Further:
-    """An environment file for a version of torch.
+    """An environment file for a version of torch, or of another package.
 
     Attributes
     ----------
@@ -232,13 +235,76 @@ def _distance(one: str, other: str) -> tuple[int, int]:
     return abs(minors - other_minors), abs(micros - other_micros)
 
 
+def varied(package: str, version: str, base: str, root: Path, *, progress: Progress = silent) -> Further:
+    """Find or make up the environment file that has another version of one package; nothing is written.
+
+    Parameters
+    ----------
+    package, version : str
+        ``transformers`` and ``4.57.6``.
+    base : str
+        The environment that it is to be like in everything else.
+    root : Path
+        The project, with its environment files.
+    progress : callable
+        Gets a line each time something moves on.
+
+    Returns
+    -------
+    Further
+        Without a text where `base`, or a file made before, has that version.
+
+    Raises
+    ------
+    EnvironmentFileError
+        When there is no such version, `base` does not pin the package, its file is there and is for another version, or
+        it does not go with `base`'s torch and colbert-ai.
+    EnvironmentCreationError
+        When the package registry cannot be reached.
+    """
+    package, like = canonicalize_name(package), load_spec(base, root)
+    if package == "torch":
+        raise EnvironmentFileError("torch is varied by its own option", "use --torch 2.1.0 --torch 2.6.0")
+    if package not in like.pins:
+        raise EnvironmentFileError(
+            f"{like.path.name} does not pin {package}", f"vary one of {', '.join(sorted(set(like.pins) - {'torch'}))}"
+        )
+    try:
+        wanted = Version(version)
+    except InvalidVersion as error:
+        raise EnvironmentFileError(f"{version!r} is no version of {package}", "write it as in 4.57.6") from error
+    if Version(like.pins[package]) == wanted:
+        return Further(base)
+    name = f"{base}-{package}{version.replace('.', '')}"
+    if name in spec_names(root):
+        held = load_spec(name, root).pins.get(package, "")
+        if held and Version(held) == wanted:
+            return Further(name)
+        raise EnvironmentFileError(
+            f"environment-{name}.yml is there, and is for {package} {held or 'of no one version'}, not {version}",
+            "give your own file another name, and that name with --environment",
+        )
+    text = _renamed(like.path.read_text(encoding="utf-8"), like, like.pins["torch"], name)
+    text = _APART.sub(f"# It is {base} with another {package}, and with what that brings.\n", text, count=1)
+    text = _repinned(text, package, version, f"{base} has {like.pins[package]}.")
+    others = tuple(set(like.pins) - {package, "torch", "colbert-ai"})
+    lock, loosened = _resolved(text, name, like, ((), others), progress)
+    changes = []
+    for other in sorted(loosened):
+        before, now = like.pins[other], lock.pins.get(other)
+        if now and now != before:
+            text = _repinned(text, other, now, f"{package} {version} does not go with {before}, which {base} has.")
+            changes.append(f"{other} {before} -> {now}")
+    return Further(name, text, lock, base, tuple(changes))
+
+
 def _made_up(
     version: str, name: str, base: EnvironmentSpec, specs: Sequence[EnvironmentSpec], progress: Progress
 ) -> Further:
     text = _renamed(base.path.read_text(encoding="utf-8"), base, version, name)
     others = [spec.path.read_text(encoding="utf-8") for spec in (base, *specs)]
     try:
-        lock, loosened = _resolved(text, name, base, progress)
+        lock, loosened = _resolved(text, name, base, _LOOSENED, progress)
     except EnvironmentCreationError as error:
         return Further(name, with_cuda(text, version, "", others), base=base.name, asked=error.what)
     changes = []
@@ -264,19 +330,21 @@ def _repinned(text: str, package: str, version: str, why: str) -> str:
     return pattern.sub(rf"\g<1># {why}\n\g<1>- {package}=={version}", text, count=1)
 
 
-def _resolved(text: str, name: str, base: EnvironmentSpec, progress: Progress) -> tuple[Lock, tuple[str, ...]]:
+def _resolved(
+    text: str, name: str, base: EnvironmentSpec, steps: Sequence[tuple[str, ...]], progress: Progress
+) -> tuple[Lock, tuple[str, ...]]:
     """Resolve the new file, with fewer pins where it must be; return what was left unpinned too."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, f"environment-{name}.yml").write_text(text, encoding="utf-8")
         spec = load_spec(name, Path(folder))
     spec = replace(spec, path=base.path.with_name(spec.path.name))
     prefer = parse(base.lock_path.read_text(encoding="utf-8")) if base.lock_path.is_file() else None
-    for loosened in _LOOSENED:
+    for loosened in steps:
         tried = replace(spec, pip=tuple(_loose(text, loosened) for text in spec.pip))
         try:
             return resolve(tried, prefer=prefer, progress=progress), loosened
         except PinsConflictError:
-            if loosened == _LOOSENED[-1]:
+            if loosened == steps[-1]:
                 raise
     raise AssertionError  # the last step returns or raises
 

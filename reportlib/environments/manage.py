@@ -24,6 +24,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from reportlib.capture.preflight import CANNOT_ENCODE
 from reportlib.environments import backends
 from reportlib.environments.backends import MEND_COMPILER, Backend, Order
 from reportlib.environments.record import (
@@ -114,12 +115,14 @@ def _same_version(installed_version: str, pinned: str) -> bool:
 
 
 def compile_extensions(record: EnvironmentRecord, home: Path, threads: int, progress: Progress) -> EnvironmentRecord:
-    """Compile colbert-ai's extensions inside the environment, and record that it is done.
+    """Compile colbert-ai's extensions inside the environment, see that it encodes, and record that it is done.
 
     Raises
     ------
     CompilerError
         When that fails; the environment stays as it was.
+    EnvironmentCreationError
+        When colbert-ai cannot run with what the environment holds.
     """
     with only_one(home, progress) as descriptor:
         progress("compiling colbert-ai's extensions (once for each environment)")
@@ -133,6 +136,11 @@ def compile_extensions(record: EnvironmentRecord, home: Path, threads: int, prog
             errors="replace",
             check=False,
             pass_fds=(descriptor,),
+        )
+    if done.returncode == CANNOT_ENCODE:
+        raise EnvironmentCreationError(
+            f"{record.name}: {done.stderr.strip().splitlines()[-1]}",
+            f"pin a version in the environment file that colbert-ai goes with, or remove {record.name} from the study",
         )
     if done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])

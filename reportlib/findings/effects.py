@@ -73,7 +73,7 @@ def environments(report: Report, number: int, a: str, b: str) -> Iterator[Findin
         return
     torch = [known[pair[side]]["torch"].get("version") for side in ("a", "b")]
     numbers = {
-        "same_torch": torch[0] == torch[1],
+        "torch": torch[0] if torch[0] == torch[1] else None,
         "changes": [{"name": name, "a": left, "b": right} for name, (left, right) in unlike.items()],
     }
     evidence = (f"/pairs/{number}/environment_differences", "/environments")

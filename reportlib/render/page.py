@@ -16,7 +16,7 @@ from reportlib.findings.verdict import Outcome, headline, outcomes, steps
 from reportlib.render.html import Html, fragment, join
 from reportlib.shape import Report
 from reportlib.words import formats
-from reportlib.words.terms import versions
+from reportlib.words.terms import subject, versions
 
 Record = Mapping[str, Any]
 
@@ -68,6 +68,8 @@ def ran_on(report: Report) -> list[str]:
     known = dict.fromkeys(str(c) for c in machine["capability"].values() if c)
     kernels = f"{' and '.join(known)} kernels" if known else ""
     held = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
+    if subject(report["environments"]) != "PyTorch":
+        held.insert(0, f"PyTorch {report['environments'][0]['torch']['version']}")
     ran = f"{machine['cpu'] or 'an unknown CPU'}, {machine['gpu'] or 'no GPU'}"
     return list(filter(None, [ran, kernels, *held]))
 
@@ -75,7 +77,7 @@ def ran_on(report: Report) -> list[str]:
 def compared(report: Report) -> str:
     """Return the versions that were compared: ``PyTorch 2.0.1 → 2.1.0``."""
     called = versions(report["environments"])
-    return f"PyTorch {' → '.join(called[e['name']] for e in report['environments'])}"
+    return f"{subject(report['environments'])} {' → '.join(called[e['name']] for e in report['environments'])}"
 
 
 def _figure(results: list[Outcome]) -> dict[str, Any]:

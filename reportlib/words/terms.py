@@ -45,12 +45,26 @@ def beyond_torch(environments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[s
     return {n: unlike[n] for n in sorted(unlike, key=lambda n: (order.index(n) if n in order else len(order), n))}
 
 
+def subject(environments: Sequence[Mapping[str, Any]]) -> str:
+    """Return by whose versions environments are told apart: ``PyTorch``, or a package's where all have one PyTorch."""
+    torch = {e["torch"].get("version") for e in environments}
+    if len(torch) == 1 and None not in torch and len(environments) > 1:
+        for package, held in beyond_torch(environments).items():
+            if len(set(held) - {None}) == len(environments):
+                return package
+    return "PyTorch"
+
+
 def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return what to call each environment, by its name.
 
-    ``PyTorch 2.1.0``; ``PyTorch 2.1.0 with transformers 4.40.1`` where others have the same PyTorch; the environment's
-    own name where neither tells it, or where its PyTorch is not known.
+    ``PyTorch 2.1.0``; ``transformers 4.40.1`` where all have the same PyTorch; ``PyTorch 2.1.0 with transformers
+    4.40.1`` where some have; the environment's own name where neither tells it, or where its PyTorch is not known.
     """
+    package = subject(environments)
+    if package != "PyTorch":
+        held = beyond_torch(environments)[package]
+        return {e["name"]: f"{package} {version}" for e, version in zip(environments, held, strict=True)}
     whole = {e["name"]: str(e["torch"].get("version") or "") for e in environments}
     short = {name: version.partition("+")[0] for name, version in whole.items()}
     named = {}
@@ -71,7 +85,8 @@ def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def versions(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the shortest that tells each environment from the others: ``2.1.0``, or as `labels` where that is not."""
-    return {name: label.removeprefix("PyTorch ") for name, label in labels(environments).items()}
+    known = f"{subject(environments)} "
+    return {name: label.removeprefix(known) for name, label in labels(environments).items()}
 
 
 def _difference(alike: Sequence[Mapping[str, Any]], name: str) -> str:

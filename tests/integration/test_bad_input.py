@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reportlib.collections.reading import read_passages
+from reportlib.environments import load_record, manage
+from reportlib.errors import EnvironmentCreationError
 from reportlib.kmeans import counter
 from reportlib.store import Capture, project_home
 
@@ -119,3 +123,27 @@ def test_the_fewest_embeddings_that_are_enough(run, tmp_path, passages, tokens):
     given = (part for key, value in options.items() for part in ("-p", key, value))
     run("papermill", "notebooks/capture.ipynb", str(tmp_path / "x.ipynb"), "-k", "torch210", *given)
     assert sum(Capture.open(tmp_path / "o").value("doclens")) == tokens
+
+
+def test_a_transformers_that_colbert_ai_cannot_load_a_checkpoint_with_is_said_once_it_is_installed(home, monkeypatch):
+    """What transformers 5 does to colbert-ai 0.2.22: an attribute that its model class lacks."""
+    record = load_record("torch210", home)
+    spoiled = (
+        "import sys, runpy, transformers\n"
+        "def lacks(*_, **__): raise AttributeError(\"'HF_ColBERT' object has no attribute 'all_tied_weights_keys'\")\n"
+        "transformers.BertModel.save_pretrained = lacks\n"
+        "sys.argv = ['preflight', '--compile']\n"
+        "runpy.run_module('reportlib.capture.preflight', run_name='__main__')\n"
+    )
+    run = subprocess.run
+
+    def spoil(command, **options):
+        assert command[1:] == ["-m", "reportlib.capture.preflight", "--compile"]
+        return run([command[0], "-c", spoiled], **options)
+
+    monkeypatch.setattr(manage.subprocess, "run", spoil)
+    monkeypatch.setattr(manage.shutil, "rmtree", lambda *_, **__: None)  # the extensions are used by other tests
+    with pytest.raises(EnvironmentCreationError) as refused:
+        manage.compile_extensions(replace(record, extensions=False), home, 1, lambda _: None)
+    assert "torch210: colbert-ai 0.2.22 cannot encode with transformers 4.38.2 and torch 2.1.0" in refused.value.what
+    assert "all_tied_weights_keys" in refused.value.what

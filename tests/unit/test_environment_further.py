@@ -10,7 +10,7 @@ import yaml
 
 from reportlib.environments import further as module
 from reportlib.environments import spec as spec_module
-from reportlib.environments.further import environment_name, full_version, further, wheel_cuda, with_cuda
+from reportlib.environments.further import environment_name, full_version, further, varied, wheel_cuda, with_cuda
 from reportlib.environments.spec import (
     EnvironmentSpec,
     Lock,
@@ -139,6 +139,7 @@ def test_a_version_that_has_its_file_is_left_alone(project: Path, registry: Regi
     assert (made.name, made.text, made.write(project), registry.asked) == ("torch210", "", [], [])
 
 
+@pytest.mark.usefixtures("registry")
 def test_a_file_of_that_name_for_another_version_is_not_taken_for_it(project: Path, registry: Registry) -> None:
     assert registry
     theirs = (project / "environment-torch210.yml").read_text().replace("name: torch210", "name: torch260")
@@ -321,3 +322,70 @@ def test_a_lock_made_like_another_keeps_what_fits(project: Path, registry: Regis
     write_lock(spec)
     assert registry.preferred is None
     read_lock(spec)
+
+
+# Another package than torch.
+
+
+def test_a_varied_file_differs_in_its_package_and_in_what_that_cannot_keep(project: Path, registry: Registry) -> None:
+    registry.refuses = "tokenizers"
+    made = varied("Transformers", "4.57.6", "torch222", project)
+    made.write(project)
+    new, base = load_spec("torch222-transformers4576", project), load_spec("torch222", project)
+    changed = {name: version for name, version in new.pins.items() if base.pins[name] != version}
+    assert changed["transformers"] == "4.57.6"
+    assert changed["tokenizers"] == "99"
+    assert "torch" not in changed
+    assert "colbert-ai" not in changed
+    assert "tokenizers 0.15.2 -> 99" in made.other_pins
+    assert (new.conda, new.channels) == (base.conda, base.channels)
+    read_lock(new)
+    assert registry.preferred is not None
+    assert registry.preferred.pins == read_lock(base).pins, "what the base has is kept where it fits"
+    text = new.path.read_text()
+    assert "# It is torch222 with another transformers, and with what that brings." in text
+    assert "# torch222 has 4.38.2." in text
+
+
+def test_a_varied_file_that_goes_with_every_pin_keeps_them(project: Path, registry: Registry) -> None:
+    made = varied("faiss-cpu", "1.8.0", "torch210", project)
+    assert made.other_pins == ()
+    assert len(registry.asked) == 1
+
+
+def test_a_version_that_is_there_needs_no_file(project: Path, registry: Registry) -> None:
+    assert (made := varied("transformers", "4.38.2", "torch210", project)).name == "torch210"
+    assert not made.text
+    varied("transformers", "4.40.1", "torch210", project).write(project)
+    again = varied("transformers", "4.40.1", "torch210", project)
+    assert (again.name, again.text) == ("torch210-transformers4401", "")
+    assert len(registry.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "says"),
+    [
+        ("torch", "2.2.0", "its own option"),
+        ("flask", "3.0", "does not pin flask"),
+        ("transformers", "newest", "is no version of transformers"),
+    ],
+)
+def test_what_cannot_be_varied_is_said(
+    project: Path, registry: Registry, package: str, version: str, says: str
+) -> None:
+    with pytest.raises(EnvironmentFileError, match=says):
+        varied(package, version, "torch210", project)
+    assert not registry.asked
+
+
+def test_what_goes_with_no_pins_is_said(project: Path, registry: Registry) -> None:
+    registry.refuses = "torch"
+    with pytest.raises(PinsConflictError):
+        varied("transformers", "4.57.6", "torch210", project)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_file_of_that_name_for_another_version_is_left_alone(project: Path) -> None:
+    varied("transformers", "4.40.1", "torch210", project).write(project)
+    with pytest.raises(EnvironmentFileError, match=r"is for transformers 4\.40\.1, not 44\.01"):
+        varied("transformers", "44.01", "torch210", project)

@@ -319,6 +319,38 @@ def test_without_a_registry_the_lock_is_what_to_make_first(project: Path, monkey
     assert not (project / "environments" / "environment-torch260.lock.txt").exists()
 
 
+def test_a_package_is_varied_in_the_newest_environment_or_the_one_that_is_named(project: Path) -> None:
+    made = start(Wish(vary="transformers==4.38.2, 4.57.6"), project)
+    assert made.study.environments == ("torch210", "torch210-transformers4576")
+    assert made.study.title == "Comparing colbert-ai artifacts between transformers 4.38.2 and 4.57.6"
+    assert made.study.path.parent.name == "transformers-4.38.2-vs-4.57.6"
+    assert [path.name for path in made.written] == [
+        "environment-torch210-transformers4576.yml", "environment-torch210-transformers4576.lock.txt", "study.toml",
+    ]  # fmt: skip
+    assert load(made.study.path).environments == made.study.environments
+    older = start(Wish("older", vary="transformers==4.38.2,4.57.6", environments=["torch201"]), project)
+    assert older.study.environments == ("torch201", "torch201-transformers4576")
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        (Wish(vary="transformers"), "names no two versions"),
+        (Wish(vary="transformers==4.38.2"), "names no two versions"),
+        (Wish(vary="transformers==4.38.2,4.38.2"), "names no two versions"),
+        (Wish(vary="==1,2"), "names no two versions"),
+        (Wish(vary="transformers==4.38.2,4.57.6", torch=["2.6.0"]), "goes with one environment"),
+        (Wish(vary="transformers==4.38.2,4.57.6", environments=["torch201", "torch210"]), "goes with one environment"),
+        (Wish(vary="transformers==4.38.2,4.57.6", environments=["torch999"]), "there is no environment file"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused_and_nothing_is_written(project: Path, wish: Wish, says: str) -> None:
+    before = sorted(project.rglob("*"))
+    with pytest.raises(ReportlibError, match=says):
+        start(wish, project)
+    assert sorted(project.rglob("*")) == before
+
+
 def test_named_environments_come_before_versions() -> None:
     assert begin(environments=["torch210"], torch=["2.0.1", "2.1.0"]).study.environments == ("torch210", "torch201")
 
