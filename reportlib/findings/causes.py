@@ -20,6 +20,12 @@ from reportlib.words.terms import operation_names, operation_term
 Record = Mapping[str, Any]
 #: Errors whose ratio is below this are about equal: one rule for operations and for embeddings.
 TELLING = 1.05
+#: Operations that say where values lie, or copy them, and compute nothing.
+_MOVES = frozenset(
+    f"aten::{name}" for name in ("_to_copy", "_unsafe_view", "alias", "as_strided", "cat", "clone", "contiguous",
+                                 "copy_", "detach", "expand", "permute", "reshape", "select", "slice", "split",
+                                 "squeeze", "t", "transpose", "unsqueeze", "view")
+)  # fmt: skip
 #: An explanation that was tried on fewer elements than this proves nothing.
 ENOUGH = 64
 
@@ -237,7 +243,7 @@ def operations(part: Part) -> Iterator[Finding]:
     at, roots = f"{part.at}/operations", causes(part)
     if not roots:
         replayed = sum(replay["replayed"] for p in data["passes"] if (replay := p.get("replay")))
-        numbers = {"verdict": data["verdict"], "replayed": replayed}
+        numbers = {"verdict": data["verdict"], "replayed": replayed, **_only_one_computes(data)}
         yield of_part(part, "no_cause", "why", numbers, (f"{at}/verdict", f"{at}/passes"))
         return
     for cause in roots:
@@ -256,6 +262,15 @@ def operations(part: Part) -> Iterator[Finding]:
         yield of_part(part, "undo", "why", undone(part, roots), (f"{at}/undo" if data.get("undo") else f"{at}/causes",))
     if any(cause.reaches == "embeddings" for cause in roots):
         yield from _truth(part, roots)
+
+
+def _only_one_computes(data: Record) -> dict[str, Any]:
+    """Return what one side alone computes on the way to the output, and the first module in which it does."""
+    reaching = [u for p in data["passes"] for u in p["unmatched"] if u["reaches_output"] and u["name"] not in _MOVES]
+    names = {
+        side: list(dict.fromkeys(u["name"].rpartition("::")[2] for u in reaching if u["side"] == side)) for side in "AB"
+    }
+    return {"only_a": names["A"], "only_b": names["B"], "module": reaching[0]["module"] if reaching else None}
 
 
 def undone(part: Part, roots: Sequence[Cause]) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def environments(report: Report, number: int, a: str, b: str) -> Iterator[Findin
     if not unlike:
         return
     torch = [known[pair[side]]["torch"].get("version") for side in ("a", "b")]
+    tokens = ("token_ids", "attention_mask")
+    same = {r["verdict"] == "identical" for p in pair["precisions"] for r in p["artifacts"] if r["artifact"] in tokens}
     numbers = {
+        "ruled_out": same == {True} and len(unlike) == 2 and "tokenizers" in unlike,
         "torch": torch[0] if torch[0] == torch[1] else None,
         "changes": [{"name": name, "a": left, "b": right} for name, (left, right) in unlike.items()],
     }

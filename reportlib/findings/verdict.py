@@ -153,7 +153,8 @@ def steps(outcome: Outcome) -> list[dict[str, Any]]:
     rows = []
     if part.operations is not None:
         own = 0.0 if cause is None else cause.fraction
-        text = "none differs" if cause is None else f"{cause.name} {formats.percent(cause.fraction)}"
+        none = "others run" if part.operations["verdict"] == "replaced" else "none differs"
+        text = none if cause is None else f"{cause.name} {formats.percent(cause.fraction)}"
         rows.append({"step": "operation", "fraction": own, "text": text})
     for name, step in (("embs", "embeddings"), ("index/centroids", "centroids"), ("index/codes", "codes")):
         rows.append(_step(part.artifact(name), step))

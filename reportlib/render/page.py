@@ -100,6 +100,7 @@ def _facts(report: Report, outcome: Outcome) -> dict[str, Any]:
         "causes": [{"name": c.name, "reason": c.reason} for c in (reaching or list(outcome.causes))[:2]],
         "order_only": bool(outcome.causes) and not reaching,
         "recorded": outcome.part.operations is not None,
+        "other": _others(about["no_cause"]["numbers"]) if "no_cause" in about else [],
         "pending": "operations" in report.get("pending", []),
         "advice": outcome.advice,
         "kept": outcome.searches.kept if outcome.searches else None,
@@ -109,6 +110,11 @@ def _facts(report: Report, outcome: Outcome) -> dict[str, Any]:
         "a": outcome.part.short_a,
         "b": outcome.part.short_b,
     }
+
+
+def _others(numbers: Mapping[str, Any]) -> list[str]:
+    """Return what one version computes and the other does not, where that is how a difference comes in."""
+    return [*numbers["only_b"], *numbers["only_a"]] if numbers["verdict"] == "replaced" else []
 
 
 def caveats(report: Report) -> Iterator[str]:

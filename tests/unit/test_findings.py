@@ -185,6 +185,21 @@ def test_a_recording_that_cannot_be_relied_on_names_no_cause(verdict: str) -> No
     assert "cause" not in found
 
 
+def test_operations_that_one_version_alone_computes_are_named_with_their_module() -> None:
+    report = render_reports.explained()
+    data = part(report).data["operations"]
+    data |= {"verdict": "replaced", "causes": []}
+    common = {"module": "attention.self", "reaches_output": True}
+    data["passes"][0]["unmatched"] = [
+        {**common, "side": "A", "name": "aten::view"},
+        {**common, "side": "B", "name": "aten::mul", "reaches_output": False},
+        {**common, "side": "B", "name": "aten::_scaled_dot_product_flash_attention"},
+    ]
+    found = kinds(report, "torch210/float32")["no_cause"]["numbers"]
+    assert (found["only_a"], found["only_b"]) == ([], ["_scaled_dot_product_flash_attention"])
+    assert found["module"] == "attention.self"
+
+
 def test_closer_to_float64_is_one_rule_for_operations_and_for_embeddings() -> None:
     assert [explaining.closer(r) for r in (1.0, 1.04, 0.97, 1.06, 0.9, None)] == [
         "equal", "equal", "equal", "a", "b", "equal",
