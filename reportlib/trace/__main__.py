@@ -23,6 +23,7 @@ VERBS = {
     "replay": "run the operations that another environment sends, on its inputs",
     "truth": "run the forward passes in float64",
     "probe": "run operations on seeded inputs, and BERT's layers, and hash what comes out",
+    "shapes": "encode the batch's passages in batches of many shapes, and hash what comes out",
     "try": "run cases, or the forward passes, under switches",
 }
 
@@ -144,11 +145,13 @@ def run(chosen: argparse.Namespace) -> None:
         probing.write_probes(request, chosen.probes, chosen.output, layers=not chosen.no_layers)
         return
     with quiet():
-        from reportlib.trace import record, replay, send
+        from reportlib.trace import record, replay, send, shapes
     if chosen.verb == "record":
         record.write_trace(request, chosen.output)
     elif chosen.verb == "truth":
         record.write_truth(request, chosen.output)
+    elif chosen.verb == "shapes":
+        shapes.write_shapes(request, chosen.output)
     elif chosen.verb == "send":
         send.send_passes(request)
     else:

@@ -30,6 +30,8 @@ TRACE_FILE = "trace.jsonl"
 REPLAY_FILE = "replay.json"
 #: What the verb ``probe`` leaves.
 MEASURED, SAMPLES = "measured.json", "samples.safetensors"
+#: What the verb ``shapes`` leaves.
+SHAPES, SHAPES_SCHEMA = "shapes.json", 1
 #: Functions of torch that are several operations, by the name that a probe gives them.
 FUNCTIONS = {"torch::normalize": ("nn", "functional", "normalize")}
 

@@ -381,3 +381,16 @@ def _find_or_record(
         return trace
     run(order.call(record, inputs, "record", "recording", output=folder), home, progress)
     return Trace.open(folder)
+
+
+def find_shapes(
+    record: EnvironmentRecord, order: TraceOrder, inputs: PassInputs, home: Path, progress: Progress
+) -> Path:
+    """Return the folder that the verb ``shapes`` leaves, made unless it is there."""
+    (trace, _) = trace_addresses((record, record), order, inputs, home)
+    folder = home / "shapes" / trace.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            run(order.call(record, inputs, "shapes", "encoding many shapes", output=folder), home, progress)
+    return folder
