@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from reportlib.compare.roots.cases import Case, read_case
-from reportlib.compare.roots.mechanisms.arithmetic import Array
-from reportlib.compare.roots.mechanisms.elementwise import elementwise
-from reportlib.compare.roots.mechanisms.functions import functions
+from reportlib.compare.roots.mechanisms.elementwise import elementwise, functions
 from reportlib.compare.roots.mechanisms.norms import layer_norm, vector_norm
 from reportlib.compare.roots.mechanisms.problem import Explanation, Problem
 from reportlib.compare.roots.mechanisms.products import products
 from reportlib.compare.roots.mechanisms.softmax import softmax, sums
 from reportlib.compare.roots.mechanisms.sorting import sorting
+from reportlib.floats import Array
 
 #: Two orders of adding give most sums the same last bit, so a few elements fit more than one explanation: of fewer than
 #: this, nothing is called proven.

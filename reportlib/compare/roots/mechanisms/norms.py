@@ -9,16 +9,20 @@ from functools import partial
 import numpy as np
 
 from reportlib.compare.roots.cases import Case
-from reportlib.compare.roots.mechanisms.arithmetic import Array, Float32, MultiplyAdd, fma, multiply_then_add
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, last_axis_rows, only_output
-from reportlib.compare.roots.mechanisms.reductions import (
+from reportlib.compare.roots.mechanisms.arithmetic import (
+    Float32,
+    MultiplyAdd,
     add_square,
     add_square_fused,
+    fma,
     halves,
     lanes_then_rest,
     left_to_right,
+    multiply_then_add,
     one_after_another,
 )
+from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, last_axis_rows, only_output
+from reportlib.floats import Array
 
 #: Returns mean and variance, (rows,) each, of (rows, n).
 Moments = Callable[[Array], tuple[Array, Array]]

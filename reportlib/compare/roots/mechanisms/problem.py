@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reportlib.compare.roots.cases import Case, Tensor
-from reportlib.compare.roots.mechanisms.arithmetic import Array
+from reportlib.floats import Array
 
 #: Gets the inputs' rows; returns an array for each output, or None where it does not apply to them.
 Compute = Callable[..., tuple[Array, ...] | None]

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 
 from reportlib.compare.roots.cases import Case
-from reportlib.compare.roots.mechanisms.arithmetic import Array
-from reportlib.compare.roots.mechanisms.functions import exp_onednn, exp_sleef
+from reportlib.compare.roots.mechanisms.arithmetic import Sum, cascade, exact, in_register, one_after_another
+from reportlib.compare.roots.mechanisms.elementwise import exp_onednn, exp_sleef
 from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, last_axis_rows, only_output
-from reportlib.compare.roots.mechanisms.reductions import Sum, cascade, exact, in_register, one_after_another
+from reportlib.floats import Array
 
 
 def _exp_rounded(values: Array) -> Array:
