@@ -16,10 +16,9 @@ import numpy as np
 
 from reportlib.compare.roots.cases import Case, read_case
 from reportlib.compare.roots.mechanisms.elementwise import elementwise, functions
-from reportlib.compare.roots.mechanisms.norms import layer_norm, vector_norm
 from reportlib.compare.roots.mechanisms.problem import Explanation, Problem
 from reportlib.compare.roots.mechanisms.products import products
-from reportlib.compare.roots.mechanisms.softmax import softmax, sums
+from reportlib.compare.roots.mechanisms.reductions import layer_norm, softmax, sums, vector_norm
 from reportlib.compare.roots.mechanisms.sorting import sorting
 from reportlib.floats import Array
 
