@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reportlib.compare.roots.cases import Case, Tensor, read_case
 from reportlib.compare.roots.mechanisms import FEW, How, Mechanism, Tried, explain, explain_case, label, on_every_case
 from reportlib.compare.roots.mechanisms.arithmetic import fma, to_format
+from reportlib.compare.roots.mechanisms.cases import Case, Problem, Tensor, read_case
 from reportlib.compare.roots.mechanisms.elementwise import elementwise, exp_onednn, exp_sleef, functions
-from reportlib.compare.roots.mechanisms.problem import Problem
 from reportlib.compare.roots.mechanisms.products import products
 from reportlib.compare.roots.mechanisms.reductions import layer_norm, softmax, sums, vector_norm, welford
 from reportlib.compare.roots.mechanisms.sorting import introsort, sorting

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reportlib.compare.roots import cases
+from reportlib.compare.roots.mechanisms.cases import read_case
 from reportlib.compare.roots.upstream import STATUSES, Change, changes, find
 
 CASES = Path(__file__).parent / "data" / "cases"
@@ -71,7 +71,7 @@ def test_a_named_change_goes_before_a_candidate() -> None:
 
 @pytest.mark.parametrize("folder", sorted(CASES.glob("*/*/")), ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_every_recorded_case_has_an_entry(folder: Path) -> None:
-    case = cases.read_case(folder)
+    case = read_case(folder)
     version_a, version_b = folder.parent.name.split("-")
     found = find(case.name, [tensor.dtype for tensor in case.inputs], "cpu", version_a, version_b)
     assert found is not None

@@ -1,7 +1,7 @@
 """Mechanisms: what an operation computed, found by computing it again until the bytes are the same.
 
-Each family is a module whose functions take a `reportlib.compare.roots.cases.Case` and return the ways in which the
-operation may have been computed. `explain` tries them, and `label` says how far it is known then.
+Each family is a module whose functions take a `reportlib.compare.roots.mechanisms.cases.Case` and return the ways in
+which the operation may have been computed. `explain` tries them, and `label` says how far it is known then.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from reportlib.compare.roots.cases import Case, read_case
+from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, read_case
 from reportlib.compare.roots.mechanisms.elementwise import elementwise, functions
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem
 from reportlib.compare.roots.mechanisms.products import products
 from reportlib.compare.roots.mechanisms.reductions import layer_norm, softmax, sums, vector_norm
 from reportlib.compare.roots.mechanisms.sorting import sorting
@@ -232,7 +231,7 @@ def explain(folder: Path, work: int = WORK) -> Mechanism:
     Parameters
     ----------
     folder : Path
-        See `reportlib.compare.roots.cases`.
+        See `reportlib.compare.roots.mechanisms.cases`.
     work : int
         When to stop, in numbers read.
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from reportlib.compare.roots.cases import Case, Tensor
 from reportlib.compare.roots.mechanisms.arithmetic import Float32, fma, power_of_two, to_format
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, only_output
+from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, Tensor, only_output
 from reportlib.floats import Array, is_float
 
 _OPERATORS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from reportlib.compare.roots.cases import Case
 from reportlib.compare.roots.mechanisms.arithmetic import (
     Float32,
     MultiplyAdd,
@@ -18,7 +17,7 @@ from reportlib.compare.roots.mechanisms.arithmetic import (
     multiply_then_add,
     to_format,
 )
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, only_output
+from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, only_output
 from reportlib.floats import Array
 
 #: Returns the product (r, m, n) of (r, m, k) and (r, k, n), starting from (r, m, n).

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from reportlib.compare.roots.cases import Case
 from reportlib.compare.roots.mechanisms.arithmetic import (
     Float32,
     MultiplyAdd,
@@ -25,8 +24,8 @@ from reportlib.compare.roots.mechanisms.arithmetic import (
     multiply_then_add,
     one_after_another,
 )
+from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, last_axis_rows, only_output
 from reportlib.compare.roots.mechanisms.elementwise import exp_onednn, exp_sleef
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, last_axis_rows, only_output
 from reportlib.floats import Array
 
 _EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
