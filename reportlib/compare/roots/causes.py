@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from reportlib.compare.roots.traces import Comparison, PassComparison, RootOperation
+from reportlib.compare.roots import Comparison, PassComparison, RootOperation
 from reportlib.trace.cases import Case, case_id, determining_dtypes
 from reportlib.trace.format import Difference, RecordedPass, Replay, ReplayedOperation, ReplayedPass, Trace
 
