@@ -153,7 +153,7 @@ def label(mechanism: Mechanism, switches: Sequence[Mapping[str, Any]], upstream:
     switches : sequence of mapping
         ``switch``, ``environment`` (``a`` or ``b``), ``gives`` (``a``, ``b``, ``both``, ``neither``, ``failed``).
     upstream : mapping or None
-        See `reportlib.compare.roots.upstream.find`.
+        See `reportlib.compare.roots.causes.find_upstream`.
     """
     # One environment returns the other's bytes under it, and not its own.
     crossed = (("a", "b"), ("b", "a"))
