@@ -12,12 +12,19 @@ from typing import Any, cast
 from reportlib.compare import pipeline, provenance
 from reportlib.compare.margins import compare_margins
 from reportlib.compare.order import compare_order, compare_probes
-from reportlib.compare.pipeline import compare_artifacts, compare_layers, compare_weights, first_difference, summary
+from reportlib.compare.pipeline import (
+    compare_artifacts,
+    compare_layers,
+    compare_swap,
+    compare_weights,
+    first_difference,
+    summary,
+    swap_summary,
+)
 from reportlib.compare.provenance import check, describe, environment_files, missing_arms
 from reportlib.compare.rankings import compare_rankings
 from reportlib.compare.roots.causes import ROOTS_FILE, copy_reproductions, durations, operations
 from reportlib.compare.search import compare_search
-from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
 from reportlib.findings import findings
 from reportlib.notebooks import find_project
