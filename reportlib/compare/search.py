@@ -10,7 +10,7 @@ import ir_measures
 import numpy as np
 
 from reportlib.compare import uncertainty
-from reportlib.compare.chunks import Chunked
+from reportlib.compare.chunks import Chunked, doclens
 from reportlib.compare.rankings import (
     LISTED,
     Key,
@@ -467,7 +467,7 @@ class Scorer:
         self._codes, self._residuals = (Chunked.load(plain, f"index/{name}") for name in ("codes", "residuals"))
         self._centroids = _doubles(plain.tensor("index/centroids"))
         self._weights = _doubles(plain.tensor("index/bucket_weights"))
-        self._ends = np.cumsum([0, *(n for name in plain.group("doclens") for n in plain.value(name))])
+        self._ends = np.cumsum([0, *doclens(plain)])
 
     @staticmethod
     def possible(plain: Capture | None, search: Capture) -> bool:
