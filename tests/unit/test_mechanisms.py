@@ -244,6 +244,17 @@ PLANTED = [
         floats((40, 20), 0),
     ),
     (
+        elementwise,
+        case(
+            "sub",
+            {"self": {"tensor": 0}, "other": {"tensor": 1}, "alpha": {"float": (0.3).hex()}},
+            (floats((40, 20), 1, "bfloat16"), floats((40, 1), 2, "bfloat16")),
+        ),
+        "the second operand rounded to bfloat16 first",
+        "float32, rounded once",
+        floats((40, 20), 0, "bfloat16"),
+    ),
+    (
         functions,
         case("exp", {"self": {"tensor": 0}}, (floats((40, 50), 1, scale=3.0),)),
         "Sleef's polynomial",
