@@ -114,7 +114,10 @@ def record(name: str, found: Items) -> Record:
         "flip_rate": significant(flips / number),
         "unseen": significant(unseen_share(number, CONFIDENCE)) if flips == 0 and number < items.of else None,
         "margin": {"median": significant(np.median(items.margin)), "quantiles": _quantiles(items.margin, QUANTILES)},
-        "change": _quantiles(known, (0.99,)) | _ends(known) if known.size else None,
+        "change": _quantiles(known, (0.99,))
+        | {"median": significant(np.median(known)), "max": significant(known.max()), "known": known.size}
+        if known.size
+        else None,
         **area(items),
         "explained": {
             # Not known is NaN, which nothing is within.
@@ -130,10 +133,6 @@ def record(name: str, found: Items) -> Record:
 
 def _quantiles(values: Doubles, shares: tuple[float, ...]) -> dict[str, float]:
     return {f"{share:g}": significant(found) for share, found in zip(shares, np.quantile(values, shares), strict=True)}
-
-
-def _ends(known: Doubles) -> Record:
-    return {"median": significant(np.median(known)), "max": significant(known.max()), "known": known.size}
 
 
 def area(items: Items) -> Record:
@@ -340,16 +339,13 @@ def bucket_items(sides: Sides) -> Items:
         drop[place] = margin[place] - np.where(lower, b - cutoffs_b[edge], cutoffs_b[edge] - b)
         flipped[place] = bucket != np.searchsorted(cutoffs_b, b, "left")
         alike[place] = a == b
-    return Items(margin, drop, flipped, _same_codes(codes_a, codes_b) * dim, alike)
+    same = sum(int((block == codes_b.flat(at, at + block.size)).sum()) for at, block in codes_a.blocks())
+    return Items(margin, drop, flipped, same * dim, alike)
 
 
 def evenly_spaced(total: int, most: int) -> Ids:
     """Return at most `most` of the places 0 to `total`, evenly spaced from 0 on: the same in every run."""
     return np.arange(total) if total <= most else np.arange(most) * total // most
-
-
-def _same_codes(a: Chunked, b: Chunked) -> int:
-    return sum(int((codes == b.flat(start, start + len(codes))).sum()) for start, codes in a.blocks())
 
 
 def _empty(number: int) -> tuple[Doubles, Doubles, Flags, Flags]:

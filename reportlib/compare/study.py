@@ -201,8 +201,7 @@ def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapp
         "b": other,
         "environment_differences": provenance.differences(left, right) if left and right else [],
         "precisions": [
-            _precision(study, captures, *arms)
-            | {"operations": _operations(captures, roots.get(f"{other}/{arms[0].precision}"), *arms)}
+            _precision(study, captures, *arms, roots.get(f"{other}/{arms[0].precision}"))
             for arms in plain
             if all(arm.name in captures for arm in arms)
         ],
@@ -210,11 +209,12 @@ def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapp
     }
 
 
-def _plain(study: Study, precision: str, *environments: str) -> tuple[Arm, ...]:
-    return tuple(Arm(name, precision, study.device, study.passages[precision]) for name in environments)
+def _plain(study: Study, precision: str, first: str, other: str) -> tuple[Arm, Arm]:
+    passages = study.passages[precision]
+    return Arm(first, precision, study.device, passages), Arm(other, precision, study.device, passages)
 
 
-def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm) -> Record:
+def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm, traced: Path | None) -> Record:
     a, b = captures[first.name], captures[other.name]
     versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
     artifacts = compare_artifacts(a, b, post=post_of(*versions))
@@ -242,11 +242,8 @@ def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other:
         "rankings": compare_rankings(a, b),
         "search": compare_search(first, other, captures, **searched),
         "margins": compare_margins(a, b, *searches, **searched),
+        "operations": None if traced is None else operations(traced, a, b),
     }
-
-
-def _operations(captures: Mapping[str, Capture], folder: Path | None, first: Arm, other: Arm) -> Record | None:
-    return None if folder is None else operations(folder, captures[first.name], captures[other.name])
 
 
 def _controls(study: Study, captures: Mapping[str, Capture], *plain: Arm) -> list[Record]:
