@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import Figure, Process
-from reportlib.compare import tolerances
+from reportlib.compare.verdicts import bnb_tolerance
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.floats import is_float
 from reportlib.store import CARRIERS
@@ -62,7 +62,7 @@ def run(record: EnvironmentRecord, folder: Path, *, small: bool) -> Iterator[Fig
         paths = [str(folder / f"{side}.npy") for side in "ab"]
         for path, values in zip(paths, _pair(dtype, size), strict=True):
             np.save(path, values)
-        bnb = tolerances.bnb(dtype if is_float(dtype) else "float32")
+        bnb = bnb_tolerance(dtype if is_float(dtype) else "float32")
         python = str(record.python_program)
         Process.run([python, "-c", _SAVE, *paths, dtype], record, repeats=0)
         other = Process.run([python, "-c", _OTHER, *paths, str(bnb.atol), str(bnb.rtol)], record, repeats=0)

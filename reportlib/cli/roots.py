@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from reportlib.cli import print_json, print_progress
-from reportlib.compare.operations import read_roots
-from reportlib.compare.roots.traces import VERDICTS
+from reportlib.compare.roots import VERDICTS
+from reportlib.compare.roots.causes import read_roots
 from reportlib.environments import by_prefix
 from reportlib.store import project_home
 from reportlib.study import DEVICES, PRECISIONS, load

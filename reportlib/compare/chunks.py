@@ -115,6 +115,11 @@ class Chunked:
             yield start, self.flat(start, min(start + size, self.size))
 
 
+def doclens(capture: Capture) -> list[int]:
+    """Return how many token embeddings each passage has; nothing where the capture does not say."""
+    return [length for name in capture.group("doclens") for length in capture.value(name)]
+
+
 # An index's artifact in its files, read as one tensor: one file mapped at a time, each checked once.
 
 MappedArray = npt.NDArray[Any]

@@ -19,9 +19,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a cache that cannot be written to is no matter
     import numba
 
-from reportlib.compare import tolerances
 from reportlib.compare.chunks import BLOCK, Chunked
-from reportlib.compare.tolerances import Tolerance
+from reportlib.compare.verdicts import DEFAULT, Tolerance, bnb_tolerance
 from reportlib.floats import FORMATS, Array, bits, is_float, narrow, widen
 
 #: What a block gives as whole numbers: counts, then positions in the block (-1 for none), then sums modulo 2**64.
@@ -84,7 +83,7 @@ def _integers(array: Array) -> Array:
 def _floats(
     left: Array, right: Array, dtype: str, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.float64]
 ) -> None:
-    layout, bnb = FORMATS[dtype], tolerances.bnb(dtype)
+    layout, bnb = FORMATS[dtype], bnb_tolerance(dtype)
     magnitude, infinity = (layout.bits.type(value) for value in (layout.magnitude, layout.infinity))
     a, b = bits(left, dtype), bits(right, dtype)
     if layout.bits.itemsize == 2:
@@ -93,7 +92,7 @@ def _floats(
         sums[:, 3] = narrow(sums[:, 3].astype(np.float32), dtype)
         return
     number = layout.working.type
-    limits = [number(limit) for tolerance in (tolerances.DEFAULT, bnb) for limit in (tolerance.atol, tolerance.rtol)]
+    limits = [number(limit) for tolerance in (DEFAULT, bnb) for limit in (tolerance.atol, tolerance.rtol)]
     _wide_blocks(a, b, left, right, magnitude, infinity, *limits, bnb.atol, bnb.rtol, BLOCK, counts, sums)
 
 
@@ -108,7 +107,7 @@ def _tables(dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray
     carried = every if dtype == "bfloat16" else every.view(np.float16)
     with np.errstate(all="ignore"):
         values = widen(carried, dtype).astype(np.float32)
-        limits = [_limit(values, dtype, tolerance) for tolerance in (tolerances.DEFAULT, tolerances.bnb(dtype))]
+        limits = [_limit(values, dtype, tolerance) for tolerance in (DEFAULT, bnb_tolerance(dtype))]
     return values, limits[0], limits[1]
 
 

@@ -7,24 +7,35 @@ any size reads the disk once and holds a few blocks.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reportlib.artifacts import CAPTURE_POINTS, CapturePoint, point
-from reportlib.compare import tensors
+from reportlib.compare import chunks, tensors
 from reportlib.compare.chunks import Chunked, SideError, StoredChunks
-from reportlib.compare.contradictions import Examination, examine
 from reportlib.compare.pipeline import tensor_record
-from reportlib.compare.renumbering import renumbering
-from reportlib.compare.verdicts import VERDICTS, Groups, Side, TensorComparison
+from reportlib.compare.verdicts import (
+    VERDICTS,
+    Groups,
+    Integers,
+    Side,
+    TensorComparison,
+    equal_groups,
+    runs,
+    sorted_within,
+    zeros_from,
+)
 from reportlib.errors import IndexFileError
+from reportlib.floats import Array, bits, is_float, not_finite, widen
 from reportlib.indexes import IndexFolder, open_index
 from reportlib.store import Tensor
+from reportlib.words.formats import listing, plural
 
 # One side of a comparison of index folders: its artifacts, what is wrong with it, and what it is.
 
@@ -107,12 +118,9 @@ class Reader:
         found = (self.known(place.name) for place in self.points)
         return sum(s.nbytes for chunks in found if isinstance(chunks, StoredChunks) for s in chunks.stored)
 
-    def _read(self, count: int) -> None:
-        self.meter.add(count)
-
     def _load(self, name: str) -> Chunked:
         if name != "doclens":
-            return StoredChunks.of_files(name, self.index.tensors(name), self.side, self._read)
+            return StoredChunks.of_files(name, self.index.tensors(name), self.side, lambda count: self.meter.add(count))
         lists = self.index.doclens()
         return Chunked(name, self.index.files(name), tuple(Tensor(x, "int64") for x in lists), ("",) * len(lists))
 
@@ -222,10 +230,17 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
         When a folder holds no index, or they are of two libraries.
     """
     left, right = Reader(open_index(a), "a"), Reader(open_index(b), "b")
-    _check_libraries(left.index, right.index)
+    one, other = left.index, right.index
+    # Hardly a value of two libraries' means the same.
+    if one.library != other.library:
+        raise IndexFileError(
+            f"{one.path} is an index of {one.library} and {other.path} one of {other.library}: they cannot be compared",
+            "give two indexes that the same library wrote",
+        )
     meter = Meter(left.nbytes + right.nbytes, progress or (lambda _done, _total: None))
     left.meter = right.meter = meter
-    records = [_compare(left, right, each) for each in _points(left, right)]
+    places = [place for place in left.points if not (one.lacks(place.name) and other.lacks(place.name))]
+    records = [_compare(left, right, place) for place in places]
     seen = Counter(r["verdict"] for r in records if r["verdict"])
     open_questions = [r for r in records if r["problems"]]
     same = seen["identical"] == len(records)
@@ -243,25 +258,10 @@ def compare_indexes(a: Path, b: Path, progress: Progress | None = None) -> Recor
         "b": described(right, examined[1].notes),
         "summary": {**{v: seen[v] for v in VERDICTS}, "unread": len(open_questions), "total": len(records)},
         "artifacts": records,
-        "settings": _settings(left.index, right.index),
+        "settings": _settings(one, other),
         "problems": problems,
         "renumbering": exchanged,
     }
-
-
-def _check_libraries(a: IndexFolder, b: IndexFolder) -> None:
-    """Raise where the sides were written by two libraries: hardly a value of theirs means the same."""
-    if a.library != b.library:
-        raise IndexFileError(
-            f"{a.path} is an index of {a.library} and {b.path} one of {b.library}: they cannot be compared",
-            "give two indexes that the same library wrote",
-        )
-
-
-def _points(left: Reader, right: Reader) -> list[CapturePoint]:
-    """Return what is compared: all but what neither side has, by how it was made."""
-    sides = (left.index, right.index)
-    return [place for place in left.points if not all(index.lacks(place.name) for index in sides)]
 
 
 @dataclass(frozen=True)
@@ -286,14 +286,16 @@ def _examine(left: Reader, right: Reader, *, same: bool) -> list[_Examined]:
         except IndexFileError as error:
             values, damage = Examination(), [_problem(reader, error)]
         fatal = [*sizes.contradictions, *values.contradictions]
-        problems = [_contradiction(reader, text) for text in (*fatal, *values.ivf)]
+        problems = [
+            {
+                "side": reader.side,
+                "what": f"{reader.index.path}: its files do not belong together: {text}",
+                "mend": "index again",
+            }
+            for text in (*fatal, *values.ivf)
+        ]
         examined.append(_Examined([*damage, *problems], bool(damage or fatal), [*sizes.notes, *values.notes]))
     return examined
-
-
-def _contradiction(reader: Reader, text: str) -> Record:
-    what = f"{reader.index.path}: its files do not belong together: {text}"
-    return {"side": reader.side, "what": what, "mend": "index again"}
 
 
 def _renumbering(left: Reader, right: Reader, records: list[Record]) -> Record | None:
@@ -306,7 +308,7 @@ def _renumbering(left: Reader, right: Reader, records: list[Record]) -> Record |
     if found is None:
         return None
     others = {verdict for name, verdict in verdicts.items() if name not in ("centroids", "codes", "ivf", "ivf_lengths")}
-    return {**found.record(), "only": found.explains and others == {"identical"}}
+    return {**asdict(found), "text": found.text, "only": found.explains and others == {"identical"}}
 
 
 def _compare(left: Reader, right: Reader, place: CapturePoint) -> Record:
@@ -321,7 +323,7 @@ def _compare(left: Reader, right: Reader, place: CapturePoint) -> Record:
     if not problems:
         try:
             if place.name in ("ivf", "ivf_lengths"):
-                _check_ivf(left, right)
+                _check_ivf_files(left, right)
             found = tensors.compare(sides[0], sides[1], _groups(left, right) if place.name == "ivf" else None)
             for side in sides:
                 if isinstance(side, StoredChunks):
@@ -332,18 +334,14 @@ def _compare(left: Reader, right: Reader, place: CapturePoint) -> Record:
             reader.damaged(place.name, error)
             problems.append(_problem(reader, error))
         else:
-            record = _plain(tensor_record(place, found))
+            record = tensor_record(place, found)
+            record["a"]["sha256"] = record["b"]["sha256"] = []  # only a capture's manifest has them
             return {**record, "files": list(left.index.files(place.name)), "problems": []}
     return {**_unread(place, problems), "files": list(left.index.files(place.name))}
 
 
 def _problem(reader: Reader, error: IndexFileError) -> Record:
     return {"side": reader.side, "what": error.what, "mend": error.mend}
-
-
-def _plain(record: Record) -> Record:
-    """Return a record without the hashes that only a capture's manifest has."""
-    return {**record, **{s: {**record[s], "sha256": []} for s in ("a", "b")}}
 
 
 def _unread(place: CapturePoint, problems: list[Record]) -> Record:
@@ -353,7 +351,7 @@ def _unread(place: CapturePoint, problems: list[Record]) -> Record:
     return {**blank, "verdict": None, "elements": None, "a": None, "b": None, "text": text, "problems": problems}
 
 
-def _check_ivf(left: Reader, right: Reader) -> None:
+def _check_ivf_files(left: Reader, right: Reader) -> None:
     """Raise when the sides list different things for each centroid."""
     if left.index.ivf_file != right.index.ivf_file:
         old = left if left.index.ivf_file == "ivf.pt" else right
@@ -389,3 +387,389 @@ def _settings(a: IndexFolder, b: IndexFolder) -> list[Record]:
     unlike = [k for k in dict.fromkeys([*left, *right]) if (k in left, left.get(k)) != (k in right, right.get(k))]
     found = [{"name": k, "a": left.get(k), "b": right.get(k), "place": k in PLACES} for k in unlike]
     return sorted(found, key=lambda each: bool(each["place"]))
+
+
+# What the values of one index say against one another: codes without a centroid, passages that are not there.
+#
+# Two indexes can be equal byte by byte and both be wrong, so this is looked for in every index, whatever it is compared
+# with. All is one pass over the codes and two over the `ivf`, in bounded memory.
+
+
+#: How many axes an artifact has; the average residual has none or one.
+_AXES = {
+    **dict.fromkeys(("doclens", "codes", "ivf", "ivf_lengths", "bucket_cutoffs", "bucket_weights"), 1),
+    **dict.fromkeys(("residuals", "centroids"), 2),
+}
+_FLOATS = ("centroids", "avg_residual", "bucket_cutoffs", "bucket_weights", "cluster_threshold")
+#: Two odd constants of SplitMix64, which spreads keys over 64 bits.
+_SPREAD = tuple(np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9))
+
+Pairs = tuple[Integers, Integers]
+
+
+@dataclass
+class Examination:
+    """What was seen in one index.
+
+    Attributes
+    ----------
+    contradictions : list of str
+        No comparison of these files can be relied on.
+    ivf : list of str
+        How the lists of the `ivf` differ from those that codes and doclens give. Whether two indexes differ can be
+        told in spite of it.
+    notes : list of str
+        What is unusual, and harmless to a comparison.
+    """
+
+    contradictions: list[str] = field(default_factory=list)
+    ivf: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def examine(artifacts: Mapping[str, Chunked | None], *, of_tokens: bool, library: str) -> Examination:
+    """Look for what the values of an index say against one another.
+
+    Parameters
+    ----------
+    artifacts : mapping of str to Chunked or None
+        The final artifacts and ``doclens`` by name; None for what could not be read, which contradicts nothing.
+    of_tokens : bool
+        Whether the `ivf` lists token ids, as older indexes do, in place of passage ids.
+    library : str
+        ``colbert-ai``, whose `ivf` may be padded with zeros, or ``fast-plaid``.
+
+    Raises
+    ------
+    IndexFileError
+        When a file turns out to be damaged.
+    """
+    seen = Examination()
+    known = {name: artifact for name, artifact in artifacts.items() if artifact and _is_plain(name, artifact, seen)}
+    for name in _FLOATS:
+        if name in known:
+            _check_floats(name, known[name], seen)
+    codes, centroids, lengths = (known.get(name) for name in ("codes", "centroids", "ivf_lengths"))
+    # Where centroids are missing their codes have none, which is one fault and not two.
+    if codes and centroids and (lengths is None or lengths.rows == centroids.rows):
+        _check_range(codes, codes.size, centroids.rows[0], ("code", "centroid"), seen)
+    if "doclens" in known:
+        _note_empty(known["doclens"], seen, library)
+    if "ivf" in known and "ivf_lengths" in known:
+        _check_ivf(known, seen, of_tokens=of_tokens, padded=library == "colbert-ai")
+    return seen
+
+
+def _is_plain(name: str, artifact: Chunked, seen: Examination) -> bool:
+    """Return whether an artifact has the kind of values and the axes that it must have, having told what it has."""
+    kind = "float" if is_float(artifact.dtype) else "integer"
+    wanted = "float" if name in _FLOATS else "integer"
+    axes = _AXES.get(name, len(artifact.shape))
+    if kind == wanted and len(artifact.shape) == axes and artifact.dtype != "bool":
+        return True
+    must = f"they must be {wanted}s of {plural(axes, 'dimension')}"
+    seen.contradictions.append(f"{name} are {artifact.dtype} of shape {list(artifact.shape)}; {must}")
+    return False
+
+
+def _check_floats(name: str, artifact: Chunked, seen: Examination) -> None:
+    number = sum(int(not_finite(block, artifact.dtype).sum()) for _, block in artifact.blocks())
+    if number:
+        verb = "is" if number == 1 else "are"
+        seen.contradictions.append(f"{plural(number, 'value')} of {name} {verb} NaN or infinite")
+    elif name == "bucket_cutoffs" and (np.diff(widen(artifact.flat(0, artifact.size), artifact.dtype)) < 0).any():
+        seen.contradictions.append("bucket_cutoffs do not ascend")
+
+
+def _check_range(values: Chunked, stop: int, limit: int, nouns: tuple[str, str], seen: Examination) -> bool:
+    """Return whether the integers before `stop` are numbers of `limit` things; else tell how many are not."""
+    wrong, first = 0, 0
+    for at in range(0, stop, chunks.BLOCK):
+        block = values.flat(at, min(at + chunks.BLOCK, stop))
+        if int(block.min()) < 0 or int(block.max()) >= limit:
+            outside = block[(block < 0) | (block >= limit)]
+            first = first if wrong else int(outside[0])
+            wrong += outside.size
+    if wrong:
+        noun, thing = nouns
+        known = f"there are {limit:,}, from 0 up, and the first such {noun} is {first:,}"
+        seen.contradictions.append(f"{plural(wrong, noun)} of no {thing}: {known}")
+    return not wrong
+
+
+def _note_empty(doclens: Chunked, seen: Examination, library: str) -> None:
+    lengths = doclens.flat(0, doclens.size)
+    empty = np.flatnonzero(lengths == 0)
+    if empty.size:
+        passages = _counted(empty, lengths.size, "has", "have")
+        by = "; so colbert-ai's IndexUpdater leaves those it removes" if library == "colbert-ai" else ""
+        seen.notes.append(f"{passages} no token embeddings{by}")
+
+
+def _counted(passages: Integers, total: int, one: str, several: str) -> str:
+    """Return ``2 of 60 passages (4 and 7) have``."""
+    first = passages if passages.size <= 8 else passages[:7]
+    names = [f"{number:,}" for number in first.tolist()]
+    if first.size < passages.size:
+        names.append(f"{passages.size - first.size:,} more")
+    return f"{passages.size:,} of {total:,} passages ({listing(names)}) {one if passages.size == 1 else several}"
+
+
+def _check_ivf(known: Mapping[str, Chunked], seen: Examination, *, of_tokens: bool, padded: bool) -> None:
+    ivf, many = known["ivf"], known["ivf_lengths"]
+    lengths = many.flat(0, many.size).astype(np.int64)
+    total = int(lengths.sum())
+    # One by one first: lengths from a hostile file can overflow their sum.
+    if (lengths < 0).any() or (lengths > ivf.size).any() or total > ivf.size or (total < ivf.size and not padded):
+        seen.contradictions.append(f"ivf_lengths count {total:,} ids, the ivf has {ivf.size:,}")
+        return
+    if not zeros_from(ivf, total):
+        seen.contradictions.append(
+            f"ivf_lengths count {total:,} ids, the ivf has {ivf.size:,}, and what is left are not zeros, as padding is"
+        )
+    doclens, codes, centroids = (known.get(name) for name in ("doclens", "codes", "centroids"))
+    if doclens is None:
+        return
+    tokens = doclens.flat(0, doclens.size)
+    things, noun = (int(tokens.sum()), "token embedding") if of_tokens else (doclens.size, "passage")
+    if not _check_range(ivf, total, things, ("id in the ivf", noun), seen) or codes is None or centroids is None:
+        return
+    # What is wrong with the parts says nothing about the lists made of them.
+    if seen.contradictions or len(lengths) != centroids.rows[0] or tokens.sum() != codes.size:
+        return
+    _Lists(ivf, lengths, codes, tokens, of_tokens).check(seen)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The lists of an `ivf` beside those that codes and doclens give."""
+
+    ivf: Chunked
+    lengths: Integers
+    codes: Chunked
+    doclens: Integers
+    of_tokens: bool
+
+    def check(self, seen: Examination) -> None:
+        """Tell which passages no list has, and how many lists differ in those that some list has."""
+        listed = np.zeros(self.codes.size if self.of_tokens else self.doclens.size, np.bool_)
+        for _, ids in self._stored():
+            listed[ids] = True
+        wanted = np.ones(listed.size, np.bool_) if self.of_tokens else self.doclens > 0
+        missed = np.flatnonzero(wanted & ~listed)
+        if missed.size:
+            seen.notes.append(self._missing(missed))
+        if _sum(self._stored()) != _sum(self._given(listed)):
+            differing = int((self._sums(self._stored()) != self._sums(self._given(listed))).sum())
+            seen.ivf.append(
+                f"{differing:,} of {len(self.lengths):,} lists of the ivf are not those that codes and doclens give"
+            )
+
+    def _missing(self, ids: Integers) -> str:
+        if not self.of_tokens:
+            passages = _counted(ids, self.doclens.size, "is", "are")
+            return f"{passages} in no list of the ivf, so no search reaches them"
+        whose = np.unique(np.searchsorted(np.cumsum(self.doclens), ids, "right"))
+        return f"{_counted(whose, self.doclens.size, 'has', 'have')} token embeddings that are in no list of the ivf"
+
+    def _stored(self) -> Iterator[Pairs]:
+        """Yield (centroid, id) of what the `ivf` lists."""
+        starts = np.concatenate(([0], np.cumsum(self.lengths)))
+        for first, last in runs(self.lengths, np.zeros_like(self.lengths)):
+            ids = self.ivf.flat(int(starts[first]), int(starts[last])).astype(np.int64)
+            yield np.repeat(np.arange(first, last), self.lengths[first:last]), ids
+
+    def _given(self, listed: npt.NDArray[np.bool_]) -> Iterator[Pairs]:
+        """Yield (centroid, id) of what codes and doclens give, without ids that are not `listed`, each pair once."""
+        width = len(self.lengths).bit_length()
+        starts = np.concatenate(([0], np.cumsum(self.doclens)))
+        for first, last in runs(self.doclens, np.zeros_like(self.doclens)):
+            start, stop = int(starts[first]), int(starts[last])
+            codes = self.codes.flat(start, stop).astype(np.int64)
+            if self.of_tokens:
+                ids = np.arange(start, stop)
+            else:
+                # One sort of a combined key brings a passage's equal codes together.
+                keys = np.repeat(np.arange(first, last), self.doclens[first:last]) << width | codes
+                keys.sort()
+                keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))[: keys.size]]
+                ids, codes = keys >> width, keys & ((1 << width) - 1)
+            kept = listed[ids]
+            yield codes[kept], ids[kept]
+
+    def _sums(self, pairs: Iterator[Pairs]) -> npt.NDArray[np.uint64]:
+        """Return for each centroid a sum that tells sets of ids apart."""
+        sums = np.zeros(len(self.lengths), np.uint64)
+        for centroids, ids in pairs:
+            np.add.at(sums, centroids, _spread(ids.astype(np.uint64)))
+        return sums
+
+
+def _sum(pairs: Iterator[Pairs]) -> int:
+    """Return a sum that tells sets of pairs apart, in whatever order they come."""
+    total = 0
+    for centroids, ids in pairs:
+        total += int(_spread((centroids.astype(np.uint64) << np.uint64(40)) + ids.astype(np.uint64)).sum())
+    return total % 2**64
+
+
+def _spread(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    keys = (keys + np.uint64(1)) * _SPREAD[0]
+    keys ^= keys >> np.uint64(29)
+    keys *= _SPREAD[1]
+    keys ^= keys >> np.uint64(32)
+    return keys
+
+
+# Centroids that are the same under other numbers: k-means numbers them as it pleases, and codes and ivf follow.
+#
+# A's centroids are matched to B's, first by their bytes, then as each other's nearest; then A's codes and lists are
+# compared with B's under B's numbers.
+
+
+#: Centroids left after matching by bytes, of which the nearest are still looked for: their distances take the square.
+MOST_NEAREST = 1 << 14
+#: Distances in memory at a time.
+_DISTANCES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Renumbering:
+    """How A's centroids stand among B's whatever their number, and what codes and lists are under B's numbers.
+
+    Attributes
+    ----------
+    centroids : int
+        How many each side has.
+    by_bytes : int
+        How many of A's have one in B of equal bytes.
+    by_nearest : int or None
+        Of those left, how many are each other's nearest; None where more than `MOST_NEAREST` are left.
+    moved : int
+        How many that match have another number.
+    codes : int
+        How many there are.
+    codes_different : int
+        How many of A's, under B's numbers, are not B's.
+    lists, lists_equal : int or None
+        How many lists the ivf has, and how many hold the same set under B's numbers; None where that cannot be said.
+    """
+
+    centroids: int
+    by_bytes: int
+    by_nearest: int | None
+    moved: int
+    codes: int
+    codes_different: int
+    lists: int | None = None
+    lists_equal: int | None = None
+
+    @property
+    def explains(self) -> bool:
+        """Whether all centroids are the same, and so are codes and lists under B's numbers."""
+        return self.by_bytes == self.centroids and not self.codes_different and self.lists == self.lists_equal
+
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        matched = f"{self.by_bytes:,} of {plural(self.centroids, 'centroid')} match by their bytes"
+        if self.by_nearest is None:
+            matched += f", the {self.centroids - self.by_bytes:,} left are too many to look for the nearest"
+        elif self.by_bytes < self.centroids:
+            matched += f" and {self.by_nearest:,} more as each other's nearest"
+        lists = f", and {self.lists_equal:,} of {self.lists:,} lists of the ivf hold the same set"
+        return (
+            f"Whatever their number, {matched}; {self.moved:,} of them have another number in B. "
+            f"Under B's numbers {self.codes_different:,} of {plural(self.codes, 'code')} differ"
+            f"{lists if self.lists is not None else ''}."
+        )
+
+
+def renumbering(a: Mapping[str, Chunked], b: Mapping[str, Chunked], groups: Groups | None) -> Renumbering | None:
+    """Return how the numbering of two sides' centroids differs, None where no number differs.
+
+    Parameters
+    ----------
+    a, b : mapping of str to Chunked
+        ``centroids``, ``codes`` and ``ivf``; codes are known to be numbers of centroids.
+    groups : Groups or None
+        How long the lists of the ivf are; None where the sides' lists are not comparable.
+    """
+    left, right = a["centroids"], b["centroids"]
+    if (left.shape, left.dtype, a["codes"].size) != (right.shape, right.dtype, b["codes"].size):
+        return None
+    rows_a, rows_b = (side.flat(0, side.size).reshape(side.shape) for side in (left, right))
+    order = _by_bytes(bits(rows_a, left.dtype), bits(rows_b, left.dtype))
+    by_bytes = int((order >= 0).sum())
+    few = order.size - by_bytes <= MOST_NEAREST
+    if few:
+        _by_nearest(rows_a, rows_b, left.dtype, order)
+    moved = int(((order >= 0) & (order != np.arange(order.size))).sum())
+    if not moved:
+        return None
+    nearest = int((order >= 0).sum()) - by_bytes if few else None
+    other = b["codes"]
+    different = sum(
+        int((order[block] != other.flat(start, start + block.size)).sum()) for start, block in a["codes"].blocks()
+    )
+    known = Renumbering(order.size, by_bytes, nearest, moved, a["codes"].size, different)
+    if groups is None or len(groups.a) != order.size or len(groups.b) != order.size:
+        return known
+    equal = _lists_equal(a["ivf"], b["ivf"], groups, order)
+    return Renumbering(**{**asdict(known), "lists": order.size, "lists_equal": equal})
+
+
+def _by_bytes(a: Array, b: Array) -> Integers:
+    """Return for each row of `a` the number of a row of `b` with the same bytes, -1 for none; none is taken twice."""
+    order = np.where((a == b).all(axis=1), np.arange(len(a)), -1)
+    places: defaultdict[bytes, deque[int]] = defaultdict(deque)
+    for number in np.flatnonzero(order < 0).tolist():
+        places[b[number].tobytes()].append(number)
+    for number in np.flatnonzero(order < 0).tolist():
+        alike = places.get(a[number].tobytes())
+        if alike:
+            order[number] = alike.popleft()
+    return order
+
+
+def _by_nearest(a: Array, b: Array, dtype: str, order: Integers) -> None:
+    """Complete `order` by rows that are each other's nearest among those left."""
+    finite_a, finite_b = (~not_finite(side, dtype).any(axis=1) for side in (a, b))
+    left = np.flatnonzero((order < 0) & finite_a)
+    right = np.setdiff1d(np.flatnonzero(finite_b), order)
+    if not left.size or not right.size:
+        return
+    rows, columns = (widen(side[kept], dtype).astype(np.float32) for side, kept in ((a, left), (b, right)))
+    lengths = (columns**2).sum(axis=1)
+    nearest = np.zeros(left.size, np.int64)
+    closest, back = np.full(right.size, np.inf, np.float32), np.zeros(right.size, np.int64)
+    step = max(_DISTANCES // right.size, 1)
+    for start in range(0, left.size, step):
+        block = rows[start : start + step]
+        distances = (block**2).sum(axis=1)[:, None] + lengths - 2 * (block @ columns.T)
+        nearest[start : start + step] = distances.argmin(axis=1)
+        best = distances.argmin(axis=0)
+        near = distances[best, np.arange(right.size)]
+        closer = near < closest
+        closest[closer], back[closer] = near[closer], best[closer] + start
+    mutual = back[nearest] == np.arange(left.size)
+    order[left[mutual]] = right[nearest[mutual]]
+
+
+def _lists_equal(a: Chunked, b: Chunked, groups: Groups, order: Integers) -> int:
+    """Return how many of B's lists hold the same set as the list of the centroid of A that they match."""
+    source = np.full(order.size, -1, np.int64)
+    source[order[order >= 0]] = np.flatnonzero(order >= 0)
+    lengths = np.where(source >= 0, groups.a[source], 0)
+    starts_a, starts_b = (np.concatenate(([0], np.cumsum(side))) for side in (groups.a, groups.b))
+    # One file, mapped: nothing is read before it is asked for.
+    ids = a.flat(0, int(groups.a.sum()))
+    equal = 0
+    for first, last in runs(lengths, groups.b):
+        la, lb = lengths[first:last], groups.b[first:last]
+        begin = np.repeat(starts_a[source[first:last]] - (np.cumsum(la) - la), la)
+        left = sorted_within(ids[begin + np.arange(int(la.sum()))], la)
+        right = sorted_within(b.flat(int(starts_b[first]), int(starts_b[last])), lb)
+        same: npt.NDArray[np.bool_] = equal_groups(left, la, right, lb)
+        equal += int((same & (source[first:last] >= 0)).sum())
+    return equal

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from reportlib import floats
-from reportlib.compare.chunks import Chunked
+from reportlib.compare.chunks import Chunked, doclens
 from reportlib.compare.rankings import Ranked, ranked, themselves
+from reportlib.compare.uncertainty import CONFIDENCE, POWER, significant
 from reportlib.floats import Array
 from reportlib.store import Capture
 from reportlib.words.formats import unseen_share
@@ -24,8 +25,6 @@ Record = dict[str, Any]
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-#: How sure the intervals are, and the power with which a `detectable` area is seen at 5 %.
-CONFIDENCE, POWER = 0.95, 0.8
 QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9)
 #: Bins of equal counts, and the fewest items in one.
 BINS, LEAST = 12, 10
@@ -112,10 +111,13 @@ def record(name: str, found: Items) -> Record:
         "items": number,
         "of": items.of,
         "flipped": flips,
-        "flip_rate": rounded(flips / number),
-        "unseen": rounded(unseen_share(number, CONFIDENCE)) if flips == 0 and number < items.of else None,
-        "margin": {"median": rounded(np.median(items.margin)), "quantiles": _quantiles(items.margin, QUANTILES)},
-        "change": _quantiles(known, (0.99,)) | _ends(known) if known.size else None,
+        "flip_rate": significant(flips / number),
+        "unseen": significant(unseen_share(number, CONFIDENCE)) if flips == 0 and number < items.of else None,
+        "margin": {"median": significant(np.median(items.margin)), "quantiles": _quantiles(items.margin, QUANTILES)},
+        "change": _quantiles(known, (0.99,))
+        | {"median": significant(np.median(known)), "max": significant(known.max()), "known": known.size}
+        if known.size
+        else None,
         **area(items),
         "explained": {
             # Not known is NaN, which nothing is within.
@@ -125,21 +127,12 @@ def record(name: str, found: Items) -> Record:
             "alike": None if items.alike is None else int((items.flipped & items.alike).sum()),
         },
         "bins": list(_bins(items)),
-        "half": rounded(np.median(flipped_margins)) if flips else None,
+        "half": significant(np.median(flipped_margins)) if flips else None,
     }
 
 
-def rounded(value: Any) -> float:
-    """Return nine significant digits of `value`, so that the last bit of a machine's sums is not in a report."""
-    return float(f"{float(value):.9g}")
-
-
 def _quantiles(values: Doubles, shares: tuple[float, ...]) -> dict[str, float]:
-    return {f"{share:g}": rounded(found) for share, found in zip(shares, np.quantile(values, shares), strict=True)}
-
-
-def _ends(known: Doubles) -> Record:
-    return {"median": rounded(np.median(known)), "max": rounded(known.max()), "known": known.size}
+    return {f"{share:g}": significant(found) for share, found in zip(shares, np.quantile(values, shares), strict=True)}
 
 
 def area(items: Items) -> Record:
@@ -164,10 +157,10 @@ def area(items: Items) -> Record:
     needed = stats.norm.ppf(1 - (1 - CONFIDENCE) / 2) + stats.norm.ppf(POWER)
     smallest = 0.5 + needed / np.sqrt(12 * pairs / items.margin.size)
     return {
-        "auc": rounded(1 - tested.statistic / pairs),
+        "auc": significant(1 - tested.statistic / pairs),
         # scipy 1.18 has no p, and 1.17 has 1, where every margin is the same number: such margins have no order.
-        "p": 1.0 if items.margin.min() == items.margin.max() else rounded(tested.pvalue),
-        "detectable": rounded(smallest) if smallest <= 1 else None,
+        "p": 1.0 if items.margin.min() == items.margin.max() else significant(tested.pvalue),
+        "detectable": significant(smallest) if smallest <= 1 else None,
     }
 
 
@@ -180,13 +173,13 @@ def _bins(items: Items) -> Iterator[Record]:
         number, flipped = stop - start, int(flips[stop] - flips[start])
         sure = stats.binomtest(flipped, number).proportion_ci(CONFIDENCE, "wilson")
         yield {
-            "low": rounded(margins[start]),
-            "high": rounded(margins[stop - 1]),
+            "low": significant(margins[start]),
+            "high": significant(margins[stop - 1]),
             "items": number,
             "flipped": flipped,
-            "rate": rounded(flipped / number),
-            "rate_low": rounded(sure.low),
-            "rate_high": rounded(sure.high),
+            "rate": significant(flipped / number),
+            "rate_low": significant(sure.low),
+            "rate_high": significant(sure.high),
         }
 
 
@@ -252,10 +245,8 @@ class Sides:
         codes_a, codes_b = self.chunked("compress_codes")
         if codes_a.size != codes_b.size:
             return f"A has {codes_a.size:,} token embeddings and B {codes_b.size:,}."
-        if all(side.group("doclens") for side in (self.a, self.b)):
-            lengths = [[n for name in side.group("doclens") for n in side.value(name)] for side in (self.a, self.b)]
-            if lengths[0] != lengths[1]:
-                return "Passages have other numbers of token embeddings in A than in B."
+        if all(side.group("doclens") for side in (self.a, self.b)) and doclens(self.a) != doclens(self.b):
+            return "Passages have other numbers of token embeddings in A than in B."
         return None
 
     def _unlike_centroids(self) -> str | None:
@@ -348,16 +339,13 @@ def bucket_items(sides: Sides) -> Items:
         drop[place] = margin[place] - np.where(lower, b - cutoffs_b[edge], cutoffs_b[edge] - b)
         flipped[place] = bucket != np.searchsorted(cutoffs_b, b, "left")
         alike[place] = a == b
-    return Items(margin, drop, flipped, _same_codes(codes_a, codes_b) * dim, alike)
+    same = sum(int((block == codes_b.flat(at, at + block.size)).sum()) for at, block in codes_a.blocks())
+    return Items(margin, drop, flipped, same * dim, alike)
 
 
 def evenly_spaced(total: int, most: int) -> Ids:
     """Return at most `most` of the places 0 to `total`, evenly spaced from 0 on: the same in every run."""
     return np.arange(total) if total <= most else np.arange(most) * total // most
-
-
-def _same_codes(a: Chunked, b: Chunked) -> int:
-    return sum(int((codes == b.flat(start, start + len(codes))).sum()) for start, codes in a.blocks())
 
 
 def _empty(number: int) -> tuple[Doubles, Doubles, Flags, Flags]:

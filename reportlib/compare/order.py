@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare.chunks import Chunked
+from reportlib.compare.chunks import Chunked, doclens
 from reportlib.compare.verdicts import Integers, counts, equal_groups, runs, sorted_within
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
@@ -124,7 +124,7 @@ class CentroidPass:
 def walk(a: Side, b: Side) -> CentroidPass:
     """Go through all centroids of two sides that have as many of them.
 
-    Each run of centroids is read once; what is in memory at a time is bounded by `sets.runs`.
+    Each run of centroids is read once; what is in memory at a time is bounded by `runs`.
     """
     total = len(a.lengths)
     reordered, tokens, passages = (np.zeros(total, np.bool_) for _ in range(3))
@@ -228,6 +228,8 @@ def _better(old: Reordered | None, new: Reordered | None) -> Reordered | None:
 
 Record = dict[str, Any]
 _NEEDED = ("presort_codes", "sorted_codes", "sort_indices")
+#: Which sides sort as a stable sort does, by whether A and B do.
+_STABLE = {(True, True): "both", (True, False): "a", (False, True): "b", (False, False): "neither"}
 #: Positions that a step quotes from the start of a list.
 SHOWN = 5
 
@@ -275,7 +277,6 @@ def compare_order(a: Capture, b: Capture) -> Record | None:
         _unequal(left.codes, right.codes),
         _unequal(left.indices, right.indices),
     )
-    stable = {(True, True): "both", (True, False): "a", (False, True): "b"}
     return {
         "embeddings": left.codes.size,
         "passages": len(left.passage_ends),
@@ -283,7 +284,7 @@ def compare_order(a: Capture, b: Capture) -> Record | None:
         "ties": int(left.lengths[left.lengths > 1].sum()),
         "centroids_reordered": int(facts.passed.reordered.sum()),
         "positions_different": facts.indices,
-        "stable": stable.get((facts.passed.stable_a, facts.passed.stable_b), "neither"),
+        "stable": _STABLE[facts.passed.stable_a, facts.passed.stable_b],
         "steps": [*_sorting(facts), *_sets(facts), *_outcome(facts)],
         "figure": _figure(facts),
     }
@@ -291,14 +292,14 @@ def compare_order(a: Capture, b: Capture) -> Record | None:
 
 def _side(capture: Capture) -> Side:
     presort, codes, indices = (Chunked.load(capture, name) for name in _NEEDED)
-    doclens = [n for name in capture.group("doclens") for n in capture.value(name)]
-    side = Side.of(presort, codes, indices, doclens)
+    lengths = doclens(capture)
+    side = Side.of(presort, codes, indices, lengths)
     if capture.group("ivf") and capture.group("ivf_lengths"):
-        ivf, lengths = Chunked.load(capture, "ivf"), Chunked.load(capture, "ivf_lengths")
-        many = lengths.flat(0, lengths.size).astype(np.int64)
+        ivf, listed = Chunked.load(capture, "ivf"), Chunked.load(capture, "ivf_lengths")
+        many = listed.flat(0, listed.size).astype(np.int64)
         # The last centroids can be without any embedding; `ivf_lengths` still counts them.
         side = replace(side.with_centroids(len(many)), ivf=ivf, ivf_lengths=many)
-    embeddings = int(side.passage_ends[-1]) if doclens else 0
+    embeddings = sum(lengths)
     if len({presort.size, codes.size, indices.size, embeddings}) != 1:
         raise ComparisonError(
             f"{capture.path}: {presort.size} codes, {codes.size} sorted, {indices.size} indices "
@@ -471,7 +472,6 @@ def _key(probe: Mapping[str, Any]) -> tuple[str, str, int]:
 
 
 def _probe(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
-    stable = {(True, True): "both", (True, False): "a", (False, True): "b"}
     return {
         "size": a["size"],
         "dtype": a["dtype"],
@@ -479,7 +479,7 @@ def _probe(a: Mapping[str, Any], b: Mapping[str, Any]) -> Record:
         "same_input": a["input_sha256"] == b["input_sha256"],
         "same_values": a["values_sha256"] == b["values_sha256"],
         "same_order": a["indices_sha256"] == b["indices_sha256"],
-        "stable": stable.get((a["is_stable"], b["is_stable"]), "neither"),
+        "stable": _STABLE[a["is_stable"], b["is_stable"]],
     }
 
 

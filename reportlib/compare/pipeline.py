@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from reportlib.artifacts import CAPTURE_POINTS, CapturePoint
+from reportlib.artifacts import CAPTURE_POINTS, SWAP_POINTS, SWAPPABLE, CapturePoint, downstream
 from reportlib.compare import tensors
 from reportlib.compare.chunks import Chunked
 from reportlib.compare.tensors import compare_values, type_name
@@ -25,6 +25,7 @@ from reportlib.compare.verdicts import (
 )
 from reportlib.errors import ComparisonError
 from reportlib.store import Artifact, Capture
+from reportlib.study import DIRECTIONS, Arm
 
 # What the posts' tables say of three pairs of versions, to stand beside this study's own results. Their figures were
 # measured on an L4 GPU under float16 autocast; they are quoted, never taken for this study's.
@@ -105,7 +106,9 @@ def beside(record: Mapping[str, Any], post: Post | None) -> dict[str, Any] | Non
     if record["verdict"] == "missing":
         agrees = None
     elif row.equal is not None:
-        agrees = _equality(record["verdict"]) == row.equal
+        # What `torch.equal` says, which does not know `same set`.
+        equal = {"identical": "True", "shape mismatch": "shape mismatch"}.get(record["verdict"], "False")
+        agrees = equal == row.equal
     else:
         agrees = (record["default"], record["bnb"]) == (row.default, row.bnb)
     ours = {side["dtype"].removeprefix("list of ") for side in (record["a"], record["b"]) if side}
@@ -119,11 +122,6 @@ def beside(record: Mapping[str, Any], post: Post | None) -> dict[str, Any] | Non
         "agrees": agrees,
         "dtype_agrees": ours == {row.dtype},
     }
-
-
-def _equality(verdict: str) -> str:
-    """Return what ``torch.equal`` says where a verdict is given; it does not know `same set`."""
-    return {"identical": "True", "shape mismatch": "shape mismatch"}.get(verdict, "False")
 
 
 Record = dict[str, Any]
@@ -300,7 +298,7 @@ def first_difference(records: Sequence[Mapping[str, Any]], layers: Sequence[Mapp
     """Return the first capture point that is not identical, BERT's layers included."""
     order = {point.artifact: place for place, point in enumerate(CAPTURE_POINTS)}
     found = [
-        (order[r["artifact"]], {**_named(r), "index": index})
+        (order[r["artifact"]], {**{key: r[key] for key in ("name", "artifact", "stage")}, "index": index})
         for index, r in enumerate(records)
         if r["verdict"] != "identical"
     ]
@@ -308,10 +306,6 @@ def first_difference(records: Sequence[Mapping[str, Any]], layers: Sequence[Mapp
         at = {"name": "layers", "artifact": "layers", "stage": "layers", "index": None}
         found.append((order["layers"], at))
     return min(found, key=lambda item: item[0])[1] if found else None
-
-
-def _named(record: Mapping[str, Any]) -> Record:
-    return {key: record[key] for key in ("name", "artifact", "stage")}
 
 
 # Compare the outputs of BERT's layers, and the weights that they come from (posts A5-A7, F5).
@@ -411,3 +405,137 @@ def compare_weights(a: Capture, b: Capture) -> Record | None:
         "names": unlike,
         "identical": not unlike and not missing,
     }
+
+
+# What swapped arms show: which artifacts become one environment's once its values stand in the other.
+#
+# A swap is an intervention on colbert-ai's pipeline (`reportlib.artifacts.SWAP_POINTS`): the values at its points come
+# from the donor, everything computed from them is computed again, and everything else is the arm's own. So where every
+# final artifact becomes the donor's, all that tells the two indexes apart passes through the points of that set.
+
+
+#: The posts' swap experiments, by what they replaced.
+SWAPPED_IN_POSTS: Mapping[frozenset[str], tuple[str, ...]] = {
+    frozenset({"local_sample_embs"}): ("A4", "F4"),
+    frozenset({"local_sample_embs", "embs"}): ("H3",),
+}
+
+
+def compare_swap(arm: Arm, direction: str, given: Capture, swapped: Capture, before: Mapping[str, str]) -> Record:
+    """Compare a swapped arm with the plain arm that it takes values from: final artifacts, and all from the swap on.
+
+    Parameters
+    ----------
+    arm : Arm
+        The swapped arm.
+    direction : str
+        One of `reportlib.study.DIRECTIONS`.
+    given, swapped : Capture
+        The donor's plain arm, and the swapped arm.
+    before : mapping of str to str
+        Verdicts of the two plain arms by artifact: what stands there without the swap.
+
+    Returns
+    -------
+    dict
+        One of ``swaps`` in ``docs/schema.md``. What the swapped arm did not capture is left out,
+        unless it is a final artifact.
+    """
+    replaced = {name for point in arm.swap for name in SWAP_POINTS[point].artifacts}
+    places = [place for place, point in enumerate(CAPTURE_POINTS) if point.artifact in replaced]
+    later = [point for place, point in enumerate(CAPTURE_POINTS) if place >= min(places) or point.final]
+    records = [record for point in later if (record := compare_point(given, swapped, point)) is not None]
+    kept = [_line(r, replaced, before) for r in records if r["verdict"] != "missing" or r["final"]]
+    final = [line for line in kept if line["final"]]
+    identical = sum(line["verdict"] == "identical" for line in final)
+    return {
+        "arm": arm.name,
+        "from": arm.donor,
+        "into": arm.environment,
+        "direction": direction,
+        "points": list(arm.swap),
+        "artifacts": kept,
+        "final_total": len(final),
+        "final_identical": identical,
+        "all_final_identical": bool(final) and identical == len(final),
+        "not_identical": [line["artifact"] for line in kept if line["verdict"] != "identical"],
+        "posts": list(SWAPPED_IN_POSTS.get(frozenset(arm.swap), ())) if direction == DIRECTIONS[0] else [],
+    }
+
+
+def _line(record: Record, replaced: Collection[str], before: Mapping[str, str]) -> Record:
+    taken = ("name", "artifact", "final", "kind", "verdict", "tolerance", "default", "bnb")
+    return {
+        **{key: record[key] for key in taken},
+        "replaced": record["artifact"] in replaced,
+        "plain_verdict": before.get(record["artifact"]),
+    }
+
+
+def swap_summary(swaps: Sequence[Record], *, plain_identical: bool) -> list[Record]:
+    """Return, for each direction, which tested sets are sufficient, and which points are necessary.
+
+    A set is *sufficient* when swapping it makes every final artifact identical to the donor's. The plain arm is the
+    test of the empty set. Given are the sufficient sets that hold no smaller sufficient set among those tested.
+
+    A point is *necessary* when the tests show two things:
+
+    1. It makes the difference: a tested set that holds it is sufficient, and the same set without it was tested and
+       is not.
+    2. Nothing tested does without it: every tested set that is sufficient holds the point itself or a point computed
+       from it, which carries its value onward.
+
+    Both speak of the tested sets only. A point that is not listed is not shown to be necessary, which is less than
+    shown to be needless: the sets that would tell may not have been tested.
+
+    Parameters
+    ----------
+    swaps : sequence of dict
+        All of one pair and precision, as `compare_swap` makes them.
+    plain_identical : bool
+        Whether the plain arms' final artifacts are all identical: then there is nothing to make identical.
+
+    Returns
+    -------
+    list of dict
+        The ``swap_summary`` of ``docs/schema.md``, in the order of the directions in `swaps`.
+    """
+    directions = dict.fromkeys((swap["direction"], swap["from"], swap["into"]) for swap in swaps)
+    return [
+        {
+            "direction": direction,
+            "from": given,
+            "into": into,
+            **_tested(
+                {frozenset(s["points"]): s["all_final_identical"] for s in swaps if s["direction"] == direction},
+                plain_identical=plain_identical,
+            ),
+        }
+        for direction, given, into in directions
+    ]
+
+
+def _tested(tested: Mapping[frozenset[str], bool], *, plain_identical: bool) -> Record:
+    results = {frozenset[str](): plain_identical, **tested}
+    sufficient = [points for points, enough in results.items() if enough]
+    smallest = [points for points in sufficient if not any(other < points for other in sufficient)]
+    insufficient = [points for points, enough in tested.items() if not enough]
+    return {
+        "sufficient": _listed(smallest),
+        "insufficient": _listed(insufficient),
+        "necessary": [name for name in SWAPPABLE if _is_necessary(name, results)],
+        "tested": len(tested),
+    }
+
+
+def _is_necessary(name: str, results: Mapping[frozenset[str], bool]) -> bool:
+    sufficient = [points for points, enough in results.items() if enough]
+    decides = any(name in points and results.get(points - {name}) is False for points in sufficient)
+    carries = {name} | downstream(name)
+    return decides and all(points & carries for points in sufficient)
+
+
+def _listed(sets: Sequence[frozenset[str]]) -> list[list[str]]:
+    """Return sets as lists in pipeline order, those of few points first."""
+    lists = [sorted(points, key=SWAPPABLE.index) for points in sets]
+    return sorted(lists, key=lambda points: (len(points), [SWAPPABLE.index(name) for name in points]))

@@ -99,26 +99,22 @@ def _sentence(machine: Mapping[str, Any], device: str, threads: int, capability:
     return f"{cpu}, {used}, no GPU used."
 
 
-def differences(a: Capture, b: Capture) -> list[Record]:
+def differences(left: Capture, right: Capture) -> list[Record]:
     """Return everything recorded of two environments that is not the same in both."""
-    return list(_differences(a.provenance, b.provenance))
-
-
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Record]:
-    yield from _mapping("python", {"python": a.get("python")}, {"python": b.get("python")})
-    yield from _packages(a.get("packages", {}), b.get("packages", {}))
+    a, b = left.provenance, right.provenance
     torch_a, torch_b = dict(a.get("torch", {})), dict(b.get("torch", {}))
     capability = [{"cpu_capability": torch.pop("cpu_capability", None)} for torch in (torch_a, torch_b)]
-    yield from _mapping("torch", _built(torch_a), _built(torch_b))
-    yield from _mapping("library", _libraries(a), _libraries(b))
-    yield from _mapping("threads", a.get("threads", {}), b.get("threads", {}))
-    yield from _mapping("capability", *capability)
-    for kind, key in (
-        ("environment variable", "environment_variables"),
-        ("seed", "seeds"),
-        ("machine", "machine"),
-    ):
-        yield from _mapping(kind, a.get(key, {}), b.get(key, {}))
+    return [
+        *_mapping("python", {"python": a.get("python")}, {"python": b.get("python")}),
+        *_packages(a.get("packages", {}), b.get("packages", {})),
+        *_mapping("torch", _built(torch_a), _built(torch_b)),
+        *_mapping("library", _libraries(a), _libraries(b)),
+        *_mapping("threads", a.get("threads", {}), b.get("threads", {})),
+        *_mapping("capability", *capability),
+        *_mapping("environment variable", a.get("environment_variables", {}), b.get("environment_variables", {})),
+        *_mapping("seed", a.get("seeds", {}), b.get("seeds", {})),
+        *_mapping("machine", a.get("machine", {}), b.get("machine", {})),
+    ]
 
 
 def _mapping(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Record]:
@@ -135,21 +131,11 @@ def _text(value: Any) -> str | None:
 
 def _packages(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Record]:
     for name in sorted({*a, *b}):
-        left, right = a.get(name, {}), b.get(name, {})
-        if left.get("version") != right.get("version"):
-            yield {
-                "kind": "package",
-                "name": name,
-                "a": left.get("version"),
-                "b": right.get("version"),
-            }
-        elif left.get("record_sha256") != right.get("record_sha256"):
-            yield {
-                "kind": "package build",
-                "name": name,
-                "a": left.get("record_sha256"),
-                "b": right.get("record_sha256"),
-            }
+        for kind, key in (("package", "version"), ("package build", "record_sha256")):
+            left, right = (side.get(name, {}).get(key) for side in (a, b))
+            if left != right:
+                yield {"kind": kind, "name": name, "a": left, "b": right}
+                break
 
 
 def _built(torch: Mapping[str, Any]) -> dict[str, Any]:

@@ -408,10 +408,7 @@ def query_embeddings(a: SearchingArm, b: SearchingArm) -> SearchQueryEmbeddings 
     left, right = (side.capture.tensor("query_embs") for side in (a, b))
     if (left.shape, left.dtype) != (right.shape, right.dtype) or not left.shape:
         kinds = f"{left.dtype} {left.shape} and {right.dtype} {right.shape}"
-        raise ComparisonError(
-            f"the encoded queries of {a.name} and {b.name} are {kinds}",
-            "remove both captures and run both arms again, with one study.toml",
-        )
+        raise ComparisonError(f"the encoded queries of {a.name} and {b.name} are {kinds}", _TOGETHER)
     unlike = (bits(left.array, left.dtype) != bits(right.array, right.dtype)).any(axis=-1)
     gaps = np.abs(widen(left.array, left.dtype).astype(np.float64) - widen(right.array, right.dtype))
     finite = gaps[np.isfinite(gaps)]

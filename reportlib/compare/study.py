@@ -9,15 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from reportlib.compare import pipeline, provenance
+from reportlib.compare import provenance
+from reportlib.compare.chunks import doclens
 from reportlib.compare.margins import compare_margins
-from reportlib.compare.operations import ROOTS_FILE, copy_reproductions, durations, operations
 from reportlib.compare.order import compare_order, compare_probes
-from reportlib.compare.pipeline import compare_artifacts, compare_layers, compare_weights, first_difference, summary
+from reportlib.compare.pipeline import (
+    compare_artifacts,
+    compare_layers,
+    compare_swap,
+    compare_weights,
+    first_difference,
+    post_of,
+    summary,
+    swap_summary,
+)
 from reportlib.compare.provenance import check, describe, environment_files, missing_arms
 from reportlib.compare.rankings import compare_rankings
+from reportlib.compare.roots.causes import ROOTS_FILE, copy_reproductions, durations, operations
 from reportlib.compare.search import compare_search
-from reportlib.compare.swaps import compare_swap, swap_summary
 from reportlib.errors import ComparisonError
 from reportlib.findings import findings
 from reportlib.notebooks import find_project
@@ -192,8 +201,7 @@ def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapp
         "b": other,
         "environment_differences": provenance.differences(left, right) if left and right else [],
         "precisions": [
-            _precision(study, captures, *arms)
-            | {"operations": _operations(captures, roots.get(f"{other}/{arms[0].precision}"), *arms)}
+            _precision(study, captures, *arms, roots.get(f"{other}/{arms[0].precision}"))
             for arms in plain
             if all(arm.name in captures for arm in arms)
         ],
@@ -201,49 +209,41 @@ def _pair(study: Study, captures: Mapping[str, Capture], other: str, roots: Mapp
     }
 
 
-def _plain(study: Study, precision: str, *environments: str) -> tuple[Arm, ...]:
-    return tuple(Arm(name, precision, study.device, study.passages[precision]) for name in environments)
+def _plain(study: Study, precision: str, first: str, other: str) -> tuple[Arm, Arm]:
+    passages = study.passages[precision]
+    return Arm(first, precision, study.device, passages), Arm(other, precision, study.device, passages)
 
 
-def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm) -> Record:
+def _precision(study: Study, captures: Mapping[str, Capture], first: Arm, other: Arm, traced: Path | None) -> Record:
     a, b = captures[first.name], captures[other.name]
     versions = [str(c.provenance.get("torch", {}).get("version", "")) for c in (a, b)]
-    artifacts = compare_artifacts(a, b, post=pipeline.post_of(*versions))
+    artifacts = compare_artifacts(a, b, post=post_of(*versions))
     layers = compare_layers(a, b)
-    doclens = [n for name in a.group("doclens") for n in a.value(name)]
+    counts = summary(artifacts)
+    final = counts["final"]
+    lengths = doclens(a)
     controls = _controls(study, captures, first, other)
+    searches = [captures.get(replace(arm, searching=True).name) for arm in (first, other)]
     searched: Record = {"k": study.search.k, "ignore_identical_ids": study.search.ignore_identical_ids}
     return {
         "precision": first.precision,
-        "passages": len(doclens) or None,
-        "embeddings": sum(doclens) or None,
+        "passages": len(lengths) or None,
+        "embeddings": sum(lengths) or None,
         "controls": controls,
         "conclusive": conclusive(2 * len(study.controls.kinds), controls),
         "artifacts": artifacts,
-        "summary": (counts := summary(artifacts)),
+        "summary": counts,
         "first_difference": first_difference(artifacts, layers),
         "layers": layers,
         "weights": compare_weights(a, b),
         "order": compare_order(a, b),
         "swaps": (swaps := _swaps(study, captures, first, other, artifacts)),
-        "swap_summary": swap_summary(swaps, plain_identical=_all_identical(counts["final"])),
+        "swap_summary": swap_summary(swaps, plain_identical=0 < final["identical"] == final["total"]),
         "rankings": compare_rankings(a, b),
         "search": compare_search(first, other, captures, **searched),
-        "margins": compare_margins(a, b, *_searching(captures, first, other), **searched),
+        "margins": compare_margins(a, b, *searches, **searched),
+        "operations": None if traced is None else operations(traced, a, b),
     }
-
-
-def _searching(captures: Mapping[str, Capture], *plain: Arm) -> list[Capture | None]:
-    """Return the captures of the searching arms of these plain ones."""
-    return [captures.get(replace(arm, searching=True).name) for arm in plain]
-
-
-def _operations(captures: Mapping[str, Capture], folder: Path | None, first: Arm, other: Arm) -> Record | None:
-    return None if folder is None else operations(folder, captures[first.name], captures[other.name])
-
-
-def _all_identical(counts: Mapping[str, int]) -> bool:
-    return 0 < counts["identical"] == counts["total"]
 
 
 def _controls(study: Study, captures: Mapping[str, Capture], *plain: Arm) -> list[Record]:

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reportlib.compare import tolerances
 from reportlib.compare.chunks import BLOCK, Chunked
-from reportlib.compare.tolerances import error, within
 from reportlib.compare.verdicts import (
+    DEFAULT,
     ChunkDifference,
     Groups,
     Side,
     TensorComparison,
     ValueDifference,
+    bnb_tolerance,
+    error,
     is_permutation,
     same_sets,
+    within,
     zeros_from,
 )
 from reportlib.floats import Array, bits, is_float, nan_and_inf, not_finite, ulp_distance, widen
@@ -270,13 +272,13 @@ def _odd_ones(
 
 def _distances(tally: Tally, a: Array, b: Array, dtype: str, where: Positions, offsets: tuple[int, ...]) -> None:
     """Add pairs of finite numbers of unequal bytes."""
-    default, bnb = tolerances.default(dtype), tolerances.bnb(dtype)
+    bnb = bnb_tolerance(dtype)
     left, right = widen(a, dtype), widen(b, dtype)
     differs = np.asarray(left != right)
     tally.different += int(differs.sum())
     tally.per_chunk(where[differs], offsets)
     steps = error(left, right, dtype)
-    tally.not_default += steps.size - int(within(steps, right, dtype, default).sum())
+    tally.not_default += steps.size - int(within(steps, right, dtype, DEFAULT).sum())
     tally.not_bnb += steps.size - int(within(steps, right, dtype, bnb).sum())
     tally.atol = max(tally.atol, float(steps.max()))
     tally.max_ulp = max(tally.max_ulp, int(ulp_distance(a, b, dtype).max()))

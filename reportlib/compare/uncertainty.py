@@ -31,7 +31,7 @@ def rounded(number: float) -> float:
 
 def significant(number: float) -> float:
     """Return `number` to `DECIMALS` significant digits: a p-value, however small, does not become zero."""
-    return float(f"{number:.{DECIMALS}g}")
+    return float(f"{float(number):.{DECIMALS}g}")
 
 
 RESAMPLES = 10_000

@@ -1,4 +1,4 @@
-"""The result of comparing one artifact: its verdict, and whether integers are the same set."""
+"""The result of comparing one artifact: its verdict, whether integers are the same set, and which floats are close."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reportlib.compare import chunks
 from reportlib.compare.chunks import Chunked
-from reportlib.floats import Array
+from reportlib.floats import Array, Floats, narrow, widen
 
 # Whether two runs of integers hold the same set, whole or group by group, in bounded memory.
 
@@ -347,3 +347,79 @@ def _floats(found: TensorComparison) -> str:
         f"{text}; neither tolerance passes: it would take atol = {found.smallest_atol:.3g} with "
         f"rtol = 0, or {_times(found.bnb_factor or 0)} times the bnb tolerance."
     )
+
+
+# The posts' two tolerances, as `torch.allclose` applies them, without torch and to the last bit.
+#
+# The formula is ``|a - b| <= atol + rtol * |b|``. torch evaluates it in the tensors' own dtype: every step is rounded
+# to float16 or bfloat16 where those are compared, so near the edge the answer differs from what the same numbers give
+# in float32. `isclose` rounds where torch rounds (``isclose`` in ATen/native/TensorCompare.cpp: the product, the sum,
+# the difference), which ``tests/integration/test_allclose.py`` checks against a real torch.
+#
+# torch itself changed here: 2.0.1 also rounds rtol to float16 or bfloat16 before the product, 2.1.0 does not. So
+# `torch.allclose` of one pair of half-precision tensors can answer differently in the two versions. Followed is 2.1.0,
+# whatever the versions compared: a report judges all its artifacts by one rule.
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A named pair of an absolute and a relative tolerance."""
+
+    name: str
+    atol: float
+    rtol: float
+
+
+#: torch.allclose's own.
+DEFAULT = Tolerance("default", 1e-8, 1e-5)
+
+#: What bitsandbytes' tests allow for each dtype, as the posts used it.
+_BNB = {
+    "float32": Tolerance("bnb", 1e-6, 1e-5),
+    "bfloat16": Tolerance("bnb", 1e-3, 1e-2),
+}
+
+
+def bnb_tolerance(dtype: str) -> Tolerance:
+    """Return the bitsandbytes tolerance for a floating-point `dtype`."""
+    return _BNB.get(dtype, Tolerance("bnb", 1e-4, 1e-3))
+
+
+def isclose(a: Array, b: Array, dtype: str, tolerance: Tolerance) -> npt.NDArray[np.bool_]:
+    """Return elementwise what ``torch.isclose(a, b, rtol, atol)`` returns for tensors of `dtype`.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray
+        Carrier arrays of one shape: `a` is torch's input, `b` its other.
+    dtype : str
+        A floating-point dtype.
+    tolerance : Tolerance
+        Neither number negative.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, of that shape. Equal infinities are close; a NaN is close to nothing.
+    """
+    left, right = widen(a, dtype), widen(b, dtype)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        equal = np.asarray(left == right)
+        if tolerance.atol == 0 and tolerance.rtol == 0:
+            return equal
+        return equal | within(error(left, right, dtype), right, dtype, tolerance)
+
+
+def error(left: Floats, right: Floats, dtype: str) -> Floats:
+    """Return torch's "actual error": ``|left - right|`` of widened values, rounded to `dtype`."""
+    return np.asarray(np.abs(narrow(left - right, dtype)))
+
+
+def within(actual: Floats, right: Floats, dtype: str, tolerance: Tolerance) -> npt.NDArray[np.bool_]:
+    """Return where an error is finite and within torch's "allowed error" for widened `right`."""
+    number = right.dtype.type
+    scaled = np.abs(narrow(number(tolerance.rtol) * right, dtype))
+    # torch 2.1 keeps rtol in float32 for the product but rounds atol before the sum.
+    atol = narrow(np.array([tolerance.atol], number), dtype)
+    allowed = narrow(atol + scaled, dtype)
+    return np.asarray(np.isfinite(actual) & (actual <= allowed))

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from typing_extensions import TypedDict
 
 from reportlib.capture.preflight import cpu_name, instruction_sets
-from reportlib.compare.roots import upstream
+from reportlib.compare.roots.causes import find_upstream
 from reportlib.shape import Count, Size, Text
 from reportlib.store import canonical_json
 from reportlib.study import PRECISIONS
@@ -274,7 +274,7 @@ def _breaks(row: Row, versions: Sequence[str], samples: Samples) -> Iterator[Bre
             "newer": newer,
             **samples.difference(row["id"], before, after),  # type: ignore[typeddict-item]
             "closer": _closer(row["errors"][old][1], row["errors"][new][1]),
-            "upstream": upstream.find(operation, row["dtypes"], device, older, newer),
+            "upstream": find_upstream(operation, row["dtypes"], device, older, newer),
         }
 
 

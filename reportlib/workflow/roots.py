@@ -23,21 +23,22 @@ from typing import Any
 from filelock import FileLock
 
 from reportlib.capture.preflight import cpu_name
-from reportlib.compare.operations import ROOTS_FILE, read_roots
 from reportlib.compare.roots import Comparison, compare_traces, reproduction
 from reportlib.compare.roots.causes import (
     NO_MECHANISM,
+    ROOTS_FILE,
     SCHEMA_VERSION,
     Cause,
     CauseFacts,
     cause_json,
     find_causes,
+    find_upstream,
     forward,
     pass_json,
+    read_roots,
 )
 from reportlib.compare.roots.mechanisms import explain, label, on_every_case
 from reportlib.compare.roots.undo import Confirmation, Search, Tries, levels, search, switch_table, together, verified
-from reportlib.compare.roots.upstream import find as find_upstream
 from reportlib.environments.record import EnvironmentRecord, load_record, process_environment
 from reportlib.errors import CaptureError, StoreError
 from reportlib.store import canonical_json, digest

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from reportlib.capture.preflight import instruction_sets
-from reportlib.compare.roots.mechanisms.norms import explanations_of_vector_norm
+from reportlib.compare.roots.mechanisms.reductions import explanations_of_vector_norm
 from reportlib.environments.record import find_record, process_environment
 from reportlib.store import project_home
 

@@ -13,7 +13,7 @@ import pytest
 from captures import Settings, captures, plant_stable_sort, study_of
 
 from reportlib import render
-from reportlib.compare.operations import operations
+from reportlib.compare.roots.causes import operations
 from reportlib.compare.study import compare_listed, compare_study
 from reportlib.errors import ComparisonError
 from reportlib.study import SearchSpec, Study, SwapSpec

@@ -9,8 +9,8 @@ import pytest
 from captures import captures, plant_other_embeddings, study_of
 
 from reportlib.artifacts import SWAP_POINTS, SWAPPABLE, downstream, point
+from reportlib.compare.pipeline import swap_summary
 from reportlib.compare.study import compare_study
-from reportlib.compare.swaps import swap_summary
 from reportlib.study import DIRECTIONS, SwapSpec
 
 DEFAULT = SwapSpec().points

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from reportlib.compare import chunks, tensors, tolerances
+from reportlib.compare import chunks, tensors
 from reportlib.compare.chunks import Chunked
-from reportlib.compare.tolerances import Tolerance
-from reportlib.compare.verdicts import Groups, TensorComparison, describe
+from reportlib.compare.verdicts import DEFAULT, Groups, TensorComparison, Tolerance, bnb_tolerance, describe, isclose
 from reportlib.floats import FORMATS, bits, widen
 from reportlib.store import CARRIERS, Tensor
 
@@ -107,9 +106,9 @@ def test_every_number_is_what_a_plain_loop_finds(case: tuple[str, np.ndarray, np
     if found.max_abs_index is not None and found.max_abs is not None:
         x, y = (float(widen(t[found.max_abs_index].reshape(1), dtype)[0]) for t in (a, b))
         assert abs(x - y) == found.max_abs
-    close = {name: tolerances.isclose(a, b, dtype, getattr(tolerances, name)(dtype)) for name in ("default", "bnb")}
-    assert (found.default, found.bnb) == tuple(bool(c.all()) for c in close.values())
-    assert (found.default_close, found.bnb_close) == tuple(int(c.sum()) for c in close.values())
+    close = [isclose(a, b, dtype, each) for each in (DEFAULT, bnb_tolerance(dtype))]
+    assert (found.default, found.bnb) == tuple(bool(c.all()) for c in close)
+    assert (found.default_close, found.bnb_close) == tuple(int(c.sum()) for c in close)
     same = expected["different_bits"] == 0
     passing = found.default or found.bnb
     assert found.verdict == ("identical" if same else "close" if passing else "different")
@@ -122,15 +121,14 @@ def test_smallest_atol_passes_and_the_next_smaller_does_not(
 ) -> None:
     dtype, a, b = case
     found = compare(a, b, dtype)
-    left, right = Tensor(a, dtype), Tensor(b, dtype)
     if found.no_tolerance_passes:
         assert found.smallest_atol is None
         assert found.bnb_factor is None
         huge = Tolerance("huge", float(np.finfo(FORMATS[dtype].working).max), 1.0)
-        assert not tolerances.allclose(left, right, huge)
+        assert not isclose(a, b, dtype, huge).all()
         return
     assert found.smallest_atol is not None
-    assert tolerances.allclose(left, right, Tolerance("found", found.smallest_atol, 0.0))
+    assert isclose(a, b, dtype, Tolerance("found", found.smallest_atol, 0.0)).all()
     if found.smallest_atol > 0:
         carrier = np.dtype(np.float64) if dtype == "float64" else np.dtype(np.float32)
         if dtype == "float16":
@@ -140,7 +138,7 @@ def test_smallest_atol_passes_and_the_next_smaller_does_not(
             smaller = float(raw.view(np.float32))
         else:
             smaller = float(np.nextafter(carrier.type(found.smallest_atol), carrier.type(0)))
-        assert not tolerances.allclose(left, right, Tolerance("less", smaller, 0.0))
+        assert not isclose(a, b, dtype, Tolerance("less", smaller, 0.0)).all()
 
 
 @settings(deadline=None, max_examples=100)
@@ -150,12 +148,12 @@ def test_smallest_atol_passes_and_the_next_smaller_does_not(
 )
 def test_bnb_factor_is_where_the_bnb_tolerance_begins_to_pass(a: np.ndarray, b: np.ndarray) -> None:
     found = compare(a, b)
-    factor, named = found.bnb_factor, tolerances.bnb("float64")
+    factor, named = found.bnb_factor, bnb_tolerance("float64")
     assert factor is not None
     for scale, passes in ((1 + 1e-9, True), (1 - 1e-9, factor == 0)):
         scaled = Tolerance("scaled", named.atol * factor * scale, named.rtol * factor * scale)
         if factor > 0 or passes:
-            close = tolerances.allclose(Tensor(a, "float64"), Tensor(b, "float64"), scaled)
+            close = bool(isclose(a, b, "float64", scaled).all())
             # Near the smallest numbers of all, a factor cannot be made smaller by a part in a billion.
             assert close is passes or factor < 1e-290
 

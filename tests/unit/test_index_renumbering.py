@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reportlib.cli import app
-from reportlib.compare import indexes, renumbering
+from reportlib.compare import indexes
 from reportlib.compare.indexes import compare_indexes
 
 SCHEMA = json.loads((Path(indexes.__file__).parent / "indexes.schema.json").read_text())
@@ -124,7 +124,7 @@ def test_centroids_of_equal_bytes_are_matched_one_to_one(tmp_path):
 
 def test_blocks_of_any_size_give_the_same_answer(tmp_path, monkeypatch):
     monkeypatch.setattr("reportlib.compare.chunks.BLOCK", 5)
-    monkeypatch.setattr(renumbering, "_DISTANCES", 20)
+    monkeypatch.setattr(indexes, "_DISTANCES", 20)
     other = renumbered()
     other["centroids"] *= np.float16(1.01)
     known = compared(tmp_path, other)["renumbering"]
@@ -139,7 +139,7 @@ def test_centroids_under_their_own_numbers_say_nothing(tmp_path, factor):
 
 
 def test_too_many_to_look_for_the_nearest_are_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(renumbering, "MOST_NEAREST", 4)
+    monkeypatch.setattr(indexes, "MOST_NEAREST", 4)
     other = renumbered()
     other["centroids"][ORDER[:5]] *= np.float16(1.01)
     known = compared(tmp_path, other)["renumbering"]

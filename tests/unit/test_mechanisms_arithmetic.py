@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportlib.compare.roots.mechanisms import reductions
+from reportlib.compare.roots.mechanisms import arithmetic
 from reportlib.compare.roots.mechanisms.arithmetic import add_to_odd, fma, multiply_then_add, to_format
 
 _FLOATS = st.floats(min_value=2.0**-40, max_value=2.0**40, width=32) | st.floats(
@@ -89,11 +89,11 @@ def test_orders_of_summation_agree_on_integers(width: int) -> None:
     rows = np.random.default_rng(width).integers(-50, 50, (5, 333)).astype(np.float32)
     expected = rows.sum(axis=1, dtype=np.float64).astype(np.float32)
     for found in (
-        reductions.one_after_another(rows),
-        reductions.in_register(rows, width),
-        reductions.cascade(rows, width),
-        reductions.lanes_then_rest(rows, width, reductions.add, reductions.halves),
-        reductions.exact(rows),
+        arithmetic.one_after_another(rows),
+        arithmetic.in_register(rows, width),
+        arithmetic.cascade(rows, width),
+        arithmetic.lanes_then_rest(rows, width, arithmetic.add, arithmetic.halves),
+        arithmetic.exact(rows),
     ):
         np.testing.assert_array_equal(found, expected)
 
@@ -101,10 +101,10 @@ def test_orders_of_summation_agree_on_integers(width: int) -> None:
 @pytest.mark.parametrize("n", [1, 3, 7, 16, 17, 64, 1000, 20_000])
 def test_a_cascade_takes_every_number_once(n: int) -> None:
     rows = np.ones((2, n), dtype=np.float32)
-    np.testing.assert_array_equal(reductions.cascade(rows, 8), np.full(2, n, dtype=np.float32))
+    np.testing.assert_array_equal(arithmetic.cascade(rows, 8), np.full(2, n, dtype=np.float32))
 
 
 def test_a_tree_is_not_a_chain() -> None:
     rows = np.array([[1.0, 2.0**-24, 2.0**-24, 2.0**-24]], dtype=np.float32)
-    assert reductions.left_to_right(rows)[0] == 1
-    assert reductions.halves(rows)[0] != 1
+    assert arithmetic.left_to_right(rows)[0] == 1
+    assert arithmetic.halves(rows)[0] != 1

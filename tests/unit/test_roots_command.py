@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from reportlib.cli import app
 from reportlib.cli.roots import answer, from_study
-from reportlib.compare.operations import read_roots
+from reportlib.compare.roots.causes import read_roots
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CaptureError, CheckpointError, CollectionError, EnvironmentCreationError, StoreError
 from reportlib.workflow import plan

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reportlib.compare.rankings import ListPair, Ranked
-from reportlib.compare.rescoring import Scorer, still_differ
+from reportlib.compare.search import Scorer, still_differ
 from reportlib.store import Capture, CaptureWriter, Tensor
 
 DIM, LENGTHS, CHUNKS = 8, (3, 1, 4, 2), ((0, 2), (2, 4))

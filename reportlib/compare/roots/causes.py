@@ -1,13 +1,26 @@
-"""Put what was found into ``roots.json``: each kind of operation that differs by itself is a cause."""
+"""Causes: each kind of operation that differs by itself, as ``roots.json`` and a study's report have it."""
 
 from __future__ import annotations
 
 import math
+import shutil
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from reportlib.compare.roots.traces import Comparison, PassComparison, RootOperation
+import numpy as np
+import numpy.typing as npt
+from packaging.version import InvalidVersion, Version
+
+from reportlib.compare.roots import Comparison, PassComparison, RootOperation
+from reportlib.errors import ComparisonError
+from reportlib.floats import widen
+from reportlib.store import Capture, Tensor, read_json
 from reportlib.trace.cases import Case, case_id, determining_dtypes
 from reportlib.trace.format import Difference, RecordedPass, Replay, ReplayedOperation, ReplayedPass, Trace
 
@@ -28,7 +41,7 @@ class CauseFacts:
     alone : mapping or None
         What the case gives when it is run alone in ``a`` and in ``b``.
     upstream : mapping or None
-        See `reportlib.compare.roots.upstream`.
+        See `find_upstream`.
     reproduction : mapping or None
         ``folder``, ``bytes`` and ``ran``.
     why_no_reproduction : str or None
@@ -258,3 +271,215 @@ def _operation_json(operation: ReplayedOperation) -> dict[str, Any]:
     content = asdict(operation)
     del content["truth"], content["why_no_truth"]
     return content
+
+
+# Which known change upstream fits an operation that differs between two versions of PyTorch. The table is
+# ``upstream.toml``: curated by hand, each entry with its source. Nothing is inferred from it but that.
+
+STATUSES = ("named", "candidate")
+
+
+@dataclass(frozen=True)
+class Change:
+    """An entry of the table; see the head of ``upstream.toml`` for the fields."""
+
+    operations: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    devices: tuple[str, ...]
+    changed_in: Version
+    url: str
+    title: str
+    status: str
+    text: str
+
+    def fits(self, operation: str, dtypes: Sequence[str], device: str, older: Version, newer: Version) -> bool:
+        """Return whether it changed this operation on this device between two versions."""
+        return (
+            older < self.changed_in <= newer
+            and device in self.devices
+            and any(dtype in self.dtypes for dtype in dtypes)
+            and any(fnmatchcase(operation, pattern) for pattern in self.operations)
+        )
+
+
+@cache
+def changes() -> tuple[Change, ...]:
+    """Return the table, in its own order."""
+    source = resources.files("reportlib.compare.roots").joinpath("upstream.toml")
+    content = tomllib.loads(source.read_text(encoding="utf-8"))
+    tables: list[dict[str, Any]] = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+        for entry in content["change"]
+    ]
+    return tuple(Change(**{**table, "changed_in": Version(table["changed_in"])}) for table in tables)
+
+
+def find_upstream(
+    name: str, dtypes: Sequence[str], device: str, version_a: str, version_b: str
+) -> dict[str, str] | None:
+    """Return the change upstream that fits an operation, or None where none is known.
+
+    A ``named`` one goes before a ``candidate``; otherwise the table's order decides.
+
+    Parameters
+    ----------
+    name : str
+        ``aten::div``, with or without an overload; an operation in place is the same one.
+    dtypes : sequence of str
+        torch's names of the inputs' dtypes.
+    device : str
+        ``cpu`` or ``cuda``.
+    version_a, version_b : str
+        Of PyTorch, in either order. What follows a ``+`` is left aside.
+
+    Returns
+    -------
+    dict or None
+        ``url``, ``title``, ``text``, ``status``. None also for versions that are no versions.
+    """
+    try:
+        older, newer = sorted(Version(Version(text).public) for text in (version_a, version_b))
+    except InvalidVersion:
+        return None
+    operation = name.rpartition("::")[2].partition(".")[0].rstrip("_")
+    fitting = [change for change in changes() if change.fits(operation, dtypes, device, older, newer)]
+    if not fitting:
+        return None
+    best = min(fitting, key=lambda change: STATUSES.index(change.status))
+    return {"url": best.url, "title": best.title, "text": best.text, "status": best.status}
+
+
+# The folder that `reportlib roots` leaves: read it, and fit it into a study's report.
+
+
+Record = dict[str, Any]
+ROOTS_FILE = "roots.json"
+REPRODUCTIONS = "reproductions"
+
+
+def read_roots(folder: Path) -> Record:
+    """Read a folder's ``roots.json``.
+
+    Raises
+    ------
+    StoreError
+        When there is none, it is damaged, or of another schema.
+    """
+
+    def make(content: Record) -> Record:
+        return {"schema_version": SCHEMA_VERSION, **content}
+
+    mend = f"remove {folder} and run again"
+    return read_json(folder / ROOTS_FILE, SCHEMA_VERSION, "roots of a difference", mend, make)
+
+
+def operations(folder: Path, a: Capture, b: Capture) -> Record:
+    """Return what a report says of the operations of one precision of a pair.
+
+    Parameters
+    ----------
+    folder : Path
+        What `reportlib roots` wrote.
+    a, b : Capture
+        The plain arms of both environments, whose layer outputs are held against float64.
+
+    Returns
+    -------
+    dict
+        ``roots.json`` with ``layers_truth`` filled in, and without what is of use to its maker only.
+
+    Raises
+    ------
+    ComparisonError
+        When the operations are of other environments than the captures.
+    """
+    content = read_roots(folder)
+    _check_sides(folder, content, {"a": a, "b": b})
+    for name in ("key", "truth", "seconds"):
+        content.pop(name, None)
+    for each in content["passes"]:
+        each.pop("cost", None)
+    for cause in content["causes"]:
+        if made := cause["reproduction"]:
+            name = reproduction_folder(content["b"]["arm"]["environment"], Path(made["folder"]).name)
+            cause["reproduction"] = {**made, "folder": name}
+    truth = folder / "truth"
+    return {**content, "layers_truth": _layers_truth(Capture.open(truth), a, b) if truth.is_dir() else None}
+
+
+def durations(folder: Path) -> Record:
+    """Return how long the steps of `reportlib roots` took, and what recording and replaying each pass cost."""
+    content = read_roots(folder)
+    return {"steps": content["seconds"], "passes": {each["slug"]: each["cost"] for each in content["passes"]}}
+
+
+def _check_sides(folder: Path, content: Mapping[str, Any], captures: Mapping[str, Capture]) -> None:
+    """Refuse operations of another environment, or of another torch under its name."""
+    for side, capture in captures.items():
+        known = (
+            (content[side]["arm"].get("environment"), capture.arm.get("environment")),
+            (content[side]["torch"].get("version"), capture.provenance.get("torch", {}).get("version")),
+        )
+        for traced, captured in known:
+            if traced and captured and traced != captured:
+                raise ComparisonError(
+                    f"{folder.name} has operations of {traced}, the capture {capture.path.name} is of {captured}",
+                    f"remove {folder}, and run the study again",
+                )
+
+
+def _layers_truth(truth: Capture, a: Capture, b: Capture) -> list[Record]:
+    """Hold every layer's output of A and of B against the same layer in float64."""
+    found = []
+    for name in sorted(truth.artifacts, key=_in_order):
+        if name.startswith("layers/") and name in a.artifacts and name in b.artifacts:
+            exact = truth.tensor(name).array
+            left, right = (_error(capture.tensor(name), exact) for capture in (a, b))
+            if left is not None and right is not None:
+                _, slug, layer = name.split("/")
+                number = str(int(layer)) if layer.isdigit() else layer
+                ratio = right["rms"] / left["rms"] if left["rms"] else None
+                found.append({"pass": slug, "layer": number, "a": left, "b": right, "ratio_rms": ratio})
+    return found
+
+
+def _in_order(name: str) -> tuple[str, bool, str]:
+    *parents, layer = name.split("/")
+    return "/".join(parents), layer != "embeddings", layer
+
+
+def _error(layer: Tensor, exact: npt.NDArray[np.float64]) -> Record | None:
+    if layer.array.shape != exact.shape:
+        return None
+    distance = np.abs(widen(layer.array, layer.dtype) - exact)
+    return {"max_abs": float(distance.max(initial=0)), "rms": float(np.sqrt(np.mean(np.square(distance))))}
+
+
+def copy_reproductions(folders: Mapping[str, Path], destination: Path) -> list[Path]:
+    """Put every reproduction beside a report, in the place of those that are there.
+
+    Parameters
+    ----------
+    folders : mapping of str to Path
+        What `reportlib roots` wrote, by ``<environment B>/<precision>``.
+    destination : Path
+        The report's folder. Its ``reproductions`` are replaced whole.
+
+    Returns
+    -------
+    list of Path
+        The folders written, sorted.
+    """
+    shutil.rmtree(destination / REPRODUCTIONS, ignore_errors=True)
+    written = []
+    for name, folder in folders.items():
+        for given in (folder / REPRODUCTIONS).glob("*"):
+            target = destination / reproduction_folder(name.partition("/")[0], given.name)
+            shutil.copytree(given, target)
+            written.append(target)
+    return sorted(written)
+
+
+def reproduction_folder(b: str, name: str) -> str:
+    """Return where a reproduction lies beside a report: a study can have several environments B."""
+    return f"{REPRODUCTIONS}/{b}-{name}"

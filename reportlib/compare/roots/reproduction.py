@@ -42,7 +42,9 @@ def script(case: Case, names: Sequence[str], threads: int, device: str, written:
         Inputs that the operation changes without returning them.
     """
     there = f'.to("{device}")' if device != "cpu" else ""
-    returned = {0: [], 1: ["result"]}.get(_depth(case.result["a"]), ["*result"])
+    # Nothing, a tensor, or a list of them.
+    given = case.result["a"]
+    returned = ["*result"] if isinstance(given, list) else ["result"] if given is not None else []
     outputs = ", ".join([*returned, *(f"x[{index}]" for index in written)])
     lines = [
         f'"""{case.full_name}: does this torch behave like {names[0]} or like {names[1]}? See {README}."""',
@@ -120,11 +122,6 @@ def _in_order(shape: Sequence[int]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(size, 1)
     return tuple(reversed(strides))
-
-
-def _depth(result: Any) -> int:
-    """Return 0 for nothing, 1 for a tensor, 2 for a list of them."""
-    return 2 if isinstance(result, list) else int(result is not None)
 
 
 SCRIPT = "reproduce.py"

@@ -8,17 +8,17 @@ from functools import partial
 
 import numpy as np
 
-from reportlib.compare.roots.cases import Case
 from reportlib.compare.roots.mechanisms.arithmetic import (
-    Array,
     Float32,
     MultiplyAdd,
     fma,
+    halves,
+    left_to_right,
     multiply_then_add,
     to_format,
 )
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, only_output
-from reportlib.compare.roots.mechanisms.reductions import halves, left_to_right
+from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, only_output
+from reportlib.floats import Array
 
 #: Returns the product (r, m, n) of (r, m, k) and (r, k, n), starting from (r, m, n).
 Accumulate = Callable[[Array, Array, Array], Array]

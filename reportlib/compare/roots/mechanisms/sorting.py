@@ -7,9 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from reportlib.compare.roots.cases import Case
-from reportlib.compare.roots.mechanisms.arithmetic import Array
-from reportlib.compare.roots.mechanisms.problem import Explanation, Problem, last_axis_rows
+from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, last_axis_rows
+from reportlib.floats import Array
 
 #: Rows longer than this are not sorted step by step in Python: it would take a minute and more.
 LONGEST_INTROSORT = 400_000
