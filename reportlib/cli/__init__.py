@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "compare",
     "compare": "compare",
     "roots": "roots",
+    "shapes": "shapes",
     "sweep": "sweep",
     "bisect": "sweep",
     "env": "environments",

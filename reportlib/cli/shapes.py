@@ -1,4 +1,4 @@
-"""`reportlib shapes`: does a passage's embedding depend on the batch that it is in, and where do two versions agree?"""
+"""`reportlib shapes`: where a passage's embedding depends on its batch, and where two versions agree."""
 
 from __future__ import annotations
 

@@ -118,13 +118,15 @@ class Shapes:
             return [f"A passage has the same embeddings in a batch of any of the {total} shapes."]
         taken_out = [f"without {name} {left} of {of}" for name, (left, of) in self.ablations.items()]
         rows = ", ".join(self.deciding) or "none of them"
-        return [
+        depends = (
             f"A passage's embeddings depend on its batch: in {unlike} of {total} shapes they are others than in the"
-            " largest batch of that length.",
+            " largest batch of that length."
+        )
+        decides = (
             f"The first rows of a linear layer's result depend on how many rows there are (batch size times length) in"
-            f" {rows}; that alone foretells {self.foreseen} of the {total} shapes.",
-            f"Shapes that differ once modules are replaced by Identity: {'; '.join(taken_out)}.",
-        ]
+            f" {rows}; that alone foretells {self.foreseen} of the {total} shapes."
+        )
+        return [depends, decides, f"Shapes that differ once modules are replaced by Identity: {'; '.join(taken_out)}."]
 
 
 def require_alike(a: Record, b: Record) -> None:

@@ -210,6 +210,8 @@ def test_a_lock_for_another_platform_is_refused(tmp_path: Path, monkeypatch: pyt
 # -- the files that come with the project -----------------------------------------------------------
 
 TORCH = {"torch201": "2.0.1", "torch210": "2.1.0", "torch222": "2.2.2", "torch271": "2.7.1", "torch280": "2.8.0"}
+#: What `reportlib init --vary` made for a published study: its lock is held against its file as the others' are.
+VARIED = {"torch222-transformers4576": "2.2.2"}
 
 
 def brought_by_torch(name: str) -> bool:
@@ -225,7 +227,11 @@ def test_every_environment_file_of_the_project_is_looked_at_here() -> None:
     if done.returncode:
         pytest.skip("not a git checkout")
     default, further = (f"environment-{n}.yml" for n in ("torch201", "torch210")), [n for n in TORCH if n > "torch210"]
-    assert done.stdout.split() == [*default, *(f"environments/environment-{name}.yml" for name in further)]
+    varied = [f"environments/environment-{name}.yml" for name in VARIED]
+    assert done.stdout.split() == [
+        *default,
+        *sorted([*(f"environments/environment-{n}.yml" for n in further), *varied]),
+    ]
     assert set(spec_names(REPOSITORY)) >= set(TORCH)
 
 
@@ -254,7 +260,7 @@ def test_the_projects_environments_differ_in_torch_and_in_what_torch_brings_only
     assert len(common[0]) > 80
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("name", [*TORCH, *VARIED])
 def test_the_cuda_compiler_is_of_the_version_that_torch_brings(name: str) -> None:
     spec = load_spec(name, REPOSITORY)
     runtime = next(v for k, v in read_lock(spec).pins.items() if k.startswith("nvidia-cuda-runtime-"))
@@ -262,7 +268,7 @@ def test_the_cuda_compiler_is_of_the_version_that_torch_brings(name: str) -> Non
     assert nvcc.split(".")[:2] == runtime.split(".")[:2]
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("name", [*TORCH, *VARIED])
 def test_conda_env_create_can_read_the_projects_files(name: str) -> None:
     content = yaml.safe_load(load_spec(name, REPOSITORY).path.read_text())
     assert set(content) == {"name", "channels", "dependencies"}
