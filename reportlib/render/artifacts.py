@@ -156,7 +156,7 @@ def where_it_starts(part: Part) -> Iterator[Piece]:
                 for swap in rows
                 if swap
             ),
-            caption=f"{part.b}'s index with {part.a}'s values put in, one set a row: = as {part.a}'s, ≠ not.",
+            caption=f"{part.b}'s index with {part.a}'s values put in, set by set: = as {part.a}'s, ≠ not.",
         )
 
 

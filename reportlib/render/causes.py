@@ -64,7 +64,7 @@ def _changed(part: Part, cause: Cause) -> Html | str:
     upstream = cause.record.get("upstream")
     if upstream is None:
         if cause.how_a is None:
-            return f"No change upstream is known here. It {cause.meaning}."
+            return f"No change upstream is known here ({cause.meaning})."
         known = [f"{name} computes {how}" for name, how in ((part.a, cause.how_a), (part.b, cause.how_b)) if how]
         return f"{'; '.join(known)}."
     sign = "" if upstream["status"] == "named" else " (fits, and is not confirmed)"

@@ -57,8 +57,8 @@ def _precisions(report: Report) -> str:
     if len(sizes) < 2 or report["study"]["device"] == "cuda":
         return ""
     return (
-        f"On a CPU colbert-ai computes in float32 ({sizes['float32']} here). Autocast, which rounds to half precision,"
-        f" is what it does on a GPU; here it is bfloat16 on a CPU, over {sizes['autocast']}."
+        f"On a CPU colbert-ai computes in float32 ({sizes['float32']} here). On a GPU it computes in float16"
+        f" autocast, which is not measured here: bfloat16 autocast on a CPU stands in for it, over {sizes['autocast']}."
     )
 
 
@@ -98,6 +98,7 @@ def _facts(report: Report, outcome: Outcome) -> dict[str, Any]:
         "files": about["files"]["numbers"] if "files" in about else None,
         "post": about["post"]["numbers"] if "post" in about else None,
         "causes": [{"name": c.name, "reason": c.reason} for c in (reaching or list(outcome.causes))[:2]],
+        "further": [c.name for c in outcome.causes if c not in reaching] if reaching else [],
         "order_only": bool(outcome.causes) and not reaching,
         "recorded": outcome.part.operations is not None,
         "other": _others(about["no_cause"]["numbers"]) if "no_cause" in about else [],

@@ -63,12 +63,12 @@ def amount(value: float | None, digits: int = 2, least: float = 1e-3) -> str:
 
 
 def at_most(value: float) -> str:
-    """Return a bound of one digit that a positive number does not exceed: ``≤ 3e-4`` for 0.00024."""
+    """Return a bound of two digits that a positive number does not exceed: ``≤ 2.5e-4`` for 0.000243."""
     if not 0 < value < math.inf:
         return f"≤\N{NO-BREAK SPACE}{amount(value)}"
-    step = 10.0 ** math.floor(math.log10(value))
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
     # 0.3 / 0.1 is a little less than 3.
-    return f"≤\N{NO-BREAK SPACE}{amount(math.ceil(round(value / step, 9)) * step, 1)}"
+    return f"≤\N{NO-BREAK SPACE}{amount(math.ceil(round(value / step, 9)) * step, 2)}"
 
 
 def decimals(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
