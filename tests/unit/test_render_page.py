@@ -159,7 +159,11 @@ def test_a_link_that_is_no_plain_address_stays_text() -> None:
 def test_the_table_of_search_has_a_row_for_each_measure_beside_the_seeds(searched: dict[str, Any]) -> None:
     drawn = soup(render.does_it_matter(searched))
     rows = drawn.select_one(".part[data-part=autocast] table").select("tbody tr")
-    assert [row.th.text for row in rows][:3] == ["Lists that move", "Passages a list swaps", "Rank-biased overlap"]
+    assert [row.th.text for row in rows][:3] == [
+        "Lists that move",
+        "Passages that go or come in a list",
+        "Rank-biased overlap",
+    ]
     assert len(rows) == 3 + len(render_search.MEASURES)
     results = [row.select("td")[-1].get_text(strip=True) for row in rows]
     assert results[0] == "less"
