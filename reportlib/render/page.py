@@ -63,10 +63,13 @@ def _precisions(report: Report) -> str:
 
 
 def ran_on(report: Report) -> list[str]:
-    """Return what a study ran on, as short as it can be said: ``AMD EPYC, no GPU``, ``AVX2 and AVX512 kernels``."""
+    """Return what a study ran on, as short as it can be said: ``AMD EPYC, no GPU``, ``AVX512 kernels``."""
     machine = report["platform"]
-    known = dict.fromkeys(str(c) for c in machine["capability"].values() if c)
-    kernels = f"{' and '.join(known)} kernels" if known else ""
+    called = versions(report["environments"])
+    known = {called.get(name, name): str(c) for name, c in machine["capability"].items() if c}
+    kernels = f"{next(iter(known.values()))} kernels" if len(set(known.values())) == 1 else ""
+    if not kernels:
+        kernels = ", ".join(f"{capability} kernels in {name}" for name, capability in known.items())
     held = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
     if subject(report["environments"]) != "PyTorch":
         held.insert(0, f"PyTorch {report['environments'][0]['torch']['version']}")
@@ -131,7 +134,7 @@ def caveats(report: Report) -> Iterator[str]:
         yield "the checkpoint's last layer is untrained, so quality numbers say nothing about a real ColBERT"
     yield f"only {passages} were indexed" if min(indexed) < 10_000 else passages
     if study["collection"]["source"] == "numpy-docstrings":
-        yield "relevance was judged by a rule, not by people"
+        yield "relevance was judged by a rule, not by people: a docstring's first line asks for the rest of it"
     yield "one machine" if machine["one_machine"] else "more than one machine"
     if study["device"] != "cuda":
         yield "no GPU was used"
