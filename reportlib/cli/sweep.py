@@ -58,7 +58,7 @@ def sweep(
 def bisect(
     a: Annotated[str, typer.Argument(help="A version of torch.")],
     b: Annotated[str, typer.Argument(help="A newer one, or newest.")],
-    of: Annotated[str, typer.Option(help="An operation, as in sort or native_layer_norm; a pattern; or layers.")],
+    of: Annotated[str, typer.Option(help="An operation, as in sort or native_layer_norm; a pattern; layers; or embs.")],
     keep: Keep = "none",
     equal_is_same: Annotated[
         bool, typer.Option("--equal-is-same", help="Take equal ends for no change between them, and do not mention it.")

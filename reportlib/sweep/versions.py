@@ -244,7 +244,9 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
 
 
 def observed(content: Mapping[str, Any], of: str) -> str:
-    """Return a hash of what is bisected: ``layers``, an operation's name, or a pattern of probes' and layers' names.
+    """Return a hash of what is bisected: ``layers``, ``embs``, an operation's name, or a pattern of names.
+
+    ``embs`` are what BERT and the projection give for each text, in float32 and under autocast.
 
     Raises
     ------
@@ -252,11 +254,11 @@ def observed(content: Mapping[str, Any], of: str) -> str:
         When nothing has such a name.
     """
     entries = {**content["probes"], **content["layers"]}
-    if of == "layers":
-        chosen = list(content["layers"])
+    if of in ("layers", "embs"):
+        chosen = [name for name in content["layers"] if of == "layers" or name.endswith("/output")]
     else:
         chosen = [name for name in entries if of in (name, name.split()[0]) or fnmatchcase(name, of)]
     if not chosen:
         operations = sorted({name.split()[0] for name in content["probes"]})
-        raise StudyError(f"{of!r} is no probe", f"use layers, or one of {', '.join(operations)}")
+        raise StudyError(f"{of!r} is no probe", f"use layers, embs, or one of {', '.join(operations)}")
     return digest(canonical_json([[name, entries[name].get("digest")] for name in chosen]).encode())

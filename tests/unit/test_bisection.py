@@ -73,3 +73,4 @@ def test_layers_and_patterns_can_be_bisected(tmp_path: Path) -> None:
     steps = {"float32/text0/output": ["2.1.0"], "autocast/text0/00": ["2.5.0"]}
     assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "layers").changes] == ["2.1.0", "2.5.0"]
     assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "float32/*").changes] == ["2.1.0"]
+    assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "embs").changes] == ["2.1.0"]
