@@ -132,7 +132,7 @@ class Agreement:
 
 AGREEMENTS = (
     Agreement(
-        "different_passages", "different passages", "Passages that go or come in a list", different_passages, 0.0,
+        "different_passages", "different passages", "Passages come or gone", different_passages, 0.0,
         "up to {} different passages", "Different passages, 0 to {}", counts_passages=True,
     ),
     Agreement("overlap", "overlap", "Share in common", overlap, 1.0, "an overlap as low as {}", beside_seeds=False),

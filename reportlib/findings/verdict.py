@@ -171,7 +171,7 @@ def steps(outcome: Outcome) -> list[dict[str, Any]]:
             total = better_or_worse + chief["equal"]
             rows.append({
                 "step": chief["measure"], "fraction": better_or_worse / total if total else 0.0,
-                "text": formats.of(better_or_worse, total),
+                "text": formats.of(better_or_worse, total) + (f", {chief['better']} better" if better_or_worse else ""),
             })  # fmt: skip
     return [row for row in rows if row["fraction"] is not None]
 

@@ -172,7 +172,7 @@ def _list_row(agreement: Agreement, upgrade: SearchComparison, seeds: Sequence[f
     if not seeds:
         return Row((agreement.title, own, formats.ABSENT, formats.ABSENT))
     change, others = agreement.change(estimate["value"]), [agreement.change(value) for value in seeds]
-    beyond = "less" if change < min(others) else "more" if change > max(others) else "as much"
+    beyond = "changes less" if change < min(others) else "changes more" if change > max(others) else "changes as much"
     return Row((agreement.title, own, formats.between(min(seeds), max(seeds), write), beyond))
 
 

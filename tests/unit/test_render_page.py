@@ -161,12 +161,12 @@ def test_the_table_of_search_has_a_row_for_each_measure_beside_the_seeds(searche
     rows = drawn.select_one(".part[data-part=autocast] table").select("tbody tr")
     assert [row.th.text for row in rows][:3] == [
         "Lists that move",
-        "Passages that go or come in a list",
+        "Passages come or gone",
         "Rank-biased overlap",
     ]
     assert len(rows) == 3 + len(render_search.MEASURES)
     results = [row.select("td")[-1].get_text(strip=True) for row in rows]
-    assert results[0] == "less"
+    assert results[0] == "changes less"
     assert results[3].startswith("worse, p 0.04")
 
 
