@@ -16,7 +16,7 @@ from reportlib.findings.verdict import Outcome, headline, outcomes, steps
 from reportlib.render.html import Html, fragment, join
 from reportlib.shape import Report
 from reportlib.words import formats
-from reportlib.words.terms import subject, versions
+from reportlib.words.terms import beyond_torch, subject, versions
 
 Record = Mapping[str, Any]
 
@@ -43,12 +43,22 @@ def first_screen(report: Report) -> Html:
         several=len(results) > 1,
         lede=[(o.part.label, sentence) for o in results for sentence in sentences(o.part, "lists")],
         precisions=_precisions(report),
-        warnings=[f["sentence"] for f in report["findings"] if f["kind"] in {"missing", "environments", "nothing"}],
+        warnings=[f["sentence"] for f in report["findings"] if _warns(f)],
         figure=_figure(results),
         outcomes=[_facts(report, o) for o in results],
         caveats=list(caveats(report)),
     )
     return join([opening, switch(report)])
+
+
+def _warns(finding: Mapping[str, Any]) -> bool:
+    """Whether a finding is a reason to doubt the others: versions of one package under one PyTorch are the subject."""
+    return finding["kind"] in {"missing", "nothing"} or (
+        finding["kind"] == "environments"
+        and not (
+            finding["numbers"]["torch"] and (finding["numbers"]["ruled_out"] or len(finding["numbers"]["changes"]) == 1)
+        )
+    )
 
 
 def _precisions(report: Report) -> str:
@@ -57,8 +67,8 @@ def _precisions(report: Report) -> str:
     if len(sizes) < 2 or report["study"]["device"] == "cuda":
         return ""
     return (
-        f"On a CPU colbert-ai computes in float32 ({sizes['float32']} here). On a GPU it computes in float16"
-        f" autocast, which is not measured here: bfloat16 autocast on a CPU stands in for it, over {sizes['autocast']}."
+        f"On a CPU colbert-ai computes in float32 ({sizes['float32']}). For its float16 autocast on a GPU, not measured"
+        f" here, stands bfloat16 autocast on a CPU ({sizes['autocast']})."
     )
 
 
@@ -71,7 +81,9 @@ def ran_on(report: Report) -> list[str]:
     if not kernels:
         kernels = ", ".join(f"{capability} kernels in {name}" for name, capability in known.items())
     held = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
-    if subject(report["environments"]) != "PyTorch":
+    if (package := subject(report["environments"])) != "PyTorch":
+        came = {name: v for name, v in beyond_torch(report["environments"]).items() if name != package}
+        held += [f"{name} {' → '.join(str(version) for version in v)}" for name, v in came.items()]
         held.insert(0, f"PyTorch {report['environments'][0]['torch']['version']}")
     ran = f"{machine['cpu'] or 'an unknown CPU'}, {machine['gpu'] or 'no GPU'}"
     return list(filter(None, [ran, kernels, *held]))
@@ -134,7 +146,7 @@ def caveats(report: Report) -> Iterator[str]:
         yield "the checkpoint's last layer is untrained, so quality numbers say nothing about a real ColBERT"
     yield f"only {passages} were indexed" if min(indexed) < 10_000 else passages
     if study["collection"]["source"] == "numpy-docstrings":
-        yield "relevance was judged by a rule, not by people: a docstring's first line asks for the rest of it"
+        yield "relevance was judged by a rule (a docstring's first line asks for its rest)"
     yield "one machine" if machine["one_machine"] else "more than one machine"
     if study["device"] != "cuda":
         yield "no GPU was used"
