@@ -10,7 +10,7 @@ import ast
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +40,12 @@ COMMANDS: Mapping[str, str] = {
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def one_of(value: str, known: Sequence[str], option: str) -> None:
+    """Refuse a value of an option that is none of those known."""
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}", param_hint=option)
 
 
 def print_json(content: Any) -> None:

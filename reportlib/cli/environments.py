@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reportlib.cli import Json, print_json, print_progress
+from reportlib.cli import Json, one_of, print_json, print_progress
 from reportlib.store import project_home
 
 Name = Annotated[str, typer.Argument(help="An environment's name: torch201.")]
@@ -149,8 +149,7 @@ def env_check(
     from reportlib.environments import check, load_record
     from reportlib.study import DEVICES
 
-    if device not in DEVICES:
-        raise typer.BadParameter(f"{device!r} is not one of {', '.join(DEVICES)}", param_hint="--device")
+    one_of(device, DEVICES, "--device")
     home = project_home()
     record = load_record(name, home)
     found = check(record, home, device)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reportlib.cli import print_json, print_progress
+from reportlib.cli import one_of, print_json, print_progress
 from reportlib.compare.roots import VERDICTS
 from reportlib.compare.roots.causes import read_roots
 from reportlib.environments import by_prefix
@@ -50,9 +50,9 @@ def roots(
     Runs the prepared checkpoint on "a", on "test input" and on a batch of the prepared collection, or what a study
     has in their place, or any module of torch.
     """
-    _one_of(precision, PRECISIONS, "--precision")
+    one_of(precision, PRECISIONS, "--precision")
     if device is not None:
-        _one_of(device, DEVICES, "--device")
+        one_of(device, DEVICES, "--device")
     home = project_home()
     given: dict[str, Any] = {"passages": passages, "threads": threads, "device": device, "capture": capture}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -84,11 +84,6 @@ def roots(
 def _named(environment: str, home: Path) -> str:
     """Return an environment's name; a path stands for the one whose prefix it is."""
     return by_prefix(Path(environment), home).name if os.sep in environment else environment
-
-
-def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
-    if value not in known:
-        raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}", param_hint=option)
 
 
 def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]) -> tuple[TraceOrder, PreparedInputs]:

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from reportlib.cli import print_json, print_progress
+from reportlib.cli import one_of, print_json, print_progress
 from reportlib.compare.shapes import Map, Shapes, between, read_shapes, require_alike
 from reportlib.environments import load_record
 from reportlib.store import project_home
-from reportlib.study import PRECISIONS
+from reportlib.study import DEVICES, PRECISIONS
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, find_shapes
 
 
@@ -27,8 +27,8 @@ def shapes(
     Within an environment each shape is held against the largest batch of the same length; between two, against the same
     shape. The prepared collection and checkpoint are read.
     """
-    if precision not in PRECISIONS:
-        raise typer.BadParameter(f"{precision!r} is not one of {', '.join(PRECISIONS)}", param_hint="--precision")
+    one_of(precision, PRECISIONS, "--precision")
+    one_of(device, DEVICES, "--device")
     home = project_home()
     order = TraceOrder(precision=precision, threads=threads, device=device)
     inputs = PreparedInputs.find(home, order.passages)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reportlib.cli import print_progress
+from reportlib.cli import one_of, print_progress
 from reportlib.environments.backends import PREFERENCE
 from reportlib.errors import RunError
 from reportlib.store import project_home, write_text
@@ -80,8 +80,7 @@ def _wish(given: list[str], lowest: str, highest: str) -> Wish:
 
 
 def _station(keep: str, backend: str) -> Environments:
-    if keep not in KEEP:
-        raise typer.BadParameter(f"{keep!r} is not one of {', '.join(KEEP)}", param_hint="--keep")
+    one_of(keep, KEEP, "--keep")
     home = project_home().absolute()
     return Environments(Path.cwd(), home, PreparedInputs.find(home, _BATCH), keep, backend)
 

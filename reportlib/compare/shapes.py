@@ -5,7 +5,7 @@ Read from what ``python -m reportlib.trace shapes`` wrote in each environment, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,9 @@ def read_shapes(folder: Path) -> dict[str, Any]:
 
 def within(cells: Sequence[Record]) -> Map:
     """Return how many passages have other embeddings than in the largest batch of the same length."""
-    largest: dict[int, Record] = {}
-    for cell in cells:
-        known = largest.get(cell["tokens"])
-        if known is None or cell["passages"] > known["passages"]:
-            largest[cell["tokens"]] = cell
-    return {_place(cell): _unlike(cell["rows"], largest[cell["tokens"]]["rows"]) for cell in cells}
+    rows = {_place(cell): cell["rows"] for cell in cells}
+    largest = _largest(rows)
+    return {place: _unlike(own, rows[place[0], largest[place[0]]]) for place, own in rows.items()}
 
 
 def between(a: Sequence[Record], b: Sequence[Record]) -> Map:
@@ -49,6 +46,11 @@ def between(a: Sequence[Record], b: Sequence[Record]) -> Map:
 
 def _place(cell: Record) -> tuple[int, int]:
     return cell["tokens"], cell["passages"]
+
+
+def _largest(places: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Return the passages of the largest batch of each length."""
+    return dict(sorted(places))  # of one length the last, which is the largest, stays
 
 
 def _unlike(rows: Sequence[str], others: Sequence[str]) -> int:
@@ -66,7 +68,7 @@ def predicted(products: Mapping[str, Sequence[Record]], places: Sequence[tuple[i
         Tokens and passages of each shape.
     """
     digests = {name: {row["rows"]: row["digest"] for row in rows} for name, rows in products.items()}
-    largest = {tokens: max(n for length, n in places if length == tokens) for tokens, _ in places}
+    largest = _largest(places)
     return {
         (tokens, passages)
         for tokens, passages in places

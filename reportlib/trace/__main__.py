@@ -15,6 +15,7 @@ from reportlib.collections.reading import read_passages
 from reportlib.errors import CaptureError, ReportlibError, StoreError
 from reportlib.store import Capture
 from reportlib.study import DEVICES, PRECISIONS
+from reportlib.trace.format import MODULE_SLUG
 from reportlib.trace.switches import NONE, find_switch
 
 VERBS = {
@@ -89,7 +90,7 @@ class PassRequest:
         capture = Capture.open(arguments.index) if passes and arguments.index else None
         only = None if arguments.only is None else tuple(arguments.only)
         known = [*(f"text{number}" for number in range(len(arm.texts))), "batch", *(["index"] if capture else [])]
-        known = known if model is None else ["module"]
+        known = known if model is None else [MODULE_SLUG]
         if unknown := sorted(set(only or ()) - set(known)):
             raise CaptureError(f"there is no pass {unknown[0]!r}", f"use one of {', '.join(known)}")
         if capture is not None:

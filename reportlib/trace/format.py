@@ -30,6 +30,8 @@ TRACE_FILE = "trace.jsonl"
 REPLAY_FILE = "replay.json"
 #: What the verb ``probe`` leaves.
 MEASURED, SAMPLES = "measured.json", "samples.safetensors"
+#: The one pass of a module of the user's own.
+MODULE_SLUG = "module"
 #: What the verb ``shapes`` leaves.
 SHAPES, SHAPES_SCHEMA = "shapes.json", 1
 #: Functions of torch that are several operations, by the name that a probe gives them.

@@ -34,7 +34,7 @@ from reportlib.errors import CaptureError, CheckpointError, StoreError
 from reportlib.store import Capture, digest_file
 from reportlib.study import INDEXING
 from reportlib.trace.operations import blake3_digest
-from reportlib.trace.passes import Loaded, Pass, arm_of, watch_modules, weights_digest
+from reportlib.trace.passes import Loaded, Pass, arm_of, watch_modules, weight_digests, weights_digest
 
 if TYPE_CHECKING:
     from reportlib.trace.__main__ import PassRequest
@@ -71,7 +71,7 @@ def load_checkpoint(asked: PassRequest) -> Iterator[Loaded]:
         passes.append(index_pass(request, checkpoint, asked.capture))
     inputs = {
         "collection": digest_file(request.collection_folder / PASSAGES),
-        "weights": weights_digest(checkpoint.model),
+        "weights": weights_digest(weight_digests(checkpoint.model)),
     }
     with computing_in(request.precision, request.device):
         chosen = tuple(entry for entry in passes if asked.only is None or entry.slug in asked.only)

@@ -24,13 +24,14 @@ from reportlib.capture.process import quiet
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import CaptureError
 from reportlib.store import canonical_json, digest, digest_file
+from reportlib.trace.format import MODULE_SLUG
 
 if TYPE_CHECKING:
     from reportlib.trace.__main__ import PassRequest
 
 _ARM = ("environment", "precision", "device", "threads", "passages", "texts", "doc_maxlen")
-#: The function of a user's file, and the one pass that it gives.
-FUNCTION, MODULE_PASS = "model", "module"
+#: The function of a user's file.
+FUNCTION = "model"
 _MEND = f"have its function {FUNCTION}() return a module and its inputs: a tensor, or a tuple or dict of them"
 
 
@@ -108,9 +109,13 @@ def arm_of(request: CaptureRequest) -> dict[str, Any]:
     return {"name": request.arm, **{name: settings[name] for name in _ARM}}
 
 
-def weights_digest(model: torch.nn.Module) -> str:
-    """Hash every weight of a model, with its name."""
-    weights = {name: tensor_digest(tensor) for name, tensor in model.state_dict().items()}
+def weight_digests(model: torch.nn.Module) -> dict[str, str]:
+    """Hash every weight of a model, by its name."""
+    return {name: tensor_digest(tensor) for name, tensor in model.state_dict().items()}
+
+
+def weights_digest(weights: Mapping[str, str]) -> str:
+    """Return one hash of all weights' hashes by name."""
     return digest(canonical_json(weights).encode())
 
 
@@ -119,6 +124,14 @@ def torch_description() -> dict[str, str | None]:
     # torch before 2.1.0 says it in its configuration only.
     capability = torch.__config__.show().partition("CPU capability usage: ")[2].partition("\n")[0].strip()
     return {"version": torch.__version__, "cpu_capability": capability or None}
+
+
+@contextmanager
+def computing(precision: str, device: str) -> Iterator[None]:
+    """Compute in a precision what is not colbert-ai's, without gradients."""
+    half = torch.bfloat16 if device == "cpu" else torch.float16
+    with torch.no_grad(), torch.autocast(device, dtype=half, enabled=precision == "autocast"):
+        yield
 
 
 def watch_modules(model: Any, running: list[str], stack: ExitStack) -> None:
@@ -156,16 +169,16 @@ def load_module(asked: PassRequest) -> Iterator[Loaded]:
     module.to(request.device)
     named = [(str(place), value) for place, value in enumerate(args)] + list(kwargs.items())
     given = {f"input {name}": _inputs_digest(value) for name, value in named}
-    given |= {name: tensor_digest(tensor) for name, tensor in module.state_dict().items()}
+    weights = weight_digests(module)
     only = Pass(
-        slug=MODULE_PASS,
+        slug=MODULE_SLUG,
         description=f"{type(module).__name__} of {file.name}",
         kind="forward",
-        given=given,
+        given=given | weights,
         call=partial(_forward, module, args, kwargs, request.precision, request.device),
         watch=partial(watch_modules, module),
     )
-    yield Loaded(arm_of(request), module, (only,), {"file": digest_file(file), "weights": weights_digest(module)})
+    yield Loaded(arm_of(request), module, (only,), {"file": digest_file(file), "weights": weights_digest(weights)})
 
 
 def read_module(file: Path) -> tuple[torch.nn.Module, tuple[Any, ...], dict[str, Any]]:
@@ -209,8 +222,7 @@ def _inputs_digest(value: Any) -> str:
 
 
 def _forward(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], precision: str, device: str) -> Any:
-    half = torch.bfloat16 if device == "cpu" else torch.float16
-    with torch.no_grad(), torch.autocast(device, dtype=half, enabled=precision == "autocast"):
+    with computing(precision, device):
         output = module(*args, **kwargs)
     tensors = [leaf for leaf in tree_flatten(_plain(output))[0] if torch.is_tensor(leaf)]
     if not tensors:

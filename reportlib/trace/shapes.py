@@ -19,7 +19,7 @@ import torch
 from reportlib.errors import CheckpointError
 from reportlib.trace.format import SHAPES, SHAPES_SCHEMA, atomic_folder
 from reportlib.trace.operations import blake3_digest
-from reportlib.trace.passes import load, torch_description
+from reportlib.trace.passes import computing, load, torch_description
 
 if TYPE_CHECKING:
     from reportlib.trace.__main__ import PassRequest
@@ -29,18 +29,17 @@ TOKENS = (4, 8, 16, 32, 61, 64, 70, 71, 77, 83, 96, 115, 128, 194, 256)
 PASSAGES = (1, 2, 4, 7, 8, 9, 10, 16, 24, 31, 32)
 #: The fewer ones on which modules are taken out.
 FEW_TOKENS, FEW_PASSAGES = (8, 16, 32, 64, 71, 96), (1, 2, 4, 8, 16, 32)
+_FEED_FORWARD = ("intermediate.dense", "output.dense")
+_ATTENTION = ("attention.self.query", "attention.self.key", "attention.self.value")
 #: Modules of a layer that can be replaced by what leaves their input as it is, those together that change its width.
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
-    "feed-forward": ("intermediate.dense", "output.dense"),
+    "feed-forward": _FEED_FORWARD,
     "activation": ("intermediate.intermediate_act_fn",),
-    "query, key, value": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "query, key, value": _ATTENTION,
     "attention output": ("attention.output.dense",),
     "layer norm": ("attention.output.LayerNorm", "output.LayerNorm"),
-    "every linear layer": (
-        "intermediate.dense", "output.dense", "attention.self.query", "attention.self.key", "attention.self.value",
-        "attention.output.dense",
-    ),
-}  # fmt: skip
+    "every linear layer": (*_FEED_FORWARD, *_ATTENTION, "attention.output.dense"),
+}
 #: Linear layers of the first layer that are measured by themselves: 384 to 384, 384 to 1,536 and back in MiniLM.
 PRODUCTS = ("attention.self.query", "attention.output.dense", "intermediate.dense", "output.dense")
 _DIGITS = 16
@@ -88,15 +87,20 @@ def write_shapes(request: PassRequest, output: Path) -> None:
     request.progress.stage("done")
 
 
-def _tokens(model: Any, run: Callable[[], Any]) -> Any:
-    """Return the token ids that the batch's pass reads, without padding, one after the other."""
+def _given(module: Any, run: Callable[[], Any]) -> Any:
+    """Return the first tensor that a module is given while `run` runs."""
     seen: list[Any] = []
-    hook = model.LM.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    hook = module.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach().clone()))
     try:
         run()
     finally:
         hook.remove()
-    ids = seen[0].reshape(-1)
+    return seen[0]
+
+
+def _tokens(model: Any, run: Callable[[], Any]) -> Any:
+    """Return the token ids that the batch's pass reads, without padding, one after the other."""
+    ids = _given(model.LM, run).reshape(-1)
     return ids[ids != (model.LM.config.pad_token_id or 0)]
 
 
@@ -106,15 +110,8 @@ def _shaped(tokens: Any, passages: int, length: int) -> Any:
     return tokens[(starts + torch.arange(length, device=tokens.device)) % len(tokens)]
 
 
-@contextmanager
-def _computing(precision: str, device: str) -> Iterator[None]:
-    half = torch.bfloat16 if device == "cpu" else torch.float16
-    with torch.no_grad(), torch.autocast(device, dtype=half, enabled=precision == "autocast"):
-        yield
-
-
 def _encode(model: Any, precision: str, device: str, ids: Any) -> Any:
-    with _computing(precision, device):
+    with computing(precision, device):
         hidden = model.LM(ids, attention_mask=torch.ones_like(ids))[0]
         return torch.nn.functional.normalize(model.linear(hidden), p=2, dim=2)
 
@@ -142,16 +139,11 @@ def _product(
 
     It is given the first rows of what reaches it in the largest batch.
     """
-    taken: list[Any] = []
-    hook = module.register_forward_pre_hook(lambda _module, args: taken.append(args[0].detach().clone()))
-    try:
-        encode(_shaped(tokens, PASSAGES[-1], TOKENS[-1]))
-    finally:
-        hook.remove()
-    given = taken[0].reshape(-1, taken[0].shape[-1])
+    reached = _given(module, lambda: encode(_shaped(tokens, PASSAGES[-1], TOKENS[-1])))
+    given = reached.reshape(-1, reached.shape[-1])
     found = []
     for rows in sorted({passages * length for passages in PASSAGES for length in TOKENS}):
-        with _computing(precision, device):
+        with computing(precision, device):
             first = module(given[:rows].contiguous())[: TOKENS[0]]
         found.append({"rows": rows, "digest": blake3_digest(first.contiguous())[:_DIGITS]})
     return found
@@ -160,16 +152,12 @@ def _product(
 @contextmanager
 def _without(layers: Any, names: tuple[str, ...]) -> Iterator[bool]:
     """Put Identity in the place of modules of every layer; yield whether all are there."""
-    kept = []
-    for layer in layers:
-        for name in names:
-            parent, _, own = name.rpartition(".")
-            try:
-                owner = layer.get_submodule(parent)
-                kept.append((owner, own, owner.get_submodule(own)))
-            except AttributeError:
-                kept = []
-                break
+    parts = [name.rpartition(".")[::2] for name in names]
+    try:
+        owners = [(layer.get_submodule(parent), own) for layer in layers for parent, own in parts]
+        kept = [(owner, own, owner.get_submodule(own)) for owner, own in owners]
+    except AttributeError:
+        kept = []
     for owner, own, _ in kept:
         setattr(owner, own, torch.nn.Identity())
     try:

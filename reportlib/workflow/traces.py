@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -354,19 +354,24 @@ def trace_addresses(
     records: tuple[EnvironmentRecord, EnvironmentRecord], order: TraceOrder, inputs: PassInputs, home: Path
 ) -> tuple[Path, Path]:
     """Return two folders, each named after everything that determines a trace: what ran, on what, on which machine."""
+    first, second = (home / "traces" / name for name in _addressed(records, order, inputs))
+    return first, second.with_name(f"{second.name}-again") if first == second else second
+
+
+def _addressed(records: Sequence[EnvironmentRecord], order: TraceOrder, inputs: PassInputs) -> list[str]:
+    """Return for each environment the name of what is measured in it on these passes."""
     shared = {
         **order.content(),
         "inputs": inputs.digest(),
         "code": CODE["trace"],
         "machine": ambient(order.device)["machine"],
     }
-    addresses = []
+    names = []
     for record in records:
         environment = [record.backend, record.python, dict(record.packages), dict(record.conda_packages)]
         key = digest(canonical_json({**shared, "environment": environment}).encode())[:16]
-        addresses.append(home / "traces" / f"{record.name}-{order.precision}-{key}")
-    first, second = addresses
-    return first, second.with_name(f"{second.name}-again") if first == second else second
+        names.append(f"{record.name}-{order.precision}-{key}")
+    return names
 
 
 def _find_or_record(
@@ -387,8 +392,7 @@ def find_shapes(
     record: EnvironmentRecord, order: TraceOrder, inputs: PassInputs, home: Path, progress: Progress
 ) -> Path:
     """Return the folder that the verb ``shapes`` leaves, made unless it is there."""
-    (trace, _) = trace_addresses((record, record), order, inputs, home)
-    folder = home / "shapes" / trace.name
+    folder = home.joinpath("shapes", *_addressed([record], order, inputs))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
