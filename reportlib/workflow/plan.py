@@ -130,7 +130,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         progress(note)
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
-    environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
+    environments = {name: environment_digest(spec, home) for name, spec in specs.items()}
     planner = Planner(study, root, home, folder, inputs, environments)
     arms = {arm.name: planner.arm(arm) for arm in study.arms() if not (arm.swap or arm.searching)}
     searches = {arm.name: plan_search(planner, arm) for arm in study.arms() if arm.searching}
@@ -190,7 +190,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     return path
 
 
-def _environment_digest(spec: EnvironmentSpec, home: Path) -> str:
+def environment_digest(spec: EnvironmentSpec, home: Path) -> str:
     """Hash what an environment is made from; for one that the user made, what is in it."""
     record = find_record(spec.name, home)
     if record is not None and record.backend == "adopted":

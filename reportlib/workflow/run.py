@@ -268,7 +268,7 @@ class _Snakemake:
             check=False,
         )
         if done.returncode:
-            raise RunError(*_explain(done.stdout.splitlines(), self.log))
+            raise RunError(*explain(done.stdout.splitlines(), self.log))
         return done.stdout
 
     def run(self, options: Sequence[str]) -> _Done:
@@ -312,7 +312,7 @@ class _Snakemake:
                 process.wait()
                 raise
             if process.wait():
-                raise RunError(*_explain(tail, self.log))
+                raise RunError(*explain(tail, self.log))
         dry = any(line.startswith(_DRY) for line in tail)
         for line in self.log.read_text(encoding="utf-8").splitlines() if dry else ():
             self.progress(line)
@@ -355,7 +355,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _explain(tail: list[str], log: Path) -> tuple[str, str]:
+def explain(tail: list[str], log: Path) -> tuple[str, str]:
     """Return what went wrong and how to mend it, from a failed run's last lines."""
     for number in range(len(tail) - 1, -1, -1):
         if found := _OURS.search(tail[number]):
