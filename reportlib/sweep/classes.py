@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 from reportlib.artifacts import point
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.compare.pipeline import compare_point
-from reportlib.compare.rankings import compare_rankings
+from reportlib.compare.rankings import compare_rankings, ranked
 from reportlib.compare.roots.causes import find_upstream
 from reportlib.shape import Count, Size, Text
 from reportlib.store import Capture, canonical_json
@@ -421,7 +421,7 @@ class Indexes:
         return {
             "passages": {name: len(_doclens(capture)) for name, capture in opened.items()},
             "queries": {
-                name: len(capture.value("rankings")) if "rankings" in capture.artifacts else 0
+                name: len(ranked(capture, "rankings", name)) if "rankings" in capture.artifacts else 0
                 for name, capture in opened.items()
             },
             "versions": [outcome.version for outcome in made],
@@ -475,7 +475,7 @@ class Indexes:
 
 def _index_change(older: str, newer: str, a: Capture, b: Capture) -> IndexChange:
     embs, codes, lists = (compare_point(a, b, point(name)) or {} for name in ("embs", "index/codes", "index/ivf"))
-    ranked = compare_rankings(a, b)
+    found = compare_rankings(a, b)
     groups, equal = lists.get("groups"), lists.get("groups_equal")
     if lists.get("verdict") == "identical":
         groups = equal = b.artifacts["index/ivf_lengths"].shape[0]
@@ -485,8 +485,8 @@ def _index_change(older: str, newer: str, a: Capture, b: Capture) -> IndexChange
         "embeddings": embs.get("max_abs"),
         "codes": _part(codes.get("different"), codes.get("elements")),
         "lists": _part(None if groups is None or equal is None else groups - equal, groups),
-        "rankings": _part(ranked["queries"] - ranked["same_set"], ranked["queries"]) if ranked else None,
-        "orders": _part(ranked["queries"] - ranked["same_order"], ranked["queries"]) if ranked else None,
+        "rankings": _part(found["queries"] - found["same_set"], found["queries"]) if found else None,
+        "orders": _part(found["queries"] - found["same_order"], found["queries"]) if found else None,
     }
 
 
