@@ -126,10 +126,14 @@ class Precision(TypedDict):
 
 
 class Captured(TypedDict):
-    """What was captured: passages by precision, the versions, and why another one was not."""
+    """What was captured: passages and queries by precision, the versions, and why another one was not.
+
+    ``k`` is how many passages of a query count.
+    """
 
     passages: dict[str, Count]
     queries: dict[str, Count]
+    k: Count
     versions: list[str]
     why: dict[str, str]
 
@@ -418,12 +422,14 @@ class Indexes:
         if not made and not why:
             return None
         opened = {name: Capture.open(folder) for name, folder in made[0].captures.items()} if made else {}
+        searched = {
+            name: ranked(capture, "rankings", name) if "rankings" in capture.artifacts else ()
+            for name, capture in opened.items()
+        }
         return {
             "passages": {name: len(_doclens(capture)) for name, capture in opened.items()},
-            "queries": {
-                name: len(ranked(capture, "rankings", name)) if "rankings" in capture.artifacts else 0
-                for name, capture in opened.items()
-            },
+            "queries": {name: len(queries) for name, queries in searched.items()},
+            "k": max((query.k for queries in searched.values() for query in queries), default=0),
             "versions": [outcome.version for outcome in made],
             "why": why,
         }
