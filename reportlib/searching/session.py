@@ -16,11 +16,11 @@ import torch
 from reportlib.artifacts import CAPTURE_POINTS, SWAP_POINTS, downstream
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress, require_origin
+from reportlib.capture.request import SearchRequest
 from reportlib.capture.setup import SEEDS, SHARED_SETTINGS, Setup, rank
 from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import queries_within, read_judgements
 from reportlib.errors import CaptureError
-from reportlib.searching.request import SearchRequest
 from reportlib.store import Capture, CaptureWriter
 
 _KMEANS = "kmeans_centroids"

@@ -238,7 +238,7 @@ from reportlib.capture.request import CaptureRequest, SwapRequest
 from reportlib.checkpoints import Checkpoint
 from reportlib.collections.preparing import Collection
 from reportlib.errors import StudyError
-from reportlib.searching.request import SearchRequest
+from reportlib.searching import SearchRequest
 from reportlib.starting import Wish, start
 from reportlib.study import load
 from reportlib.workflow.addresses import Inputs, Planner, plan_search
