@@ -210,7 +210,7 @@ def test_a_capture_point_is_its_row_and_what_takes_it(copy: Path) -> None:
     change(instruments, wrapper, f'{wrapper}        self._value("smallest_pid", min(pids))\n')
     read = '    tensors["avg_residual"] = torch.load('
     change(
-        copy / "reportlib" / "capture" / "setup.py",
+        copy / "reportlib" / "capture" / "session.py",
         read,
         f'    tensors["postings"] = torch.load(folder / "postings.pt")\n{read}',
     )
