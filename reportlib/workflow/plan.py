@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from reportlib import checkpoints, kmeans
-from reportlib.collections import preparing as collections
-from reportlib.collections.preparing import Collection
+from reportlib.collections import sources
+from reportlib.collections.folder import Collection
 from reportlib.collections.reading import queries_within, read_passages
 from reportlib.environments import EnvironmentSpec, load_spec
 from reportlib.environments.record import find_record
@@ -58,7 +58,7 @@ def prepare_inputs(study: Study, home: Path, progress: Progress) -> Inputs:
     checkpoint = checkpoints.prepare(study.checkpoint, base=study.folder, home=home)
     checkpoints.check_dim(checkpoint.dim, study.colbert.nbits)
     progress("preparing the collection")
-    collection = collections.prepare(study.collection, base=study.folder, home=home)
+    collection = sources.prepare(study.collection, base=study.folder, home=home)
     for precision, wanted in study.passages.items():
         if wanted > collection.passages:
             raise CollectionError(

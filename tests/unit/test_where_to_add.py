@@ -236,7 +236,7 @@ from pathlib import Path
 import yaml
 from reportlib.capture.request import CaptureRequest, SwapRequest
 from reportlib.checkpoints import Checkpoint
-from reportlib.collections.preparing import Collection
+from reportlib.collections.folder import Collection
 from reportlib.errors import StudyError
 from reportlib.searching import SearchRequest
 from reportlib.starting import Wish, start
