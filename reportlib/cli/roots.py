@@ -95,7 +95,7 @@ def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]
         When the study or its inputs cannot be used.
     """
     # Not at the top: it takes time to import, and most calls of the command line do not need it.
-    from reportlib.workflow.plan import prepare_inputs
+    from reportlib.workflow.run import prepare_inputs
 
     read = load(path, device=chosen.get("device"))
     prepared = prepare_inputs(read, home, print_progress)
