@@ -194,7 +194,7 @@ def prepare_process(request: Request) -> Request:
     ----------
     request : ArmRequest
         Device ``cpu`` hides every GPU: colbert-ai takes one wherever torch sees it. `threads` is for OpenMP, MKL
-        and OpenBLAS; `reportlib.capture.setup.Setup` sets torch's and faiss's own.
+        and OpenBLAS; `reportlib.capture.session.Setup` sets torch's and faiss's own.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from reportlib.artifacts import SWAP_POINTS, downstream
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress, require_origin
 from reportlib.capture.request import SwapRequest
-from reportlib.capture.setup import SHARED_SETTINGS, Setup, store_index
+from reportlib.capture.session import SHARED_SETTINGS, Setup, store_index
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
 from reportlib.study import Arm
@@ -74,7 +74,7 @@ class SwapSeries:
     Raises
     ------
     CaptureError
-        Or one of its kind: what `reportlib.capture.setup.Setup` refuses, or plain captures that do not fit.
+        Or one of its kind: what `reportlib.capture.session.Setup` refuses, or plain captures that do not fit.
     """
 
     def __init__(self, request: SwapRequest) -> None:

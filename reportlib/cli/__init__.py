@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "compare",
     "compare": "compare",
     "roots": "roots",
-    "shapes": "shapes",
+    "shapes": "roots",
     "sweep": "sweep",
     "bisect": "sweep",
     "env": "environments",

@@ -42,8 +42,7 @@ def run(
     """Capture every arm of a study, compare them and publish the page."""
     import shlex
 
-    from reportlib.workflow.plan import find_root
-    from reportlib.workflow.run import run_study
+    from reportlib.workflow.run import find_root, run_study
 
     read = load(study, device=device)
     root = find_root(read.path)
@@ -87,7 +86,7 @@ def _what_is_there(outcome: Outcome, page: Path) -> str:
 
 def prepare(study: StudyPath, as_json: Json = False) -> None:
     """Check a study and fetch its collection and checkpoint: what the capture notebook reads."""
-    from reportlib.workflow.plan import prepare_inputs
+    from reportlib.workflow.run import prepare_inputs
 
     inputs = prepare_inputs(load(study), project_home(), _say)
     collection, checkpoint = inputs.collection, inputs.checkpoint
@@ -133,8 +132,7 @@ def lab(
     import shlex
 
     from reportlib import environments
-    from reportlib.workflow.plan import find_root, prepare_inputs
-    from reportlib.workflow.run import host_variables
+    from reportlib.workflow.run import find_root, host_variables, prepare_inputs
 
     read, home = load(study), project_home().absolute()
     root = find_root(read.path).absolute()

@@ -17,8 +17,9 @@ import numpy as np
 
 from reportlib.collections.reading import JUDGEMENTS, PASSAGES, QUERIES
 from reportlib.errors import CollectionError
-from reportlib.inputs import SOURCE
-from reportlib.store import digest_file
+from reportlib.inputs import ANEW, SOURCE
+from reportlib.store import canonical_json, digest, digest_file
+from reportlib.words.terms import remarks
 
 # What every source of a collection offers.
 
@@ -422,3 +423,77 @@ def is_itself(query: str, query_text: str, pid: int, passage: str, text: str) ->
         Its id, and its text or the start of it.
     """
     return query == passage and (passage != str(pid) or query_text[:_COMPARED] in text)
+
+
+# The folder as it was prepared.
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A prepared collection.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    sha256 : str
+        Of `collection.jsonl`: the collection's hash.
+    passages, queries, judgements : int
+        How many there are.
+    source : str
+        A sentence that says what it is.
+    judged_sha256 : str
+        Of the judgements, and of what became of those that do not count as they were given.
+    notes : tuple of str
+        What a user should know before searching it: `reportlib.words.terms.remarks`.
+    """
+
+    path: Path
+    sha256: str
+    passages: int
+    queries: int
+    judgements: int
+    source: str
+    judged_sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path) -> Collection:
+        """Open a prepared folder without reading its texts.
+
+        Raises
+        ------
+        CollectionError
+            When it is not one, or a file is not as long as it was.
+        """
+        try:
+            content = json.loads((path / SOURCE).read_text(encoding="utf-8"))
+            files = {name: content["files"][name] for name in (PASSAGES, QUERIES, JUDGEMENTS)}
+            for name, file in files.items():
+                if (path / name).stat().st_size != file["bytes"]:
+                    raise CollectionError(f"{path / name} was changed", ANEW)
+            return cls(
+                path=path,
+                sha256=files[PASSAGES]["sha256"],
+                passages=int(content["passages"]),
+                queries=int(content["queries"]),
+                judgements=int(content["judgements"]),
+                source=str(content["source"]),
+                judged_sha256=digest(canonical_json([files[JUDGEMENTS]["sha256"], content["judging"]]).encode()),
+                notes=tuple(remarks(content)),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CollectionError(f"{path} is not a prepared collection: {error}", ANEW) from error
+
+    def verify(self) -> None:
+        """Hash every file again.
+
+        Raises
+        ------
+        CollectionError
+            Naming the file that is not what was prepared.
+        """
+        content = json.loads((self.path / SOURCE).read_text(encoding="utf-8"))
+        for name, file in content["files"].items():
+            if digest_file(self.path / name) != file["sha256"]:
+                raise CollectionError(f"{self.path / name} was changed", ANEW)

@@ -1,4 +1,7 @@
-"""Collections that a user brings: a BEIR folder, colbert-ai's TSV, or a Hugging Face data set."""
+"""Where a study's collection comes from, and how it becomes one canonical folder with one hash.
+
+A user brings a BEIR folder, colbert-ai's TSV or a Hugging Face data set; without one there are numpy's docstrings.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,36 @@ import importlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from reportlib import inputs
+from reportlib.collections.docstrings import DocstringSource
 from reportlib.collections.folder import (
     GRADES,
     PASSAGE_IDS,
     QUERY_IDS,
     TEXTS,
+    Collection,
     Entry,
     Judged,
+    Progress,
+    Source,
     entry,
     is_header,
     plain_name,
     read_grade,
+    write_folder,
 )
 from reportlib.errors import CollectionError
+from reportlib.inputs import obtain
+from reportlib.store import project_home
+from reportlib.study import SOURCES, CollectionSpec
 
+#: Raised whenever the same source would give other bytes than before.
+FORMAT = 3
 #: How a file of judgements may end; TREC's are often named so.
 _QRELS = (".tsv", ".txt", ".trec")
 
@@ -425,3 +439,79 @@ def _grade_column(columns: Sequence[str], table: str) -> str | None:
         f"{table}: which column has the grades cannot be told: {list(found or columns)}",
         f"keep one of {list(GRADES)} in a copy of the data set; with ids alone each pair counts as grade 1",
     )
+
+
+# From a study's `[collection]` table to the folder.
+
+
+def prepare(
+    spec: CollectionSpec, *, base: Path, home: Path | None = None, progress: Progress | None = None
+) -> Collection:
+    """Bring a collection into the one form that every arm reads.
+
+    The folder is ``<home>/inputs/collection-<16 digits>``, named by the hash of its `source.json`
+    (which has the hashes of the others), and appears only when it is whole. What was prepared
+    before is found again by its description and the size and time of its files, without reading
+    them; a data set of a hub is read once.
+
+    Parameters
+    ----------
+    spec : CollectionSpec
+        The study's ``[collection]`` table.
+    base : Path
+        The study's folder: relative paths start here.
+    home : Path, optional
+        The project's home; `reportlib.store.project_home` by default.
+    progress : callable, optional
+        Called with what is being read (``passages``, ``queries``, ``judgements``) and how many were
+        read so far.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    CollectionError
+        When the source is missing, unreadable, empty or contradicts itself; nothing is left behind.
+    DiskSpaceError
+        When the disk is full.
+    """
+    home = project_home() if home is None else home
+    source = _source(spec, base, home)
+
+    make = partial(write_folder, source, progress=progress or (lambda _what, _count: None))
+    return obtain("collection", _fingerprint(spec, source), home, make, Collection.open)
+
+
+def _source(spec: CollectionSpec, base: Path, home: Path) -> Source:
+    """Return the source, after everything that can be checked without reading it through."""
+    if spec.source in {"beir", "tsv"} and not spec.path:
+        raise CollectionError(f"the collection's source is {spec.source!r} without a path", "set collection.path")
+    path = base / Path(spec.path).expanduser()
+    match spec.source:
+        case "numpy-docstrings":
+            unpacked = inputs.unpack(inputs.NUMPY, home, CollectionError)
+            sentence = f"The prose of numpy {inputs.NUMPY.version}'s docstrings"
+            return DocstringSource(unpacked / "numpy", sentence, "BSD-3-Clause")
+        case "beir":
+            return BeirSource(path, spec.split, spec.titles)
+        case "tsv":
+            return TsvSource(path, spec.titles)
+        case "huggingface":
+            name = spec.name or (str(path) if spec.path else "")
+            if not name:
+                raise CollectionError("the collection is of Hugging Face, without a name", "set collection.name")
+            return HuggingFaceSource(name, spec.config, spec.split, spec.titles)
+    raise CollectionError(f"there is no collection source {spec.source!r}", f"use one of {list(SOURCES)}")
+
+
+def _fingerprint(spec: CollectionSpec, source: Source) -> dict[str, Any]:
+    """Describe what determines the folder, cheaply."""
+    files: list[Path] = []
+    if isinstance(source, BeirSource | TsvSource):
+        files = source.files()
+    elif isinstance(source, HuggingFaceSource) and spec.path:
+        files = sorted(p for p in Path(source.name).rglob("*") if p.is_file())
+    stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return {"format": FORMAT, "spec": asdict(spec), "files": stats, "wheel": inputs.NUMPY.sha256}

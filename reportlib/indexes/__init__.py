@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reportlib.indexes.folder import IndexFolder, PlaidFolder, is_plaid
-from reportlib.indexes.npyfile import StoredArray
+from reportlib.indexes.folder import IndexFolder, PlaidFolder, StoredArray, is_plaid
 from reportlib.indexes.torchfile import StoredTensor, load, tensors_of
 
 __all__ = ["IndexFolder", "PlaidFolder", "StoredArray", "StoredTensor", "load", "open_index", "tensors_of"]

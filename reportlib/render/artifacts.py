@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reportlib.findings.finding import Part, parts
-from reportlib.render.figures import paint_layers, paint_permutation, paint_swaps
+from reportlib.render.figures import figure, paint_layers, paint_permutation, paint_swaps
 from reportlib.render.html import SIGNS, Column, Html, Row, answer, badge, dense, fold, fragment, join, layer, table
 from reportlib.render.page import Piece, by_part, paragraph, sentences, whose
-from reportlib.render.svg import figure
 from reportlib.shape import Report
 from reportlib.words import formats
 

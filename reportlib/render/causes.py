@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from reportlib.findings.causes import Cause, causes, setting
 from reportlib.findings.finding import Part
-from reportlib.render.figures import forward_passes, paint_growth, paint_truth, truth_passes
+from reportlib.render.figures import figure, forward_passes, paint_growth, paint_truth, truth_passes
 from reportlib.render.html import (
     Column,
     Html,
@@ -27,7 +27,6 @@ from reportlib.render.html import (
     sure,
 )
 from reportlib.render.page import Piece, by_part, paragraph, sentences, sides, whose
-from reportlib.render.svg import figure
 from reportlib.words import formats
 from reportlib.words.terms import operation_term
 

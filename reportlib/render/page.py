@@ -11,8 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reportlib.findings import Outcome, headline, outcomes, steps
 from reportlib.findings.finding import Part, parts
-from reportlib.findings.verdict import Outcome, headline, outcomes, steps
 from reportlib.render.html import Html, fragment, join
 from reportlib.shape import Report
 from reportlib.words import formats

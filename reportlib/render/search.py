@@ -11,10 +11,9 @@ from markupsafe import Markup
 from reportlib.findings.effects import Search, search
 from reportlib.findings.finding import Part
 from reportlib.measures import AGREEMENTS, Agreement
-from reportlib.render.figures import paint_margins, paint_search
+from reportlib.render.figures import figure, paint_margins, paint_search
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
 from reportlib.render.page import Piece, by_part, paragraph, sentences
-from reportlib.render.svg import figure
 from reportlib.shape import (
     ChangedQuery,
     Estimate,

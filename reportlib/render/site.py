@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 
 from reportlib.errors import RunError
-from reportlib.findings.verdict import headline, outcomes
+from reportlib.findings import headline, outcomes
 from reportlib.render import atlas
 from reportlib.render.html import Html, fragment
 from reportlib.render.page import compared, ran_on

@@ -7,6 +7,6 @@ package imports no torch (`reportlib.capture.prepare_process` must come first).
 
 from __future__ import annotations
 
-from reportlib.searching.request import SearchRequest
+from reportlib.capture.request import SearchRequest
 
 __all__ = ["SearchRequest"]

@@ -16,11 +16,11 @@ import torch
 from reportlib.artifacts import CAPTURE_POINTS, SWAP_POINTS, downstream
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress, require_origin
-from reportlib.capture.setup import SEEDS, SHARED_SETTINGS, Setup, rank
+from reportlib.capture.request import SearchRequest
+from reportlib.capture.session import SEEDS, SHARED_SETTINGS, Setup, rank
 from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import queries_within, read_judgements
 from reportlib.errors import CaptureError
-from reportlib.searching.request import SearchRequest
 from reportlib.store import Capture, CaptureWriter
 
 _KMEANS = "kmeans_centroids"
@@ -44,7 +44,7 @@ class SearchSession:
     Raises
     ------
     CaptureError
-        Or one of its kind: what `reportlib.capture.setup.Setup` refuses, or plain captures that do not fit.
+        Or one of its kind: what `reportlib.capture.session.Setup` refuses, or plain captures that do not fit.
     """
 
     def __init__(self, request: SearchRequest) -> None:

@@ -20,8 +20,7 @@ from reportlib.notebooks import CAPTURE_NOTEBOOK
 from reportlib.store import MANIFEST, Capture, canonical_json, digest
 from reportlib.study import Study, load
 from reportlib.workflow.addresses import Inputs, PlannedArm, Planner
-from reportlib.workflow.plan import Progress, environment_digest, prepare_inputs
-from reportlib.workflow.run import explain, host_variables
+from reportlib.workflow.run import Progress, environment_digest, explain, host_variables, prepare_inputs
 
 #: BERT's layers are measured without a capture.
 POINTS = tuple(point for point in CAPTURE_POINTS if point.name != "layers")

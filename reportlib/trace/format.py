@@ -1,4 +1,4 @@
-"""Folders of traces and of replays: how an environment writes them and how the host reads them, without torch.
+"""Folders of traces, replays and cases: how an environment writes them and how the host reads them, without torch.
 
 Layout of a trace folder::
 
@@ -8,14 +8,20 @@ Layout of a trace folder::
 Only hashes of tensors are kept, never their values. Layout of a replay folder::
 
     replay.json       both arms, every pass, and how often each kind of operation differed
-    cases/<id>/       for each kind that differed, an instance with its inputs and both outputs; see `cases`
+    cases/<id>/       for each kind that differed, a case: an instance with its inputs, and what A and B made of them
+
+Layout of a case's folder::
+
+    case.json             what is called, with which arguments, and the hashes of inputs and outputs
+    inputs.safetensors    "input0", ...: contents in C order; strides are in case.json
+    outputs.safetensors   "a0", ..., "b0", ..., and "truth0", ... in float64 where there is a truth
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,9 +31,10 @@ from typing import Any, Self
 from reportlib.errors import StoreError
 from reportlib.store import MANIFEST, digest_file, read_json
 
-TRACE_SCHEMA, REPLAY_SCHEMA = 2, 1
+TRACE_SCHEMA, REPLAY_SCHEMA, CASE_SCHEMA = 2, 1, 1
 TRACE_FILE = "trace.jsonl"
 REPLAY_FILE = "replay.json"
+CASE_FILE, INPUTS_FILE, OUTPUTS_FILE = "case.json", "inputs.safetensors", "outputs.safetensors"
 #: What the verb ``probe`` leaves.
 MEASURED, SAMPLES = "measured.json", "samples.safetensors"
 #: The one pass of a module of the user's own.
@@ -36,6 +43,8 @@ MODULE_SLUG = "module"
 SHAPES, SHAPES_SCHEMA = "shapes.json", 1
 #: Functions of torch that are several operations, by the name that a probe gives them.
 FUNCTIONS = {"torch::normalize": ("nn", "functional", "normalize")}
+#: From so many bytes of a case's inputs on, a smaller one is looked for.
+LARGE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -359,7 +368,7 @@ class ReplayedOperation:
     position_b : int or None
         Of its counterpart in B's own pass; None when B has none.
     name, overload, module, source : str
-        As `reportlib.trace.format.Operation` has them, of A.
+        As `Operation` has them, of A.
     id : str
         Kind of operation: its name and the dtypes of what it reads; also the name of its case.
     local : Difference or None
@@ -519,3 +528,106 @@ class Replay:
         }
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (self.path / REPLAY_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def case_id(name: str, overload: str, dtypes: Sequence[str]) -> str:
+    """Return the name of an operation's case: ``gelu-float32``, ``div-Tensor-bfloat16``, ``sort-int64``.
+
+    Parameters
+    ----------
+    name, overload : str
+        As the dispatcher has them.
+    dtypes : sequence of str
+        Of all inputs. The floating-point ones count, each once; without them the first.
+    """
+    return "-".join(
+        [name.removeprefix("aten::").replace("::", "-"), *filter(None, [overload]), *determining_dtypes(dtypes)]
+    )
+
+
+def determining_dtypes(dtypes: Sequence[str]) -> tuple[str, ...]:
+    """Return the dtypes that tell kinds of one operation apart."""
+    floats = tuple(dict.fromkeys(dtype for dtype in dtypes if dtype.startswith(("float", "bfloat", "complex"))))
+    return floats or tuple(dtypes[:1])
+
+
+@dataclass(frozen=True)
+class CaseTensor(TensorForm):
+    """A tensor of a case; an output's strides are those of C order.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the contents in C order.
+    """
+
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case that was read.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    id, name, overload : str
+        See `case_id`.
+    arguments : mapping
+        As `Operation.arguments`; ``{"tensor": n}`` is input n.
+    inputs : tuple of CaseTensor
+        What it reads.
+    outputs : mapping of str to tuple of CaseTensor
+        ``a`` and ``b``.
+    result : mapping of str to JSON value
+        ``a`` and ``b``: what was returned, tensors as ``{"tensor": index of the output}``.
+    pass_slug : str
+        ``pass`` in the file: the pass that it is from.
+    position : int
+        In A's order of execution there.
+    module, source : str
+        Where it ran.
+    """
+
+    folder: Path
+    id: str
+    name: str
+    overload: str
+    arguments: Mapping[str, Any]
+    inputs: tuple[CaseTensor, ...]
+    outputs: Mapping[str, tuple[CaseTensor, ...]]
+    result: Mapping[str, Any]
+    pass_slug: str
+    position: int
+    module: str
+    source: str
+
+    @classmethod
+    def open(cls, folder: Path) -> Case:
+        """Read a case's folder.
+
+        Raises
+        ------
+        StoreError
+            When it holds no case, one of another schema, or a damaged one.
+        """
+
+        def make(content: dict[str, Any]) -> Case:
+            content["inputs"] = tuple(map(CaseTensor.from_json, content["inputs"]))
+            content["outputs"] = {side: tuple(map(CaseTensor.from_json, of)) for side, of in content["outputs"].items()}
+            return cls(folder=folder, pass_slug=content.pop("pass"), **content)
+
+        return read_json(folder / CASE_FILE, CASE_SCHEMA, "case", "send and replay again", make)
+
+    @property
+    def full_name(self) -> str:
+        """Name with overload: ``aten::div.Tensor``."""
+        return f"{self.name}.{self.overload}" if self.overload else self.name
+
+    def write(self) -> None:
+        """Write `case.json`."""
+        content = {"schema_version": CASE_SCHEMA, **asdict(self), "pass": self.pass_slug}
+        del content["folder"], content["pass_slug"]
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (self.folder / CASE_FILE).write_text(text + "\n", encoding="utf-8")

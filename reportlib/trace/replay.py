@@ -22,8 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import CaptureError
-from reportlib.trace.cases import INPUTS_FILE, LARGE, OUTPUTS_FILE, Case, CaseTensor, case_id, determining_dtypes
 from reportlib.trace.format import (
+    INPUTS_FILE,
+    LARGE,
+    OUTPUTS_FILE,
+    Case,
+    CaseTensor,
     Difference,
     Group,
     NotReplayed,
@@ -31,6 +35,8 @@ from reportlib.trace.format import (
     ReplayedOperation,
     ReplayedPass,
     atomic_folder,
+    case_id,
+    determining_dtypes,
 )
 from reportlib.trace.operations import (
     NotReplayedError,

@@ -28,7 +28,7 @@ from reportlib.capture.process import quiet
 from reportlib.capture.tensors import tensor_digest
 from reportlib.errors import StoreError
 from reportlib.store import write_text
-from reportlib.trace.cases import CASE_FILE, INPUTS_FILE, Case
+from reportlib.trace.format import CASE_FILE, INPUTS_FILE, Case
 from reportlib.trace.operations import blake3_digest, call, find_operation, tensor_form
 from reportlib.trace.switches import Switch, first_line, try_apart
 

@@ -23,7 +23,7 @@ import reportlib
 from reportlib import checkpoints
 from reportlib.capture.preflight import cpu_name, instruction_sets
 from reportlib.capture.process import settled_variables
-from reportlib.collections.preparing import Collection
+from reportlib.collections.folder import Collection
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
 from reportlib.store import canonical_json, digest, digest_file
 from reportlib.study import INDEXING, VARIABLES, Arm, Study

@@ -42,8 +42,7 @@ from reportlib.compare.roots.undo import Confirmation, Search, Tries, levels, se
 from reportlib.environments.record import EnvironmentRecord, load_record, process_environment
 from reportlib.errors import CaptureError, StoreError
 from reportlib.store import canonical_json, digest
-from reportlib.trace.cases import CASE_FILE, Case
-from reportlib.trace.format import Replay, Trace, atomic_folder
+from reportlib.trace.format import CASE_FILE, Case, Replay, Trace, atomic_folder
 from reportlib.trace.switches import NONE, Switch, applicable, combine, find_switch
 from reportlib.workflow.addresses import CODE
 from reportlib.workflow.traces import (

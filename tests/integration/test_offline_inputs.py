@@ -10,8 +10,9 @@ import safetensors.numpy
 from reportlib import inputs
 from reportlib.checkpoints import prepare as prepare_checkpoint
 from reportlib.collections.docstrings import LEAST, MOST, length
-from reportlib.collections.preparing import Collection, prepare
+from reportlib.collections.folder import Collection
 from reportlib.collections.reading import queries_within, read_judgements, read_passages, read_queries
+from reportlib.collections.sources import prepare
 from reportlib.errors import CollectionError
 from reportlib.study import CheckpointSpec, CollectionSpec
 

@@ -14,8 +14,7 @@ from safetensors.numpy import load_file
 from reportlib.capture.preflight import instruction_sets
 from reportlib.environments import load_record, process_environment
 from reportlib.store import digest
-from reportlib.trace.cases import Case
-from reportlib.trace.format import Replay, ReplayedOperation, ReplayedPass
+from reportlib.trace.format import Case, Replay, ReplayedOperation, ReplayedPass
 
 pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).with_name("replayed_module.py")

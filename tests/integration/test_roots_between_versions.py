@@ -16,7 +16,7 @@ from reportlib.compare.roots.reproduction import Setting, Side
 from reportlib.compare.roots.undo import Tries, verified
 from reportlib.environments import load_record, process_environment
 from reportlib.store import Capture
-from reportlib.trace.cases import Case
+from reportlib.trace.format import Case
 from reportlib.trace.switches import NONE, applicable, find_switch
 from reportlib.workflow.traces import PreparedInputs, TraceOrder
 from reportlib.workflow.traces import run as run_verb

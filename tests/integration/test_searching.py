@@ -106,7 +106,7 @@ from reportlib.searching import SearchRequest
 request = SearchRequest("torch201", passages=16, output={str(tmp_path / "out")!r})
 prepare_process(request)
 from reportlib.capture.process import Progress
-from reportlib.capture.setup import Setup
+from reportlib.capture.session import Setup
 from reportlib.searching.session import index_again
 from reportlib.store import Capture
 plain = Capture.open(Path({str(plain.path)!r}))

@@ -16,8 +16,17 @@ from safetensors.numpy import save_file
 
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.store import digest
-from reportlib.trace.cases import Case, CaseTensor
-from reportlib.trace.format import Difference, Error, Group, Replay, ReplayedOperation, ReplayedPass, Truth
+from reportlib.trace.format import (
+    Case,
+    CaseTensor,
+    Difference,
+    Error,
+    Group,
+    Replay,
+    ReplayedOperation,
+    ReplayedPass,
+    Truth,
+)
 
 CASE, SLUG = "addmm-float32", "planted"
 FAKE = Path(__file__).with_name("fake_environment.py")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reportlib.collections.preparing import Collection, prepare
+from reportlib.collections.folder import Collection
 from reportlib.collections.reading import (
     Judgement,
     Passage,
@@ -19,6 +19,7 @@ from reportlib.collections.reading import (
     read_passages,
     read_queries,
 )
+from reportlib.collections.sources import prepare
 from reportlib.errors import CollectionError
 from reportlib.study import CollectionSpec
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from reportlib.collections.preparing import Collection, prepare
+from reportlib.collections.folder import Collection
 from reportlib.collections.reading import Judgement, Passage, Query, read_judgements, read_passages, read_queries
+from reportlib.collections.sources import prepare
 from reportlib.errors import CollectionError
 from reportlib.study import CollectionSpec
 

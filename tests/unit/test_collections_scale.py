@@ -5,7 +5,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from reportlib.collections.preparing import prepare
+from reportlib.collections.sources import prepare
 from reportlib.study import CollectionSpec
 
 
@@ -34,7 +34,7 @@ def test_texts_are_streamed_and_never_held(tmp_path: Path) -> None:
 
 def test_importing_the_reading_half_needs_nothing_of_the_host() -> None:
     code = (
-        "import sys; import reportlib.collections.preparing, reportlib.checkpoints; "
+        "import sys; import reportlib.collections.sources, reportlib.checkpoints; "
         "print(*{'uv', 'filelock', 'datasets', 'huggingface_hub', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run(

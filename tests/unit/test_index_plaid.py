@@ -21,7 +21,7 @@ from reportlib.compare import indexes
 from reportlib.compare.indexes import compare_indexes
 from reportlib.errors import IndexFileError
 from reportlib.indexes import PlaidFolder, open_index
-from reportlib.indexes.npyfile import array_of
+from reportlib.indexes.folder import array_of
 
 SCHEMA = json.loads((Path(indexes.__file__).parent / "indexes.schema.json").read_text())
 Change = Callable[[made.Values], Any]

@@ -17,8 +17,15 @@ from reportlib.compare.roots.mechanisms.arithmetic import fma, to_format
 from reportlib.compare.roots.mechanisms.cases import Case, Problem, Tensor, read_case
 from reportlib.compare.roots.mechanisms.elementwise import elementwise, exp_onednn, exp_sleef, functions
 from reportlib.compare.roots.mechanisms.products import products
-from reportlib.compare.roots.mechanisms.reductions import layer_norm, softmax, sums, vector_norm, welford
-from reportlib.compare.roots.mechanisms.sorting import introsort, sorting
+from reportlib.compare.roots.mechanisms.reductions import (
+    introsort,
+    layer_norm,
+    softmax,
+    sorting,
+    sums,
+    vector_norm,
+    welford,
+)
 from reportlib.errors import StoreError
 
 CASES = Path(__file__).parent / "data" / "cases"

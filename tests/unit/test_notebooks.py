@@ -11,7 +11,7 @@ import captures as made_up
 import nbformat
 import pytest
 
-from reportlib.findings.verdict import headline, outcomes
+from reportlib.findings import headline, outcomes
 from reportlib.notebooks import parameter_names
 from reportlib.render import publish
 

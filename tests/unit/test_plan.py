@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from reportlib.checkpoints import Checkpoint
 from reportlib.cli import app
-from reportlib.collections.preparing import Collection
+from reportlib.collections.folder import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
 from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
-from reportlib.workflow import addresses, plan
+from reportlib.workflow import addresses, run
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -47,7 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     judge(root, [{"id": "q0", "text": "what?"}, {"id": "q1", "text": "who?"}], "q0\td3\t1\nq1\td50\t1\n")
     (collection.path / "collection.jsonl").write_text("\n".join(map(json.dumps, passages)))
     checkpoint = Checkpoint(home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)
-    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: collection)
+    monkeypatch.setattr("reportlib.collections.sources.prepare", lambda *_, **__: collection)
     monkeypatch.setattr("reportlib.checkpoints.prepare", lambda *_, **__: checkpoint)
     return root
 
@@ -64,7 +64,7 @@ def planned(root: Path, **changes: object) -> dict:
 
 
 def make(root: Path, study: Study) -> Path:
-    return plan.make_plan(study, root, root / ".reportlib", lambda _: None)
+    return run.make_plan(study, root, root / ".reportlib", lambda _: None)
 
 
 def captures(found: dict) -> dict[str, str]:
@@ -196,17 +196,17 @@ def test_other_queries_search_again_and_other_judgements_score_again(project, mo
     assert "torch201-float32" in changed
     assert not any(name.endswith(("-repeat", "-observer")) for name in changed), "they do not search"
     judge(project, [{"id": "q0", "text": "what?"}], "q0\td3\t2\n")
-    judged = replace(plan.collections.prepare(), judged_sha256="e" * 64)
-    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: judged)
+    judged = replace(run.sources.prepare(), judged_sha256="e" * 64)
+    monkeypatch.setattr("reportlib.collections.sources.prepare", lambda *_, **__: judged)
     assert moved(before, captures(planned(project))) == {"torch201-float32-search", "torch210-float32-search"}
 
 
 def test_what_is_to_be_known_of_the_collection_is_said_before_anything_runs(project, monkeypatch):
-    told = replace(plan.collections.prepare(), notes=("3 of 4 judgements were left out.",))
-    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: told)
+    told = replace(run.sources.prepare(), notes=("3 of 4 judgements were left out.",))
+    monkeypatch.setattr("reportlib.collections.sources.prepare", lambda *_, **__: told)
     judge(project, [{"id": "q1", "text": "who?"}], "q1\td50\t1\n")
     said: list[str] = []
-    plan.make_plan(load(project / "reports" / "s"), project, project / ".reportlib", said.append)
+    run.make_plan(load(project / "reports" / "s"), project, project / ".reportlib", said.append)
     assert said[-2] == "3 of 4 judgements were left out."
     assert said[-1].startswith("precision.float32: no query has a relevant passage among the first 40")
     home = {"REPORTLIB_HOME": str(project / ".reportlib")}
@@ -305,7 +305,7 @@ def test_too_few_passages_are_refused_first(project, precision, passages):
 
 def test_a_study_outside_a_project_is_refused(tmp_path):
     with pytest.raises(StudyError, match="notebooks"):
-        plan.find_root(tmp_path / "study.toml")
+        run.find_root(tmp_path / "study.toml")
 
 
 def test_code_of_the_capture_is_part_of_its_address(project, monkeypatch):

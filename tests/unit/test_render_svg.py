@@ -11,7 +11,7 @@ from render_reports import HOSTILE, hostile, searched, sort_only
 
 from reportlib import render
 from reportlib.render import Html
-from reportlib.render.svg import BLUE, INK, Layout, figure
+from reportlib.render.figures import BLUE, INK, Layout, figure
 
 
 def paint(layout: Layout) -> Figure:

@@ -17,8 +17,8 @@ from reportlib.cli.roots import answer, from_study
 from reportlib.compare.roots.causes import read_roots
 from reportlib.environments.record import EnvironmentRecord
 from reportlib.errors import CaptureError, CheckpointError, CollectionError, EnvironmentCreationError, StoreError
-from reportlib.workflow import plan
-from reportlib.workflow.plan import Inputs
+from reportlib.workflow import run
+from reportlib.workflow.addresses import Inputs
 from reportlib.workflow.roots import RootsOrder, find_roots
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, trace_pair
 
@@ -189,7 +189,7 @@ def test_a_study_gives_what_the_command_line_does_not(home, monkeypatch, tmp_pat
         path = home / "inputs" / "collection"
 
     prepared = Inputs(Prepared(), SimpleNamespace(path=home / "inputs" / "checkpoint"))
-    monkeypatch.setattr(plan, "prepare_inputs", lambda *_: prepared)
+    monkeypatch.setattr(run, "prepare_inputs", lambda *_: prepared)
     order, inputs = from_study(study, home, "autocast", {})
     assert order == TraceOrder("autocast", 5, "cpu", 1, ("one", "two"), 64, {"ATEN_CPU_CAPABILITY": "avx2"})
     assert (inputs.collection, inputs.checkpoint) == (Prepared.path, home / "inputs" / "checkpoint")

@@ -13,7 +13,7 @@ from fake_roots import write_case
 from reportlib.compare.roots import reproduction
 from reportlib.compare.roots.reproduction import Setting, Side, script
 from reportlib.compare.roots.reproduction import call as written_out
-from reportlib.trace.cases import Case
+from reportlib.trace.format import Case
 
 A, B = Side("torch201", "2.0.1+cu117"), Side("torch210", "2.1.0+cu121")
 SETTING = Setting(2, platform="a CPU, Linux")

@@ -17,7 +17,7 @@ import yaml
 from render_reports import HOSTILE, executed, hostile, searched, sort_only
 
 from reportlib.errors import RunError
-from reportlib.findings.verdict import headline, outcomes
+from reportlib.findings import headline, outcomes
 from reportlib.render.publish import draw
 from reportlib.render.site import ATOM, POSTS, entries, make_site
 

@@ -12,8 +12,9 @@ import pytest
 
 from reportlib.errors import StoreError
 from reportlib.trace.__main__ import VERBS, main
-from reportlib.trace.cases import Case, CaseTensor, case_id, determining_dtypes
 from reportlib.trace.format import (
+    Case,
+    CaseTensor,
     Difference,
     Error,
     Group,
@@ -22,6 +23,8 @@ from reportlib.trace.format import (
     ReplayedOperation,
     ReplayedPass,
     Truth,
+    case_id,
+    determining_dtypes,
 )
 
 LOCAL = Difference(96, 2, 1.0, 0.125, 3)
@@ -114,8 +117,8 @@ def test_a_case_is_read_as_it_was_written(tmp_path):
 
 def test_the_host_reads_replays_and_cases_without_torch():
     check = (
-        "import sys; import reportlib.trace.format, reportlib.trace.cases, reportlib.trace.stream,"
-        " reportlib.trace.switches, reportlib.trace.__main__; print({'torch', 'colbert'} & set(sys.modules))"
+        "import sys; import reportlib.trace.format, reportlib.trace.stream, reportlib.trace.switches,"
+        " reportlib.trace.__main__; print({'torch', 'colbert'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

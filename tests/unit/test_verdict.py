@@ -10,7 +10,7 @@ import render_reports
 import render_search
 
 from reportlib.artifacts import CAPTURE_POINTS
-from reportlib.findings.verdict import Outcome, headline, outcomes, steps
+from reportlib.findings import Outcome, headline, outcomes, steps
 
 FINAL = {p.artifact: "different" for p in CAPTURE_POINTS if p.final}
 SAME = {"sort_indices": "same set"}

@@ -210,7 +210,7 @@ def test_a_capture_point_is_its_row_and_what_takes_it(copy: Path) -> None:
     change(instruments, wrapper, f'{wrapper}        self._value("smallest_pid", min(pids))\n')
     read = '    tensors["avg_residual"] = torch.load('
     change(
-        copy / "reportlib" / "capture" / "setup.py",
+        copy / "reportlib" / "capture" / "session.py",
         read,
         f'    tensors["postings"] = torch.load(folder / "postings.pt")\n{read}',
     )
@@ -236,9 +236,9 @@ from pathlib import Path
 import yaml
 from reportlib.capture.request import CaptureRequest, SwapRequest
 from reportlib.checkpoints import Checkpoint
-from reportlib.collections.preparing import Collection
+from reportlib.collections.folder import Collection
 from reportlib.errors import StudyError
-from reportlib.searching.request import SearchRequest
+from reportlib.searching import SearchRequest
 from reportlib.starting import Wish, start
 from reportlib.study import load
 from reportlib.workflow.addresses import Inputs, Planner, plan_search

@@ -13,7 +13,7 @@ from workflow_stubs import write_stubs
 
 from reportlib.checkpoints import Checkpoint
 from reportlib.cli import app
-from reportlib.collections.preparing import Collection
+from reportlib.collections.folder import Collection
 from reportlib.errors import StoreError
 from reportlib.store import project_home
 from reportlib.workflow import run
@@ -85,7 +85,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     made = Project(root, slug, root / home, write_stubs(tmp_path / "stubs"))
     collection = Collection(made.home / "inputs" / "collection-x", "c" * 64, 100, 5, 5, "one hundred passages")
     checkpoint = Checkpoint(made.home / "inputs" / "checkpoint-x", "d" * 64, "a model", 6, 384, 96, 10, False)
-    monkeypatch.setattr("reportlib.collections.preparing.prepare", lambda *_, **__: collection)
+    monkeypatch.setattr("reportlib.collections.sources.prepare", lambda *_, **__: collection)
     monkeypatch.setattr("reportlib.checkpoints.prepare", lambda *_, **__: checkpoint)
     real = run.host_variables
 

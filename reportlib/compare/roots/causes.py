@@ -21,8 +21,17 @@ from reportlib.compare.roots import Comparison, PassComparison, RootOperation
 from reportlib.errors import ComparisonError
 from reportlib.floats import widen
 from reportlib.store import Capture, Tensor, read_json
-from reportlib.trace.cases import Case, case_id, determining_dtypes
-from reportlib.trace.format import Difference, RecordedPass, Replay, ReplayedOperation, ReplayedPass, Trace
+from reportlib.trace.format import (
+    Case,
+    Difference,
+    RecordedPass,
+    Replay,
+    ReplayedOperation,
+    ReplayedPass,
+    Trace,
+    case_id,
+    determining_dtypes,
+)
 
 SCHEMA_VERSION = 1
 _SAME_ERROR = 1e-3
@@ -74,7 +83,7 @@ class Cause:
     Attributes
     ----------
     id, name, overload : str
-        See `reportlib.trace.cases.case_id`.
+        See `reportlib.trace.format.case_id`.
     dtypes : tuple of str
         Of what it reads.
     instances, replayed : int

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reportlib.trace.cases import INPUTS_FILE, Case
-from reportlib.trace.format import TensorForm
+from reportlib.trace.format import INPUTS_FILE, Case, TensorForm
 
 EXPECTED, README = "expected.json", "README.md"
 #: What the script prints before the version that it behaves like.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from reportlib.trace.cases import Case
+from reportlib.trace.format import Case
 from reportlib.trace.switches import NONE, combine, compatible, find_switch
 
 

@@ -17,8 +17,7 @@ import numpy as np
 from reportlib.compare.roots.mechanisms.cases import Case, Explanation, Problem, read_case
 from reportlib.compare.roots.mechanisms.elementwise import elementwise, functions
 from reportlib.compare.roots.mechanisms.products import products
-from reportlib.compare.roots.mechanisms.reductions import layer_norm, softmax, sums, vector_norm
-from reportlib.compare.roots.mechanisms.sorting import sorting
+from reportlib.compare.roots.mechanisms.reductions import layer_norm, softmax, sorting, sums, vector_norm
 from reportlib.floats import Array
 
 #: Two orders of adding give most sums the same last bit, so a few elements fit more than one explanation: of fewer than

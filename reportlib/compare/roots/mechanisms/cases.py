@@ -17,8 +17,8 @@ import safetensors
 
 from reportlib.errors import StoreError
 from reportlib.floats import Array, is_float, widen
-from reportlib.trace import cases
-from reportlib.trace.format import TensorForm
+from reportlib.trace.format import CASE_FILE, INPUTS_FILE, OUTPUTS_FILE, TensorForm
+from reportlib.trace.format import Case as StoredCase
 
 #: safetensors' dtypes, as torch calls them, and what numpy can hold their bytes in.
 _DTYPES: Mapping[str, tuple[str, type[np.generic]]] = {
@@ -103,9 +103,9 @@ def read_case(folder: Path) -> Case:
     StoreError
         When it holds no case, one of another schema, or a damaged one.
     """
-    described = cases.Case.open(folder)
+    described = StoredCase.open(folder)
     try:
-        inputs, outputs = (_read_tensors(folder / name) for name in (cases.INPUTS_FILE, cases.OUTPUTS_FILE))
+        inputs, outputs = (_read_tensors(folder / name) for name in (INPUTS_FILE, OUTPUTS_FILE))
         return Case(
             id=described.id,
             name=described.name,
@@ -125,7 +125,7 @@ def _numbered(tensors: Mapping[str, Tensor], prefix: str, described: Sequence[Te
     found = tuple(tensors[f"{prefix}{index}"] for index in range(len(described)))
     for index, (tensor, entry) in enumerate(zip(found, described, strict=True)):
         if (tensor.dtype, tensor.values.shape) != (entry.dtype, entry.shape):
-            raise ValueError(f"{prefix}{index} is not the tensor that {cases.CASE_FILE} describes")
+            raise ValueError(f"{prefix}{index} is not the tensor that {CASE_FILE} describes")
     return found
 
 
