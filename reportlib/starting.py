@@ -357,7 +357,8 @@ def _vary_setting(name: str, values: tuple[str, ...], base: str, root: Path) -> 
         raise StudyError(f"{name!r} is no setting that can be varied", f"use {name}== for a package, or {known}")
     if name not in VARIABLES and not all(value.isdecimal() and int(value) for value in values):
         raise StudyError(f"{name} is a whole number from 1 on, and {', '.join(values)} was given", f"{name}=1,2")
-    names = (base, *(f"{base}-{name.lower().replace('_', '')}-{_SAFE.sub('-', value)}" for value in values[1:]))
+    prefix = "" if name in VARIABLES else name.removeprefix("index_")
+    names = (base, *(f"{base}-{prefix}{_SAFE.sub('-', value)}" for value in values[1:]))
     given: list[Any] = [{"variables": {name: v}} if name in VARIABLES else {name: int(v)} for v in values]
     settings = {own: OwnSettings(**one) for own, one in zip(names, given, strict=True)}
     return _Chosen(name, values, names, f"{name} {_joined(values)}",

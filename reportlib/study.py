@@ -385,7 +385,7 @@ class Study:
         dict, "Environment variables that are set before torch is imported; the only ones that a study may set."
     )
     settings: Mapping[str, OwnSettings] = table(
-        dict, "What one environment has in place of the above: threads, index_bsize, variables."
+        dict, "What one environment has in place of the above; variables of its own in [settings.NAME.variables]."
     )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -426,7 +427,7 @@ class _Reader:
             self.known(own, tuple(f.name for f in fields(OwnSettings)), path)
             numbers = self.values(NUMBERS, own, path)
             found[name] = OwnSettings(**numbers, variables=self.variables(own, path))
-        return found
+        return {name: own for name, own in found.items() if own != OwnSettings()}
 
     def sets(self, points: Any, path: _Path, allowed: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         if not isinstance(points, list):
@@ -481,17 +482,28 @@ def study_text(study: Study) -> str:
             lines = [f"{name} = {toml(value[name])}" if name in value else f'# {name} = ""' for name in VARIABLES]
             parts.append("\n".join([f"# {key_of(known).about}", "[variables]", *lines, ""]))
         elif known.name == "settings":
-            parts += [_settings(study, name, own, known) for name, own in value.items()]
+            parts.append(f"# {key_of(known).about}\n{_settings(study)}")
     return "\n".join(parts)
 
 
-def _settings(study: Study, name: str, own: OwnSettings, known: Field[Any]) -> str:
-    given = [each for each in NUMBERS if getattr(own, each.name)]
-    lines = f"# {key_of(known).about}\n[settings.{name}]\n{_lines(study, own, given)}"
-    if not own.variables:
-        return lines
-    variables = "".join(f"{key} = {toml(value)}\n" for key, value in own.variables.items())
-    return f"{lines}[settings.{name}.variables]\n{variables}"
+def _settings(study: Study) -> str:
+    """Write the tables of what is an environment's own; where nothing is, one with every key off."""
+    if not study.settings:
+        off = "".join(f"# {_line(each, 0, study)}" for each in NUMBERS)
+        return f"[settings.{_bare(study.environments[-1])}]\n{off}"
+    parts = []
+    for name, own in study.settings.items():
+        given = [each for each in NUMBERS if getattr(own, each.name)]
+        table = f"settings.{_bare(name)}"
+        parts += [f"[{table}]\n{_lines(study, own, given)}"] if given else []
+        variables = "".join(f"{variable} = {toml(value)}\n" for variable, value in own.variables.items())
+        parts += [f"[{table}.variables]\n{variables}"] if variables else []
+    return "".join(parts)
+
+
+def _bare(name: str) -> str:
+    """Write a name as a part of a table's, quoted where TOML would read something else."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)
 
 
 def _precision(study: Study, name: str) -> str:

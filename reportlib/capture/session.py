@@ -58,8 +58,8 @@ DTYPES = (torch.int64, torch.int32, torch.float32)
 POST_D6 = (42, 16_383, 1_146_937)
 #: The seeds that colbert-ai has in its source: its launcher's, and its k-means's.
 SEEDS = {"colbert-ai": 12345, "k-means": 123}
-#: What a plain capture must agree in with a request that builds on it, so that only the environments differ.
-SHARED_SETTINGS = ("precision", "device", "passages", "threads", *INDEXING)
+#: What a study may give each environment for itself: the numbers of `reportlib.study.OwnSettings`.
+_OWN = ("threads", "index_bsize")
 _LIBRARIES = re.compile(
     r"lib(?:gomp|iomp5|omp|mkl[a-z_0-9]*|openblas[a-z0-9_]*|scipy_openblas[a-z0-9_]*|faiss|torch_cpu|torch_cuda|"
     r"cublas(?:Lt)?|cudnn[a-z_]*|cudart)[-.]"
@@ -478,3 +478,10 @@ def _gpu() -> dict[str, Any]:
         "compute_capability": f"{properties.major}.{properties.minor}",
         "cudnn": torch.backends.cudnn.version(),
     }
+
+
+def shared_settings(request: ArmRequest, environment: str) -> dict[str, Any]:
+    """Return what the plain capture of an environment must agree in with a request that builds on it."""
+    own = () if environment == request.environment else _OWN
+    names = ("precision", "device", "passages", "threads", *INDEXING)
+    return {"environment": environment, **{name: getattr(request, name) for name in names if name not in own}}

@@ -24,7 +24,7 @@ from reportlib.artifacts import SWAP_POINTS, downstream
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress, require_origin
 from reportlib.capture.request import SwapRequest
-from reportlib.capture.session import SHARED_SETTINGS, Setup, store_index
+from reportlib.capture.session import Setup, shared_settings, store_index
 from reportlib.errors import CaptureError
 from reportlib.store import Capture, CaptureWriter
 from reportlib.study import Arm
@@ -94,8 +94,7 @@ class SwapSeries:
                 f"the capture {name} was made from another collection or checkpoint",
                 "capture both arms from the same inputs",
             )
-        wanted = {"environment": environment, **{key: getattr(self.request, key) for key in SHARED_SETTINGS}}
-        for key, value in wanted.items():
+        for key, value in shared_settings(self.request, environment).items():
             if arm.get(key) != value:
                 raise CaptureError(
                     f"the capture {name} has {key} = {arm.get(key)!r}; these swaps need {value!r}",

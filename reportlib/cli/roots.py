@@ -112,6 +112,7 @@ def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]
         "texts": read.layers.texts,
         "doc_maxlen": read.colbert.doc_maxlen,
         "variables": dict(read.variables),
+        "own": dict(read.settings),
     }
     return TraceOrder(**{"precision": precision, **own, **chosen}), inputs
 

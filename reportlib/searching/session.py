@@ -17,7 +17,7 @@ from reportlib.artifacts import CAPTURE_POINTS, SWAP_POINTS, downstream
 from reportlib.capture.instruments import Instruments
 from reportlib.capture.process import Progress, require_origin
 from reportlib.capture.request import SearchRequest
-from reportlib.capture.session import SEEDS, SHARED_SETTINGS, Setup, rank
+from reportlib.capture.session import SEEDS, Setup, rank, shared_settings
 from reportlib.capture.tensors import to_numpy
 from reportlib.collections.reading import queries_within, read_judgements
 from reportlib.errors import CaptureError
@@ -63,8 +63,7 @@ class SearchSession:
         self.writer.begin()
 
     def _check(self, environment: str, capture: Capture) -> None:
-        wanted = {"environment": environment, **{key: getattr(self.request, key) for key in SHARED_SETTINGS}}
-        for key, value in wanted.items():
+        for key, value in shared_settings(self.request, environment).items():
             found = capture.arm.get(key)
             if found != value:
                 raise CaptureError(

@@ -149,7 +149,7 @@ class Explainer:
 
     @cached_property
     def in_force(self) -> dict[str, str]:
-        """The environment variables that are set beside every switch."""
+        """The environment variables that are set beside every switch, in both environments."""
         return dict(self.trace.content()["variables"])
 
     def cases(self, causes: Sequence[Cause]) -> dict[str, list[Case]]:
@@ -253,6 +253,8 @@ class Explainer:
     ) -> dict[str, Any]:
         """Write a cause's folder to hand in, and run it in both environments."""
         why = reproduction.why_not(case.folder)
+        if self.trace.own:
+            why = "the study gives the two environments other settings, which a script on its own does not have"
         if why is not None:
             return {"reproduction": None, "why_no_reproduction": why}
         first, second = (

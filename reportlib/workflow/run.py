@@ -197,7 +197,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         link_folder(root / link, root / target)
     plan = {
         "study": planner.relative(study.path),
-        "threads": study.threads,
+        "threads": study.most_threads,
         "home": planner.relative(home),
         "environments": {name: planner.relative(marker) for name, marker in ready.items()},
         "arms": {name: asdict(arm) for name, arm in arms.items()},
@@ -324,9 +324,9 @@ def run_study(
 def _cores(study: Study) -> int:
     """Return how many cores to use: those there are, as far as memory goes; a GPU has one arm at a time."""
     if study.device == "cuda":
-        return study.threads
+        return study.most_threads
     side_by_side = max(1, psutil.virtual_memory().available // _ARM_BYTES)
-    return max(study.threads, min(len(os.sched_getaffinity(0)), side_by_side * study.threads))
+    return max(study.most_threads, min(len(os.sched_getaffinity(0)), side_by_side * study.most_threads))
 
 
 def _steps(plan: Mapping[str, Any]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from reportlib.collections.reading import PASSAGES, read_passages
 from reportlib.environments.record import EnvironmentRecord, load_record, process_environment
 from reportlib.errors import CaptureError, CheckpointError, StoreError
 from reportlib.store import MANIFEST, canonical_json, digest, digest_file
-from reportlib.study import VARIABLES
+from reportlib.study import VARIABLES, OwnSettings
 from reportlib.trace.format import Trace
 from reportlib.workflow.addresses import CODE, ambient
 
@@ -200,6 +200,8 @@ class TraceOrder:
         Environment variables of `reportlib.study.VARIABLES`, over this process's own.
     capture : Path, optional
         A plain arm whose embeddings are indexed as one more pass.
+    own : mapping of str to OwnSettings
+        What an environment, by name, has in place of threads and variables.
     """
 
     precision: str = "float32"
@@ -210,17 +212,27 @@ class TraceOrder:
     doc_maxlen: int = 256
     variables: Mapping[str, str] = field(default_factory=dict)
     capture: Path | None = None
+    own: Mapping[str, OwnSettings] = field(default_factory=dict)
+
+    def threads_in(self, environment: str) -> int:
+        """Return an environment's threads."""
+        return (self.own.get(environment) or OwnSettings()).threads or self.threads
+
+    def variables_in(self, environment: str) -> dict[str, str]:
+        """Return the variables that are set in an environment, over this process's own."""
+        return {**self.variables, **(self.own.get(environment) or OwnSettings()).variables}
 
     def call(self, record: EnvironmentRecord, inputs: PassInputs, verb: str, what: str, **options: Any) -> Call:
         """Return a verb of `reportlib.trace` on these passes, ready to be run."""
         given = {"environment": record.name, **inputs.options(), "precision": self.precision,
-                 "passages": self.passages, "device": self.device, "threads": self.threads,
+                 "passages": self.passages, "device": self.device, "threads": self.threads_in(record.name),
                  "texts": json.dumps(list(self.texts)), "doc-maxlen": self.doc_maxlen,
                  "index": self.capture}  # fmt: skip
-        return Call(record, verb, {**given, **options}, self.threads, self.variables, what)
+        threads, variables = self.threads_in(record.name), self.variables_in(record.name)
+        return Call(record, verb, {**given, **options}, threads, variables, what)
 
-    def content(self) -> dict[str, Any]:
-        """Return what of it determines a trace.
+    def content(self, environment: str = "") -> dict[str, Any]:
+        """Return what of it determines a trace, of one environment or of all that have nothing of their own.
 
         Raises
         ------
@@ -228,8 +240,18 @@ class TraceOrder:
             When the capture cannot be read.
         """
         return {
-            "order": [self.precision, self.passages, self.device, self.threads, list(self.texts), self.doc_maxlen],
-            "variables": {**{name: environ[name] for name in VARIABLES if name in environ}, **self.variables},
+            "order": [
+                self.precision,
+                self.passages,
+                self.device,
+                self.threads_in(environment),
+                list(self.texts),
+                self.doc_maxlen,
+            ],
+            "variables": {
+                **{name: environ[name] for name in VARIABLES if name in environ},
+                **self.variables_in(environment),
+            },
             "index": None if self.capture is None else _manifest_digest(self.capture),
         }
 
@@ -361,7 +383,6 @@ def trace_addresses(
 def _addressed(records: Sequence[EnvironmentRecord], order: TraceOrder, inputs: PassInputs) -> list[str]:
     """Return for each environment the name of what is measured in it on these passes."""
     shared = {
-        **order.content(),
         "inputs": inputs.digest(),
         "code": CODE["trace"],
         "machine": ambient(order.device)["machine"],
@@ -369,7 +390,8 @@ def _addressed(records: Sequence[EnvironmentRecord], order: TraceOrder, inputs: 
     names = []
     for record in records:
         environment = [record.backend, record.python, dict(record.packages), dict(record.conda_packages)]
-        key = digest(canonical_json({**shared, "environment": environment}).encode())[:16]
+        content = {**order.content(record.name), **shared, "environment": environment}
+        key = digest(canonical_json(content).encode())[:16]
         names.append(f"{record.name}-{order.precision}-{key}")
     return names
 

@@ -16,7 +16,7 @@ from reportlib import render
 from reportlib.compare.roots.causes import operations
 from reportlib.compare.study import compare_listed, compare_study
 from reportlib.errors import ComparisonError
-from reportlib.study import SearchSpec, Study, SwapSpec
+from reportlib.study import OwnSettings, SearchSpec, Study, SwapSpec
 from reportlib.words.terms import beyond_torch, labels, subject
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,17 @@ def test_without_files_two_names_of_one_environment_are_noticed(tmp_path: Path) 
     same = Settings(packages={"torch": "2.1.0+cu121"})
     with pytest.raises(ComparisonError, match="torch201 and torch210 are one environment under two names"):
         compared(tmp_path, study, torch201=same)
+
+
+def test_one_environment_under_two_names_with_two_settings_is_a_study_of_the_setting(tmp_path: Path) -> None:
+    study = replace(small(tmp_path), settings={"torch201": OwnSettings(index_bsize=8)})
+    report = compared(tmp_path, study, torch201=Settings(packages={"torch": "2.1.0+cu121"}))
+    a, b = "index_bsize 8", "index_bsize 32"
+    assert labels(report["environments"]) == {"torch201": a, "torch210": b}
+    assert "index_bsize 8 → 32" in page(report, "first_screen")
+    said = " ".join(f["sentence"] for f in report["findings"])
+    assert "Both have PyTorch 2.1.0+cu121; index_bsize 8 becomes 32." in said
+    assert "torch201" not in said
 
 
 def test_one_arm_of_another_environment_is_noticed(tmp_path: Path) -> None:
@@ -201,6 +212,13 @@ def test_a_tokenizer_that_makes_the_same_tokens_is_ruled_out(tmp_path: Path) -> 
     report = compared(tmp_path, small(tmp_path), torch201=older, torch210=newer)
     (said,) = [f["sentence"] for f in report["findings"] if f["id"].endswith("/environments")]
     assert said.endswith("tokenizers 0.15.2 becomes 0.22.2. The tokens are the same, so tokenizers is not why.")
+
+
+def test_settings_come_before_packages_in_what_an_environment_is_called() -> None:
+    two = [environment("a", "2.1.0", numpy="1"), environment("b", "2.1.0", numpy="2")]
+    two[0]["settings"], two[1]["settings"] = {"MKL_CBWR": "AVX2"}, {"MKL_CBWR": "not set"}
+    assert list(beyond_torch(two)) == ["MKL_CBWR", "numpy"]
+    assert labels(two) == {"a": "MKL_CBWR AVX2", "b": "MKL_CBWR not set"}
 
 
 def environment(name: str, torch: str, python: str = "3.11.7", pins: Any = None, **packages: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from reportlib.checkpoints import Checkpoint
 from reportlib.cli import app
 from reportlib.collections.folder import Collection
 from reportlib.errors import CollectionError, ReportlibError, StudyError
-from reportlib.study import VARIABLES, SearchSpec, Study, SwapSpec, load
+from reportlib.study import VARIABLES, OwnSettings, SearchSpec, Study, SwapSpec, load
 from reportlib.workflow import addresses, run
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,18 @@ def test_a_changed_setting_moves_what_depends_on_it_and_nothing_else(project):
     assert captures(planned(project, title="another")) == before
     moved = captures(planned(project, colbert=replace(study.colbert, nbits=2)))
     assert all(moved[name] != before[name] for name in before)
+
+
+def test_what_one_environment_has_of_its_own_moves_its_arms_and_is_told_to_its_notebooks(project):
+    before, own = planned(project), OwnSettings(threads=3, index_bsize=8, variables={"MKL_CBWR": "AVX2"})
+    after = planned(project, settings={"torch210": own})
+    moved = {name for name, folder in captures(after).items() if folder != captures(before)[name]}
+    assert "torch201-float32" not in moved
+    assert {"torch210-float32", "torch210-float32-search", "torch201-float32-search"} <= moved
+    parameters = yaml.safe_load((project / after["arms"]["torch210-float32"]["parameters"]).read_text())
+    assert (parameters["threads"], parameters["index_bsize"], parameters["variables"]) == (3, 8, {"MKL_CBWR": "AVX2"})
+    assert after["threads"] == 3
+    assert [pair["folder"] for pair in after["roots"].values()] != [pair["folder"] for pair in before["roots"].values()]
 
 
 def test_a_changed_environment_file_moves_its_arms_and_the_swaps_that_use_them(project):

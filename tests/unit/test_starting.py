@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from reportlib.cli import app
 from reportlib.environments import further as further_module
-from reportlib.environments.spec import Lock, parse
+from reportlib.environments.spec import Lock, load_spec, parse, read_lock
 from reportlib.errors import (
     CheckpointError,
     CollectionError,
@@ -332,9 +332,40 @@ def test_a_package_is_varied_in_the_newest_environment_or_the_one_that_is_named(
     assert older.study.environments == ("torch201", "torch201-transformers4576")
 
 
+def test_a_setting_is_varied_in_a_twin_of_the_environment(project: Path) -> None:
+    made = start(Wish(vary="threads=1,2"), project)
+    assert made.study.environments == ("torch210", "torch210-threads2")
+    assert made.study.title == "Comparing colbert-ai artifacts between threads 1 and 2"
+    study = load(made.study.path)
+    assert [study.threads_in(name) for name in study.environments] == [1, 2]
+    own, twin = (load_spec(name, project) for name in study.environments)
+    assert (twin.digest, read_lock(twin).pins) == (own.digest, read_lock(own).pins)
+    again = start(Wish("again", vary="threads=2,1", environments=["torch210-threads2"]), project)
+    assert again.study.environments == ("torch210-threads2", "torch210-threads2-threads1")
+
+
+def test_a_variable_is_varied_and_a_twin_that_is_there_is_taken(project: Path) -> None:
+    made = start(Wish(vary="ATEN_CPU_CAPABILITY=avx2,avx512"), project)
+    study = load(made.study.path)
+    assert study.environments == ("torch210", "torch210-avx512")
+    assert [study.varied(name) for name in study.environments] == [
+        {"ATEN_CPU_CAPABILITY": "avx2"}, {"ATEN_CPU_CAPABILITY": "avx512"}
+    ]  # fmt: skip
+    again = start(Wish("again", vary="ATEN_CPU_CAPABILITY=avx2,avx512"), project)
+    assert [path.name for path in again.written] == ["study.toml"]
+    twin = project / "environments" / "environment-torch210-avx512.yml"
+    twin.write_text(twin.read_text().replace("transformers==4.38.2", "transformers==4.40.1"))
+    with pytest.raises(EnvironmentFileError, match="does not hold what torch210 does"):
+        start(Wish("third", vary="ATEN_CPU_CAPABILITY=avx2,avx512"), project)
+
+
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
+        (Wish(vary="nbits=2,4"), "is no setting that can be varied"),
+        (Wish(vary="threads=1,many"), "is a whole number from 1 on"),
+        (Wish(vary="threads=1,0"), "is a whole number from 1 on"),
+        (Wish(vary="threads=1"), "names no two versions of a package or values"),
         (Wish(vary="transformers"), "names no two versions"),
         (Wish(vary="transformers==4.38.2"), "names no two versions"),
         (Wish(vary="transformers==4.38.2,4.38.2"), "names no two versions"),

@@ -7,6 +7,7 @@ import pytest
 from reportlib.artifacts import SWAPPABLE
 from reportlib.errors import StudyError
 from reportlib.study import Arm, load
+from reportlib.study_toml import study_text
 
 MINIMAL = 'title = "t"\nenvironments = ["a", "b"]\n'
 
@@ -124,6 +125,27 @@ def test_a_missing_study_says_where_it_looked(tmp_path):
 def test_a_study_may_set_variables_that_torch_reads(tmp_path):
     found = study(tmp_path, MINIMAL + '[variables]\nATEN_CPU_CAPABILITY = "avx2"')
     assert found.variables == {"ATEN_CPU_CAPABILITY": "avx2"}
+
+
+def test_an_environment_may_have_settings_of_its_own(tmp_path):
+    found = study(
+        tmp_path,
+        MINIMAL + "threads = 3\n[colbert]\nindex_bsize = 8\n[variables]\nMKL_CBWR = 'AVX2'\n[settings.b]\nthreads = 4\n"
+        "index_bsize = 16\n[settings.b.variables]\nATEN_CPU_CAPABILITY = 'avx2'",
+    )
+    assert [found.threads_in(name) for name in "ab"] == [3, 4]
+    assert [found.colbert_in(name).index_bsize for name in "ab"] == [8, 16]
+    assert found.variables_in("a") == {"MKL_CBWR": "AVX2"}
+    assert found.variables_in("b") == {"MKL_CBWR": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    assert found.varied("a") == {"threads": "3", "index_bsize": "8", "ATEN_CPU_CAPABILITY": "not set"}
+    assert found.varied("b") == {"threads": "4", "index_bsize": "16", "ATEN_CPU_CAPABILITY": "avx2"}
+    assert found.most_threads == 4
+    assert study(tmp_path, study_text(found)).settings == found.settings
+
+
+def test_a_setting_that_all_environments_have_is_not_varied(tmp_path):
+    found = study(tmp_path, MINIMAL + "threads = 2\n[settings.a]\nthreads = 2\n[settings.b]\nindex_bsize = 32")
+    assert (found.varied("a"), found.varied("b")) == ({}, {})
 
 
 def test_a_byte_order_mark_is_no_matter(tmp_path):
