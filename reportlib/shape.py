@@ -955,6 +955,9 @@ class Environment(TypedDict):
     threads: dict[str, str | float | int | bool | None]
     environment_variables: dict[str, str]
     seeds: dict[str, str | float | int | bool | None]
+    #: `threads`, `index_bsize` and environment variables that the study does not set alike for all; not there where
+    #: it does
+    settings: NotRequired[dict[str, str]]
 
 
 class Finding(TypedDict):

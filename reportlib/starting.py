@@ -7,11 +7,12 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -20,7 +21,7 @@ from reportlib import kmeans
 from reportlib.checkpoints import check_dim, inspect
 from reportlib.collections.folder import Source, write_folder
 from reportlib.collections.sources import BeirSource, HuggingFaceSource, TsvSource
-from reportlib.environments.further import Further, environment_name, full_version, further, varied
+from reportlib.environments.further import Further, environment_name, full_version, further, twin, varied
 from reportlib.environments.spec import Progress, load_spec, silent, spec_names
 from reportlib.errors import CheckpointError, CollectionError, StudyError
 from reportlib.inputs import SOURCE
@@ -29,10 +30,12 @@ from reportlib.notebooks import CAPTURE_NOTEBOOK, find_project
 from reportlib.study import (
     DEVICES,
     OFFLINE,
+    VARIABLES,
     CheckpointSpec,
     ColbertSettings,
     CollectionSpec,
     OperationsSpec,
+    OwnSettings,
     Study,
     SwapSpec,
 )
@@ -177,6 +180,7 @@ def _as_written(path: Path, folder: Path, root: Path) -> str:
 FLOAT32, AUTOCAST = 640, 48
 _DEFAULT = ("torch201", "torch210")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,8 @@ class Wish:
     environments : sequence of str
         Names of environment files, for versions that have one; they come before `torch`.
     vary : str
-        Versions of another package, ``transformers==4.38.2,4.57.6``, in the one environment that is named, or in that
-        with the newest torch.
+        Versions of another package, ``transformers==4.38.2,4.57.6``, or values of a setting, ``threads=1,2``, in the
+        one environment that is named, or in that with the newest torch.
     collection, checkpoint : str
         Paths, or names of what is not here.
     config, split : str
@@ -266,7 +270,9 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
     if wish.device not in DEVICES:
         raise StudyError(f"there is no device {wish.device!r}", f"use one of {list(DEVICES)}")
     chosen = _vary(wish, root) if wish.vary else _versions(wish, root)
-    folder = _free_folder(wish.name or f"{chosen.package}-{'-vs-'.join(chosen.versions)}", root)
+    folder = _free_folder(
+        wish.name or f"{chosen.package}-{'-vs-'.join(_SAFE.sub('-', v) for v in chosen.versions)}", root
+    )
     limit = LOOKED_AT if wish.passages is None else max(wish.passages, AUTOCAST)
     collection = find_collection(wish.collection, folder, root, config=wish.config, split=wish.split, most=limit)
     passages, notes = _passages(wish, collection)
@@ -280,6 +286,7 @@ def start(wish: Wish, here: Path, *, progress: Progress = silent) -> Started:
         passages=passages,
         swaps=SwapSpec(precisions=tuple(passages)),
         operations=OperationsSpec(precisions=tuple(passages)),
+        settings=chosen.settings,
     )
     notes += _amounts(study, collection)
     # The package registry is asked last: everything else takes no time.
@@ -300,6 +307,7 @@ class _Chosen:
     environments: tuple[str, ...]
     between: str
     find: Callable[[Progress], list[Further]]
+    settings: Mapping[str, OwnSettings] = field(default_factory=dict)
 
 
 def _versions(wish: Wish, root: Path) -> _Chosen:
@@ -321,13 +329,13 @@ def _versions(wish: Wish, root: Path) -> _Chosen:
 
 
 def _vary(wish: Wish, root: Path) -> _Chosen:
-    """Return what compares versions of another package, all else being one environment's."""
-    package, _, given = wish.vary.partition("==")
-    versions = tuple(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
-    if not package.strip() or len(versions) < 2:
+    """Return what compares versions of another package, or values of a setting, all else being one environment's."""
+    name, equals, given = re.fullmatch(r"([^=]*)(={0,2})(.*)", wish.vary).groups()  # type: ignore[union-attr]
+    values = tuple(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
+    if not name.strip() or len(values) < 2:
         raise StudyError(
-            f"--vary {wish.vary} names no two versions of a package",
-            "write it as in --vary transformers==4.38.2,4.57.6",
+            f"--vary {wish.vary} names no two versions of a package or values of a setting",
+            "write it as in --vary transformers==4.38.2,4.57.6 or --vary threads=1,2",
         )
     if wish.torch or len(wish.environments) > 1:
         raise StudyError(
@@ -336,9 +344,24 @@ def _vary(wish: Wish, root: Path) -> _Chosen:
     newest = max(spec_names(root), key=lambda name: Version(load_spec(name, root).pins["torch"]))
     base = next(iter(wish.environments), newest)
     load_spec(base, root)
-    package = canonicalize_name(package.strip())
-    return _Chosen(package, versions, (), f"{package} {_joined(versions)}",
-                   lambda progress: [varied(package, v, base, root, progress=progress) for v in versions])  # fmt: skip
+    if equals == "=":
+        return _vary_setting(name.strip(), values, base, root)
+    package = canonicalize_name(name.strip())
+    return _Chosen(package, values, (), f"{package} {_joined(values)}",
+                   lambda progress: [varied(package, v, base, root, progress=progress) for v in values])  # fmt: skip
+
+
+def _vary_setting(name: str, values: tuple[str, ...], base: str, root: Path) -> _Chosen:
+    """Return what compares an environment with itself under another setting: its twins hold what it does."""
+    if name not in (known := ("threads", "index_bsize", *VARIABLES)):
+        raise StudyError(f"{name!r} is no setting that can be varied", f"use {name}== for a package, or {known}")
+    if name not in VARIABLES and not all(value.isdecimal() and int(value) for value in values):
+        raise StudyError(f"{name} is a whole number from 1 on, and {', '.join(values)} was given", f"{name}=1,2")
+    names = (base, *(f"{base}-{name.lower().replace('_', '')}-{_SAFE.sub('-', value)}" for value in values[1:]))
+    given: list[Any] = [{"variables": {name: v}} if name in VARIABLES else {name: int(v)} for v in values]
+    settings = {own: OwnSettings(**one) for own, one in zip(names, given, strict=True)}
+    return _Chosen(name, values, names, f"{name} {_joined(values)}",
+                   lambda _: [twin(base, own, root) for own in names], settings)  # fmt: skip
 
 
 def _free_folder(slug: str, root: Path) -> Path:

@@ -269,6 +269,20 @@ class SearchSpec:
 
 
 @dataclass(frozen=True)
+class OwnSettings:
+    """What one environment has in place of the study's: a ``[settings.NAME]`` table."""
+
+    threads: int = key(0, "of its arms; 0 for the study's")
+    index_bsize: int = key(0, "passages that it encodes at a time; 0 for the study's")
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def told(self) -> dict[str, str]:
+        """Return what is set, by name."""
+        numbers = {name: getattr(self, name) for name in ("threads", "index_bsize")}
+        return {name: str(number) for name, number in numbers.items() if number} | dict(self.variables)
+
+
+@dataclass(frozen=True)
 class Arm:
     """What one capture runs.
 
@@ -370,6 +384,9 @@ class Study:
     variables: Mapping[str, str] = table(
         dict, "Environment variables that are set before torch is imported; the only ones that a study may set."
     )
+    settings: Mapping[str, OwnSettings] = table(
+        dict, "What one environment has in place of the above: threads, index_bsize, variables."
+    )
 
     @property
     def slug(self) -> str:
@@ -380,6 +397,40 @@ class Study:
     def folder(self) -> Path:
         """The study's folder, where its report goes."""
         return self.path.parent
+
+    def own(self, environment: str) -> OwnSettings:
+        """Return what an environment has in place of the study's."""
+        return self.settings.get(environment, OwnSettings())
+
+    def threads_in(self, environment: str) -> int:
+        """Return the threads of an environment's arms."""
+        return self.own(environment).threads or self.threads
+
+    @property
+    def most_threads(self) -> int:
+        """The threads of the arm that has most."""
+        return max(map(self.threads_in, self.environments))
+
+    def variables_in(self, environment: str) -> dict[str, str]:
+        """Return the environment variables of an environment's arms."""
+        return {**self.variables, **self.own(environment).variables}
+
+    def colbert_in(self, environment: str) -> ColbertSettings:
+        """Return colbert-ai's settings in an environment."""
+        return replace(self.colbert, index_bsize=self.own(environment).index_bsize or self.colbert.index_bsize)
+
+    def varied(self, environment: str) -> dict[str, str]:
+        """Return, of the settings that are not the same in all environments, those that one has."""
+        names = dict.fromkeys(name for other in self.environments for name in self.own(other).told())
+        given = {name: [self._setting(other, name) for other in self.environments] for name in names}
+        return {name: self._setting(environment, name) for name, values in given.items() if len({*values}) > 1}
+
+    def _setting(self, environment: str, name: str) -> str:
+        if name == "threads":
+            return str(self.threads_in(environment))
+        if name == "index_bsize":
+            return str(self.colbert_in(environment).index_bsize)
+        return self.variables_in(environment).get(name, "not set")
 
     def arms(self) -> tuple[Arm, ...]:
         """Return every arm: plain ones, their controls, and the swapped and searching ones that need their captures."""

@@ -25,6 +25,7 @@ from reportlib.study import (
     CheckpointSpec,
     ColbertSettings,
     CollectionSpec,
+    OwnSettings,
     PrecisionSpec,
     SearchSpec,
     Study,
@@ -40,11 +41,13 @@ RECORDS: dict[str, type[Any]] = {
 }
 #: Every key of every table; "" is what stands above the first table.
 KEYS: dict[str, tuple[str, ...]] = {
-    "": (*(f.name for f in TOP), *RECORDS, "precision", "variables"),
+    "": (*(f.name for f in TOP), *RECORDS, "precision", "variables", "settings"),
     **{table: tuple(f.name for f in fields(kind)) for table, kind in RECORDS.items()},
     "precision": PRECISIONS,
     "variables": VARIABLES,
 }
+#: What an environment can have of its own, the variables aside.
+NUMBERS = tuple(f for f in fields(OwnSettings) if f.name != "variables")
 #: What only the offline checkpoint is asked for.
 _OF_OFFLINE = ("dim", "projection")
 
@@ -368,7 +371,14 @@ class _Reader:
             name: kind(**self.values(fields(kind), self.table(content, name), (name,), tuple(passages)))
             for name, kind in RECORDS.items()
         }
-        study = Study(path=self.path, **top, **records, passages=passages, variables=self.variables(content))
+        study = Study(
+            path=self.path,
+            **top,
+            **records,
+            passages=passages,
+            variables=self.variables(content),
+            settings=self.settings(content, top["environments"]),
+        )
         dim_given = "dim" in self.table(content, "checkpoint")
         self.require(collection_complaints(study.collection))
         self.require(colbert_complaints(study.colbert, study.checkpoint))
@@ -391,12 +401,32 @@ class _Reader:
             counts[precision] = PrecisionSpec(**self.values(fields(PrecisionSpec), settings, path)).passages
         return counts
 
-    def variables(self, content: Mapping[str, Any]) -> dict[str, str]:
-        table = self.table(content, "variables")
+    def variables(self, content: Mapping[str, Any], where: _Path = ()) -> dict[str, str]:
+        table = content.get("variables", {})
+        path = (*where, "variables")
+        if not isinstance(table, Mapping):
+            raise self.fail(path, "must be a table", f'write [{".".join(path)}], and below it NAME = "value"')
+        self.known(table, VARIABLES, path)
         for name, value in table.items():
             if not isinstance(value, str):
-                raise self.fail(("variables", name), "must be a string", f"write {_EXAMPLES['str']}")
+                raise self.fail((*path, name), "must be a string", f"write {_EXAMPLES['str']}")
         return dict(table)
+
+    def settings(self, content: Mapping[str, Any], environments: tuple[str, ...]) -> dict[str, OwnSettings]:
+        table = content.get("settings", {})
+        if not isinstance(table, Mapping):
+            raise self.fail(("settings",), "must be a table", "write [settings.NAME], with an environment's name")
+        found = {}
+        for name, own in table.items():
+            path = ("settings", name)
+            if name not in environments:
+                raise self.fail(path, "is no environment of the study", f"use one of {list(environments)}")
+            if not isinstance(own, Mapping):
+                raise self.fail(path, "must be a table", f"write [settings.{name}]")
+            self.known(own, tuple(f.name for f in fields(OwnSettings)), path)
+            numbers = self.values(NUMBERS, own, path)
+            found[name] = OwnSettings(**numbers, variables=self.variables(own, path))
+        return found
 
     def sets(self, points: Any, path: _Path, allowed: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         if not isinstance(points, list):
@@ -450,7 +480,18 @@ def study_text(study: Study) -> str:
         elif known.name == "variables":
             lines = [f"{name} = {toml(value[name])}" if name in value else f'# {name} = ""' for name in VARIABLES]
             parts.append("\n".join([f"# {key_of(known).about}", "[variables]", *lines, ""]))
+        elif known.name == "settings":
+            parts += [_settings(study, name, own, known) for name, own in value.items()]
     return "\n".join(parts)
+
+
+def _settings(study: Study, name: str, own: OwnSettings, known: Field[Any]) -> str:
+    given = [each for each in NUMBERS if getattr(own, each.name)]
+    lines = f"# {key_of(known).about}\n[settings.{name}]\n{_lines(study, own, given)}"
+    if not own.variables:
+        return lines
+    variables = "".join(f"{key} = {toml(value)}\n" for key, value in own.variables.items())
+    return f"{lines}[settings.{name}.variables]\n{variables}"
 
 
 def _precision(study: Study, name: str) -> str:

@@ -157,7 +157,7 @@ def init(
         list[str] | None, typer.Option(help="An environment file's name; before any --torch.")
     ] = None,
     vary: Annotated[
-        str, typer.Option(help="transformers==4.38.2,4.57.6: versions of another package, in one --environment.")
+        str, typer.Option(help="transformers==4.38.2,4.57.6, or a setting: threads=1,2. In one --environment.")
     ] = "",
     collection: Annotated[
         str, typer.Option(help="A TSV file, a BEIR folder, or the id of a Hugging Face data set.")

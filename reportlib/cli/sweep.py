@@ -13,6 +13,7 @@ from reportlib.environments.backends import PREFERENCE
 from reportlib.errors import RunError
 from reportlib.store import project_home, write_text
 from reportlib.sweep import probes
+from reportlib.sweep.captures import Capturing, is_artifact
 from reportlib.sweep.classes import Sweep, report
 from reportlib.sweep.probes import KEEP, Environments
 from reportlib.sweep.probes import sweep as measure
@@ -23,6 +24,8 @@ from reportlib.workflow.traces import PreparedInputs
 _BATCH = 32
 
 Keep = Annotated[str, typer.Option(help="none: remove each environment again that was not there before; or all.")]
+STUDY = Path("reports/torch-2.0.1-vs-2.1.0/study.toml")
+Studies = Annotated[Path, typer.Option(help="What whole captures are of: a study's collection, checkpoint, settings.")]
 Backends = Annotated[str, typer.Option(help="As for `reportlib env create`.")]
 
 
@@ -31,6 +34,10 @@ def sweep(
     lowest: Annotated[str, typer.Option("--from", help="All releases from this one on.")] = "",
     highest: Annotated[str, typer.Option("--to", help="Up to this one, or newest.")] = NEWEST,
     keep: Keep = "none",
+    full: Annotated[
+        bool, typer.Option("--full", help="Index and search too, with each version that computes something new.")
+    ] = False,
+    study: Studies = STUDY,
     output: Annotated[Path, typer.Option(help="The folder of the page.")] = Path("reports/torch-sweep"),
     backend: Backends = PREFERENCE,
 ) -> None:
@@ -41,7 +48,7 @@ def sweep(
     from reportlib.render.atlas import draw
 
     wish = _wish(versions or [], lowest, highest).resolve()
-    with _station(keep, backend).opened() as station:
+    with _station(keep, backend, study if full else None).opened() as station:
         outcomes = measure(wish, station, print_progress)
         if sum(not outcome.why for outcome in outcomes) < 2:
             whys = "; ".join(f"torch {outcome.version}: {outcome.why}" for outcome in outcomes if outcome.why)
@@ -58,15 +65,16 @@ def sweep(
 def bisect(
     a: Annotated[str, typer.Argument(help="A version of torch.")],
     b: Annotated[str, typer.Argument(help="A newer one, or newest.")],
-    of: Annotated[str, typer.Option(help="An operation, as in sort or native_layer_norm; a pattern; layers; or embs.")],
+    of: Annotated[str, typer.Option(help="An operation (sort, gelu), a pattern, layers, embs, or an artifact (ivf).")],
     keep: Keep = "none",
     equal_is_same: Annotated[
         bool, typer.Option("--equal-is-same", help="Take equal ends for no change between them, and do not mention it.")
     ] = False,
+    study: Studies = STUDY,
     backend: Backends = PREFERENCE,
 ) -> None:
     """Find the releases between two versions at which something changes, with as few installations as possible."""
-    with _station(keep, backend).opened() as station:
+    with _station(keep, backend, study if is_artifact(of) else None).opened() as station:
         found = bisect_at(station, releases(a, b), of, print_progress)
     for line in answer(found, of, equal_is_same=equal_is_same):
         typer.echo(line)
@@ -79,10 +87,12 @@ def _wish(given: list[str], lowest: str, highest: str) -> Wish:
     return Wish(tuple(given), lowest, highest)
 
 
-def _station(keep: str, backend: str) -> Environments:
+def _station(keep: str, backend: str, captured: Path | None) -> Environments:
     one_of(keep, KEEP, "--keep")
-    home = project_home().absolute()
-    return Environments(Path.cwd(), home, PreparedInputs.find(home, _BATCH), keep, backend)
+    home, root = project_home().absolute(), Path.cwd()
+    capturing = Capturing.of(captured, root, home, print_progress) if captured else None
+    inputs = PreparedInputs.find(home, _BATCH)
+    return Environments(root, home, inputs, keep, backend, capturing=capturing, progress=print_progress)
 
 
 def summary(result: Sweep) -> list[str]:

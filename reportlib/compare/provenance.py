@@ -35,8 +35,13 @@ _BUILT_WITH = {
 _TORCH = ("version", "git_version", "cuda", "cpu_capability", "config", "parallel")
 
 
-def environment(name: str, capture: Capture, spec: EnvironmentSpec | None = None) -> Record:
-    """Return what the report says of one environment, from a capture made in it and from its file, if it has one."""
+def environment(
+    name: str, capture: Capture, spec: EnvironmentSpec | None = None, varied: Mapping[str, str] | None = None
+) -> Record:
+    """Return what the report says of one environment, from a capture made in it and from its file, if it has one.
+
+    `varied` are the settings that the study gives to it and not to all.
+    """
     known = capture.provenance
     torch = known.get("torch", {})
     libraries = [
@@ -54,6 +59,7 @@ def environment(name: str, capture: Capture, spec: EnvironmentSpec | None = None
         "threads": dict(known.get("threads", {})),
         "environment_variables": dict(known.get("environment_variables", {})),
         "seeds": dict(known.get("seeds", {})),
+        **({"settings": dict(varied)} if varied else {}),
     }
 
 
@@ -69,7 +75,7 @@ def same_environment(a: Capture, b: Capture) -> bool:
     return told and not any(each["kind"] in kinds for each in differences(a, b))
 
 
-def platform(device: str, threads: int, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:
+def platform(study: Study, captures: Mapping[str, Capture], environments: Sequence[Record]) -> Record:
     """Return the ``platform`` of ``docs/schema.md`` from every capture's provenance."""
     machines = [dict(c.provenance.get("machine", {})) for c in captures.values()]
     first = machines[0] if machines else {}
@@ -79,18 +85,20 @@ def platform(device: str, threads: int, captures: Mapping[str, Capture], environ
     return {
         **found,
         "isa": list(first.get("isa", [])),
-        "device": device,
+        "device": study.device,
         "threads": environments[0]["threads"] if environments else {},
         "capability": capability,
         "one_machine": len({(m.get("cpu"), m.get("gpu")) for m in machines}) <= 1,
-        "sentence": _sentence(found, device, threads, capability),
+        "sentence": _sentence(found, study.device, sorted(set(map(study.threads_in, study.environments))), capability),
     }
 
 
-def _sentence(machine: Mapping[str, Any], device: str, threads: int, capability: Mapping[str, str | None]) -> str:
+def _sentence(
+    machine: Mapping[str, Any], device: str, threads: Sequence[int], capability: Mapping[str, str | None]
+) -> str:
     kernels = sorted({each for each in capability.values() if each})
     cpu = machine["cpu"] or "an unknown CPU"
-    used = f"{threads} thread{'s' * (threads != 1)}"
+    used = f"{listing(map(str, threads))} thread{'s' * (threads[-1] != 1)}"
     if kernels:
         cpu += f" ({' and '.join(kernels)} kernels)"
     if device == "cuda":
@@ -259,7 +267,7 @@ def _check_environments(
                 f"run both again, in the kernel {arm.environment}",
             )
     for (a, left), (b, right) in combinations(firsts.values(), 2):
-        if same_environment(left, right):
+        if same_environment(left, right) and study.varied(a.environment) == study.varied(b.environment):
             raise ComparisonError(
                 f"{a.environment} and {b.environment} are one environment under two names: the same Python, torch and"
                 " packages, to the byte",
@@ -286,11 +294,11 @@ def _check_settings(study: Study, arm: Arm, capture: Capture) -> None:
         "precision": arm.precision,
         "device": study.device,
         "passages": arm.passages,
-        "threads": study.threads,
+        "threads": study.threads_in(arm.environment),
         "donor": arm.donor,
         "control": arm.control,
         "searching": arm.searching,
-        **asdict(study.colbert),
+        **asdict(study.colbert_in(arm.environment)),
     }
     said = {**capture.arm, **capture.arm.get("colbert", {})}
     for name, value in wanted.items():

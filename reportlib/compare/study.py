@@ -153,14 +153,14 @@ def compare_study(
     check(study, captures, specs, verify=verify)
     present = {arm.name: captures[arm.name] for arm in study.arms() if arm.name in captures}
     environments = [
-        provenance.environment(name, capture, specs.get(name))
+        provenance.environment(name, capture, specs.get(name), study.varied(name))
         for name in study.environments
         if (capture := _any_of(study, present, name)) is not None
     ]
     content: Record = {
         "schema_version": SCHEMA_VERSION,
         "study": describe(study, present, environments),
-        "platform": provenance.platform(study.device, study.threads, present, environments),
+        "platform": provenance.platform(study, present, environments),
         "environments": environments,
         "pairs": [_pair(study, present, other, roots or {}) for other in study.environments[1:]],
         "missing_arms": missing,

@@ -298,6 +298,32 @@ def varied(package: str, version: str, base: str, root: Path, *, progress: Progr
     return Further(name, text, lock, base, tuple(changes))
 
 
+def twin(base: str, name: str, root: Path) -> Further:
+    """Find or make up the environment file that is another one under a second name; nothing is written.
+
+    Two environments that a study gives other settings, and that hold the same to the byte.
+
+    Raises
+    ------
+    EnvironmentFileError
+        When `base` has no file, or `name` has one with other contents.
+    """
+    like = load_spec(base, root)
+    if name == base:
+        return Further(base)
+    if name in spec_names(root):
+        if load_spec(name, root).digest == like.digest:
+            return Further(name)
+        raise EnvironmentFileError(
+            f"environment-{name}.yml is there, and does not hold what {base} does",
+            "give your own file another name, and that name with --environment",
+        )
+    text = _renamed(like.path.read_text(encoding="utf-8"), like, like.pins["torch"], name)
+    text = _APART.sub(f"# It holds what {base} does, for a study that gives the two other settings.\n", text, count=1)
+    lock = parse(like.lock_path.read_text(encoding="utf-8")) if like.lock_path.is_file() else None
+    return Further(name, text, lock, base)
+
+
 def _made_up(
     version: str, name: str, base: EnvironmentSpec, specs: Sequence[EnvironmentSpec], progress: Progress
 ) -> Further:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from markupsafe import Markup
 
+from reportlib.artifacts import point
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, link, table
 from reportlib.render.publish import draw as draw_notebook
 from reportlib.words import formats
 from reportlib.words.terms import operation_term, precision
 
 if TYPE_CHECKING:
-    from reportlib.sweep.classes import Break, Precision, Sweep
+    from reportlib.sweep.classes import Break, Part, Precision, Sweep
     from reportlib.sweep.classes import Row as Measured
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -25,6 +26,8 @@ _TINTS = 6
 _INSIDE = {"text0": "one short text", "text1": "another", "batch": "a batch", "index": "indexing"}
 _GIVEN = {"text0": "“a”", "text1": "“test input”", "batch": "a batch of 32"}
 _CLOSER = {"newer": "closer to float64", "older": "further from float64", "equal": "as far from float64"}
+#: Artifacts that a row tells beside the final ones.
+_SHOWN = frozenset(("embs", "rankings"))
 #: No line ends inside an upgrade.
 _UPGRADE = "{older}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{newer}"
 #: How many shapes a row tells before it counts them.
@@ -72,9 +75,10 @@ def draw(sweep: Sweep) -> str:
     """
     cells: list[Any] = [_shown(opening(sweep))]
     for entry in sweep["precisions"]:
-        title = f"## Operations and layers in {precision(entry['precision'], 'cpu')}"
+        title = f"## {precision(entry['precision'], 'cpu')}, version by version"
         cells += [nbformat.v4.new_markdown_cell(title), _shown(atlas(sweep, entry))]
     sections = (
+        *((("## What a break does to an index", changes(sweep)),) if sweep["captured"] else ()),
         ("## Each break", breaks(sweep)),
         ("## Beside the posts", pairs(sweep)),
         ("## Methods and data", None),
@@ -117,7 +121,14 @@ def verdict(sweep: Sweep) -> str:
     if not moved:
         return f"None of {len(sweep['pairs'])} upgrades changes a byte of BERT on this CPU"
     changes = "changes" if len(moved) == 1 else "change"
-    return f"{len(moved)} of {len(sweep['pairs'])} upgrades {changes} BERT’s bytes on this CPU"
+    said = f"{len(moved)} of {len(sweep['pairs'])} upgrades {changes} BERT’s bytes on this CPU"
+    if sweep["captured"] is None:
+        return said
+    found = {
+        (c["older"], c["newer"]) for entry in sweep["precisions"] for c in entry["changes"] if _changed(c["rankings"])
+    }
+    also = "change" if len(found) > 1 else "changes"
+    return f"{said}, and {len(found) or 'none'} {also} which passages a search finds"
 
 
 def sentences(sweep: Sweep) -> list[tuple[str, str]]:
@@ -133,8 +144,33 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
         where = f"BERT’s bytes change at {formats.listing(steps)}" if steps else "BERT’s bytes never change"
         rest = f", operations alone at {formats.listing(only)}" if only else ""
         sentence = f"{where}{rest}; {moved} of {len(entry['operations'])} operations change somewhere."
-        made.append((precision(name, "cpu"), sentence))
+        made.append((precision(name, "cpu"), f"{sentence}{_of_indexes(sweep, entry)}"))
     return made
+
+
+def _of_indexes(sweep: Sweep, entry: Precision) -> str:
+    """Say where an index and its search results change; nothing where none was captured."""
+    held, changes = sweep["captured"], entry["changes"]
+    if held is None or entry["precision"] not in held["passages"]:
+        return ""
+    index = f" An index of {formats.plural(held['passages'][entry['precision']], 'passage')}"
+    lists = [_UPGRADE.format(**change) for change in changes if _changed(change["lists"])]
+    found = [_UPGRADE.format(**change) for change in changes if _changed(change["rankings"])]
+    if not lists:
+        return f"{index} keeps every passage in its lists."
+    where = f"{index} has other passages in its lists at {formats.listing(lists)}"
+    if found == lists:
+        return f"{where}, and queries get others among their {held['k']} best."
+    best = (
+        f"queries get others among their {held['k']} best"
+        if found
+        else f"no query gets another among its {held['k']} best"
+    )
+    return f"{where}; {best}{' at ' + formats.listing(found) if found else ''}."
+
+
+def _changed(part: Part | None) -> bool:
+    return part is not None and part["changed"] > 0
 
 
 def opening(sweep: Sweep) -> Html:
@@ -148,6 +184,7 @@ def opening(sweep: Sweep) -> Html:
         lede=sentences(sweep),
         failed=failed,
         beyond=list(sweep["beyond_torch"]),
+        captured=sweep["captured"],
         kernels=len({one["cpu_capability"] for one in sweep["versions"] if one["cpu_capability"]}) > 1,
     )
 
@@ -157,7 +194,7 @@ def opening(sweep: Sweep) -> Html:
 
 def atlas(sweep: Sweep, entry: Precision) -> Html:
     """Draw a precision's table: BERT first, then each operation that changes; those that do not are folded."""
-    known = [*_layers(entry["layers"]), *_operations(entry["operations"])]
+    known = [*_layers(entry["layers"]), *_index(entry["artifacts"]), *_operations(entry["operations"])]
     kernels = [one["cpu_capability"] or formats.ABSENT for one in sweep["versions"] if not one["why"]]
     runs = [(len(list(same)), name) for name, same in itertools.groupby(kernels)]
     name = precision(entry["precision"], "cpu")
@@ -211,6 +248,51 @@ def _layers(rows: Sequence[Measured]) -> Iterator[Line]:
         given = dict.fromkeys(_GIVEN.get(row["inside"][0], row["inside"][0]) for row in held)
         repeats = all(row["repeats"] for row in held)
         yield Line(f"BERT: {named}", "", f"on {formats.listing(given)}", numbers, repeats)
+
+
+def _index(rows: Iterable[Measured]) -> Iterator[Line]:
+    """Yield what a capture took of an index and of a search, in pipeline order, equal classes together."""
+    together: dict[tuple[int | None, ...], list[str]] = {}
+    for row in rows:
+        place = point(row["name"])
+        if place.final or place.name in _SHOWN:
+            together.setdefault(tuple(row["classes"]), []).append(place.name)
+    for numbers, names in together.items():
+        yield Line("the index and its search", "", formats.listing(names), numbers)
+
+
+def changes(sweep: Sweep) -> Html:
+    """List what changes of an index, from one version to the next one that has another."""
+    held = sweep["captured"]
+    assert held is not None  # noqa: S101  (drawn only where there is something)
+    columns = (Column("upgrade"), Column("precision"), Column("embeddings, at most", numeric=True),
+               Column("tokens with another centroid", numeric=True), Column("lists with other passages", numeric=True),
+               Column(f"queries with other passages in their best {held['k']}", numeric=True),
+               Column("in another order only", numeric=True))  # fmt: skip
+    order = {version: index for index, version in enumerate(measured(sweep))}
+    known = [(change, entry["precision"]) for entry in sweep["precisions"] for change in entry["changes"]]
+    rows = [
+        Row((
+            _upgrade(change["older"], change["newer"]),
+            precision(name, "cpu"),
+            formats.amount(change["embeddings"]),
+            *(_part(change[key]) for key in ("codes", "lists", "rankings")),
+            _part(_only(change["orders"], change["rankings"])),
+        ))
+        for change, name in sorted(known, key=lambda one: order[one[0]["newer"]])
+    ]  # fmt: skip
+    note = fragment("atlas_captured", held=held, label=lambda name: precision(name, "cpu"))
+    return join(
+        [table("What of an index and of its search is other than with the version before", columns, rows), note]
+    )
+
+
+def _part(part: Part | None) -> str:
+    return formats.of(part["changed"], part["of"]) if part else formats.ABSENT
+
+
+def _only(orders: Part | None, sets: Part | None) -> Part | None:
+    return {"changed": orders["changed"] - sets["changed"], "of": orders["of"]} if orders and sets else None
 
 
 # Each break, and the pairs beside the posts'.

@@ -17,11 +17,15 @@ from packaging.version import Version
 from safetensors import safe_open
 from typing_extensions import TypedDict
 
+from reportlib.artifacts import point
 from reportlib.capture.preflight import cpu_name, instruction_sets
+from reportlib.compare.pipeline import compare_point
+from reportlib.compare.rankings import compare_rankings, ranked
 from reportlib.compare.roots.causes import find_upstream
 from reportlib.shape import Count, Size, Text
-from reportlib.store import canonical_json
+from reportlib.store import Capture, canonical_json
 from reportlib.study import PRECISIONS
+from reportlib.sweep.captures import artifacts, signature
 from reportlib.sweep.probes import Outcome
 from reportlib.words.terms import beyond_torch
 
@@ -86,13 +90,52 @@ class Break(TypedDict):
     upstream: Upstream | None
 
 
+class Part(TypedDict):
+    """How much of something changes."""
+
+    changed: Count
+    of: Count
+
+
+class IndexChange(TypedDict):
+    """What changes of an index from one measured version to the next; None where it cannot be counted or was not made.
+
+    ``embeddings`` is the largest difference of the embeddings, ``codes`` are token embeddings with another centroid,
+    ``lists`` the centroids' lists with other passages, ``rankings`` the queries with other passages among the best,
+    ``orders`` those with another order.
+    """
+
+    older: Text
+    newer: Text
+    embeddings: Size | None
+    codes: Part | None
+    lists: Part | None
+    rankings: Part | None
+    orders: Part | None
+
+
 class Precision(TypedDict):
-    """One table of the atlas."""
+    """One table of the atlas; ``artifacts`` and ``changes`` are of whole captures, and empty where none were made."""
 
     precision: Literal["float32", "autocast"]
     operations: list[Row]
     layers: list[Row]
     breaks: list[Break]
+    artifacts: list[Row]
+    changes: list[IndexChange]
+
+
+class Captured(TypedDict):
+    """What was captured: passages and queries by precision, the versions, and why another one was not.
+
+    ``k`` is how many passages of a query count.
+    """
+
+    passages: dict[str, Count]
+    queries: dict[str, Count]
+    k: Count
+    versions: list[str]
+    why: dict[str, str]
 
 
 class Pair(TypedDict):
@@ -131,6 +174,7 @@ class Sweep(TypedDict):
     versions: list[Measured]
     beyond_torch: dict[str, list[str | None]]
     compared: Count
+    captured: Captured | None
     precisions: list[Precision]
     pairs: list[Pair]
     posts: list[Post]
@@ -170,7 +214,8 @@ def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], thr
     contents = [outcome.measured() for outcome in measured]
     names = [outcome.version for outcome in measured]
     samples = Samples([outcome.samples for outcome in measured])
-    precisions = [_precision(name, names, contents, probes, samples) for name in PRECISIONS]
+    indexes = Indexes(measured)
+    precisions = [_precision(name, names, contents, probes, samples, indexes) for name in PRECISIONS]
     environments = [
         {"packages": dict(o.site.packages), "pins": dict(o.site.pins), "python": o.site.python}
         for o in measured
@@ -184,6 +229,7 @@ def report(outcomes: Sequence[Outcome], probes: Sequence[Mapping[str, Any]], thr
         "versions": [_version(outcome, builds.get(outcome.version, {})) for outcome in outcomes],
         "beyond_torch": {name: list(held) for name, held in beyond_torch(environments).items()},
         "compared": len(samples.pairs),
+        "captured": indexes.captured(),
         "precisions": precisions,
         "pairs": [_pair(index, names, precisions) for index in range(len(names) - 1)],
         "posts": list(POSTS),
@@ -214,6 +260,7 @@ def _precision(
     contents: Sequence[Mapping[str, Any]],
     probes: Sequence[Mapping[str, Any]],
     samples: Samples,
+    indexes: Indexes,
 ) -> Precision:
     operations = [
         _row(probe["id"], _described(probe), [content["probes"][probe["id"]] for content in contents], versions)
@@ -228,7 +275,14 @@ def _precision(
             entries = [{**one["layers"][layer], "inputs": canonical_json(one["inputs"])} for one in contents]
             layers.append(_row(layer, described, entries, versions))
     breaks = [entry for row in (*operations, *layers) for entry in _breaks(row, versions, samples)]
-    return {"precision": name, "operations": operations, "layers": layers, "breaks": breaks}  # type: ignore[typeddict-item]
+    return {
+        "precision": name,  # type: ignore[typeddict-item]
+        "operations": operations,
+        "layers": layers,
+        "breaks": breaks,
+        "artifacts": indexes.rows(name),
+        "changes": indexes.changes(name),
+    }
 
 
 def _described(probe: Mapping[str, Any]) -> dict[str, Any]:
@@ -342,3 +396,109 @@ class Samples:
                 if found["different"]:
                     break
         return found
+
+
+class Indexes:
+    """The captures of a sweep: a version that has none has those of the oldest one that computes the same.
+
+    Attributes
+    ----------
+    held : list of Outcome or None
+        For each measured version, whose captures it has; None where these could not be made.
+    """
+
+    def __init__(self, measured: Sequence[Outcome]) -> None:
+        self.measured = measured
+        first: dict[str, Outcome] = {}
+        self.held: list[Outcome | None] = []
+        for outcome in measured:
+            whose = first.setdefault(signature(outcome.measured()), outcome)
+            self.held.append(whose if whose.captures else None)
+
+    def captured(self) -> Captured | None:
+        """Return what was captured; None where nothing was, and nothing was to be."""
+        made = [outcome for outcome in self.measured if outcome.captures]
+        why = {outcome.version: outcome.uncaptured for outcome in self.measured if outcome.uncaptured}
+        if not made and not why:
+            return None
+        opened = {name: Capture.open(folder) for name, folder in made[0].captures.items()} if made else {}
+        searched = {
+            name: ranked(capture, "rankings", name) if "rankings" in capture.artifacts else ()
+            for name, capture in opened.items()
+        }
+        return {
+            "passages": {name: len(_doclens(capture)) for name, capture in opened.items()},
+            "queries": {name: len(queries) for name, queries in searched.items()},
+            "k": max((query.k for queries in searched.values() for query in queries), default=0),
+            "versions": [outcome.version for outcome in made],
+            "why": why,
+        }
+
+    def rows(self, precision: str) -> list[Row]:
+        """Return a row for each artifact that a capture in this precision has, in pipeline order."""
+        found = [outcome and self._artifacts(outcome, precision) for outcome in self.held]
+        names = dict.fromkeys(name for entries in found if entries for name in entries)
+        rows = []
+        for name in names:
+            entries = [entries.get(name) if entries else None for entries in found]
+            some = next(entry for entry in entries if entry)
+            rows.append(
+                Row(
+                    id=f"{precision}/{name}",
+                    name=name,
+                    dtypes=[some["dtype"]],
+                    shapes=[some["shape"]],
+                    inside=["index"],
+                    classes=classes([entry["digest"] if entry else None for entry in entries]),
+                    errors=[],
+                    same_inputs=True,
+                    repeats=True,
+                    failed={},
+                )
+            )
+        return rows
+
+    def _artifacts(self, outcome: Outcome, precision: str) -> dict[str, dict[str, Any]]:
+        folder = outcome.captures.get(precision)
+        return artifacts(Capture.open(folder)) if folder else {}
+
+    def changes(self, precision: str) -> list[IndexChange]:
+        """Return what changes from one measured version to the next."""
+        there = [
+            (outcome.version, held.captures[precision])
+            for outcome, held in zip(self.measured, self.held, strict=True)
+            if held and precision in held.captures
+        ]
+        found = []
+        for (older, before), (newer, after) in pairwise(there):
+            if before == after:
+                continue
+            a, b = Capture.open(before), Capture.open(after)
+            if artifacts(a) != artifacts(b):
+                found.append(_index_change(older, newer, a, b))
+        return found
+
+
+def _index_change(older: str, newer: str, a: Capture, b: Capture) -> IndexChange:
+    embs, codes, lists = (compare_point(a, b, point(name)) or {} for name in ("embs", "index/codes", "index/ivf"))
+    found = compare_rankings(a, b)
+    groups, equal = lists.get("groups"), lists.get("groups_equal")
+    if lists.get("verdict") == "identical":
+        groups = equal = b.artifacts["index/ivf_lengths"].shape[0]
+    return {
+        "older": older,
+        "newer": newer,
+        "embeddings": embs.get("max_abs"),
+        "codes": _part(codes.get("different"), codes.get("elements")),
+        "lists": _part(None if groups is None or equal is None else groups - equal, groups),
+        "rankings": _part(found["queries"] - found["same_set"], found["queries"]) if found else None,
+        "orders": _part(found["queries"] - found["same_order"], found["queries"]) if found else None,
+    }
+
+
+def _part(changed: int | None, of: int | None) -> Part | None:
+    return None if changed is None or of is None else {"changed": changed, "of": of}
+
+
+def _doclens(capture: Capture) -> list[int]:
+    return [length for name in capture.group("doclens") for length in capture.value(name)]

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from math import prod
 from pathlib import Path
@@ -28,7 +28,8 @@ from reportlib.environments.further import environment_name, further
 from reportlib.environments.record import find_record
 from reportlib.environments.spec import Lock, read_lock, run_uv, silent
 from reportlib.errors import DiskSpaceError, EnvironmentCreationError, ReportlibError
-from reportlib.store import canonical_json, digest
+from reportlib.store import Capture, canonical_json, digest
+from reportlib.sweep.captures import Capturing, artifacts, signature
 from reportlib.trace.format import MEASURED, SAMPLES, Operation, Trace
 from reportlib.workflow.addresses import CODE, ambient
 from reportlib.workflow.traces import PreparedInputs, TraceOrder, run
@@ -169,6 +170,11 @@ class Site:
         """Whether it was measured before."""
         return (self.folder / MEASURED).is_file()
 
+    def measured(self) -> dict[str, Any]:
+        """Return what its environment wrote."""
+        content: dict[str, Any] = json.loads((self.folder / MEASURED).read_text(encoding="utf-8"))
+        return content
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -182,17 +188,30 @@ class Outcome:
         None where not even an environment file could be written.
     why : str
         Why there is no measurement; empty when there is one.
+    captures : mapping of str to Path
+        By precision; empty where none are wanted, or an older version computes the same.
+    uncaptured : str
+        Why there are none although they are wanted.
     """
 
     version: str
     site: Site | None
     why: str = ""
+    captures: Mapping[str, Path] = field(default_factory=dict)
+    uncaptured: str = ""
 
     def measured(self) -> dict[str, Any]:
         """Return what the environment wrote."""
         assert self.site is not None  # noqa: S101  (asked for only where it was measured)
-        content: dict[str, Any] = json.loads((self.site.folder / MEASURED).read_text(encoding="utf-8"))
-        return content
+        return self.site.measured()
+
+    def artifacts(self) -> dict[str, dict[str, Any]]:
+        """Return what was captured: ``float32/embs`` and so on, each with its ``digest``, ``dtype`` and ``shape``."""
+        return {
+            f"{precision}/{name}": entry
+            for precision, folder in self.captures.items()
+            for name, entry in artifacts(Capture.open(folder)).items()
+        }
 
     @property
     def samples(self) -> Path:
@@ -212,6 +231,12 @@ class Station(Protocol):
 
     def measure(self, site: Site) -> None:
         """Write the measurement's folder."""
+
+    def captured(self, site: Site) -> Mapping[str, Path] | None:
+        """Return its captures by precision: empty where they are not all there, None where none are wanted."""
+
+    def capture(self, site: Site) -> None:
+        """Make its captures."""
 
     def remove(self, site: Site, following: Site | None) -> None:
         """Free what `site` takes and `following` does not need."""
@@ -233,6 +258,10 @@ class Environments:
         As `reportlib.environments.create` takes it.
     order : TraceOrder
         Threads and texts of the passes.
+    capturing : Capturing or None
+        What is captured where a version computes what no older one does.
+    progress : callable
+        Told what a capture is at.
     """
 
     root: Path
@@ -241,6 +270,8 @@ class Environments:
     keep: str = "none"
     backend: str = PREFERENCE
     order: TraceOrder = field(default_factory=lambda: TraceOrder(threads=1))
+    capturing: Capturing | None = None
+    progress: Progress = silent
     _there: set[str] = field(default_factory=set)
 
     @property
@@ -316,6 +347,18 @@ class Environments:
         call = self.order.call(record, self.inputs, "probe", "probing", probes=path(), output=site.folder)
         run(call, self.home, silent)
 
+    def captured(self, site: Site) -> Mapping[str, Path] | None:
+        """Return the captures that are there."""
+        assert site.spec is not None  # noqa: S101
+        return self.capturing.made(site.spec) if self.capturing else None
+
+    def capture(self, site: Site) -> None:
+        """Index, and search where the study does: for that colbert-ai's extensions are compiled."""
+        assert self.capturing is not None  # noqa: S101
+        assert site.spec is not None  # noqa: S101
+        create(site.spec, self.home, backend=self.backend, threads=self.order.threads, progress=self.progress)
+        self.capturing.capture(site.spec, self.progress)
+
     def remove(self, site: Site, following: Site | None) -> None:
         """Remove the environment and the downloads that the following one has in another version."""
         if self.keep == "all" or site.name in self._there or find_record(site.name, self.home) is None:
@@ -329,6 +372,8 @@ class Environments:
 def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list[Outcome]:
     """Measure every version that was not measured before; while one is measured, the next is installed.
 
+    Where a station captures, it does so for each version that computes something else than every older one.
+
     Parameters
     ----------
     versions : sequence of str
@@ -341,7 +386,7 @@ def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list
     Returns
     -------
     list of Outcome
-        One for each version, in their order. One that cannot be installed or measured says why.
+        One for each version, in their order. One that cannot be installed, measured or captured says why.
 
     Raises
     ------
@@ -349,17 +394,14 @@ def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list
         When there is no room: that is no fact about a version.
     """
     outcomes: dict[str, Outcome] = {}
-    waiting: list[Site] = []
     for version in versions:
         try:
-            site = station.prepare(version)
+            outcomes[version] = Outcome(version, station.prepare(version))
         except ReportlibError as error:
             outcomes[version] = Outcome(version, None, error.what)
             progress(f"torch {version}: {error.what}")
-            continue
-        outcomes[version] = Outcome(version, site)
-        if not site.is_measured:
-            waiting.append(site)
+    work = _Work(outcomes, station)
+    waiting = [outcome.site for outcome in outcomes.values() if outcome.site and work.is_due(outcome.site)]
     started = time.monotonic()
     if len(waiting) < len(versions) > 1:
         progress(f"{len(versions) - len(waiting)} of {len(versions)} versions need no measuring")
@@ -368,36 +410,72 @@ def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list
         for number, site in enumerate(waiting):
             progress(f"version {number + 1} of {len(waiting)}, torch {site.version}{_clock(started, number, waiting)}")
             following = waiting[number + 1] if number + 1 < len(waiting) else None
-            why, installing = _measured(site, following, station, pool, installing)
-            if why:
-                outcomes[site.version] = Outcome(site.version, site, why)
+            outcome, installing = work.do(site, following, pool, installing)
+            outcomes[site.version] = outcome
+            if why := outcome.why or outcome.uncaptured:
                 progress(f"torch {site.version}: {why}")
-    return list(outcomes.values())
+    return [work.with_captures(outcome) for outcome in outcomes.values()]
 
 
-def _measured(
-    site: Site, following: Site | None, station: Station, pool: ThreadPoolExecutor, installing: Future[None] | None
-) -> tuple[str, Future[None] | None]:
-    """Measure a version once it is installed; return why that failed, and the installation of the following one."""
-    why = ""
-    try:
-        if installing is not None:
-            installing.result()
-    except DiskSpaceError:
-        raise
-    except ReportlibError as error:
-        why = error.what
-    coming = pool.submit(station.install, following) if following else None
-    try:
-        if not why:
-            station.measure(site)
-    except ReportlibError as error:
-        why = error.what
-    finally:
-        if coming is not None:
-            coming.exception()  # its own turn tells it; what both need must be there before anything is cleaned
-        station.remove(site, following)
-    return why, coming
+@dataclass(frozen=True)
+class _Work:
+    """A sweep on its way."""
+
+    outcomes: Mapping[str, Outcome]
+    station: Station
+
+    def begins(self, site: Site) -> bool:
+        """Whether a measured version computes something that no older one does."""
+        older = [o.site for o in self.outcomes.values() if o.site and o.site.is_measured and not o.why]
+        older = older[: older.index(site)]
+        return signature(site.measured()) not in {signature(one.measured()) for one in older}
+
+    def is_due(self, site: Site) -> bool:
+        """Whether there is something to be done with a version installed."""
+        return not site.is_measured or (self.station.captured(site) == {} and self.begins(site))
+
+    def do(
+        self, site: Site, following: Site | None, pool: ThreadPoolExecutor, installing: Future[None] | None
+    ) -> tuple[Outcome, Future[None] | None]:
+        """Measure a version once it is installed; return what came of it, and the installation of the following one."""
+        outcome = Outcome(site.version, site)
+        try:
+            if installing is not None:
+                installing.result()
+        except DiskSpaceError:
+            raise
+        except ReportlibError as error:
+            outcome = replace(outcome, why=error.what)
+        coming = pool.submit(self.station.install, following) if following else None
+        try:
+            if not outcome.why:
+                outcome = self._measured(outcome, site)
+        finally:
+            if coming is not None:
+                coming.exception()  # its own turn tells it; what both need must be there before anything is cleaned
+            self.station.remove(site, following)
+        return outcome, coming
+
+    def _measured(self, outcome: Outcome, site: Site) -> Outcome:
+        try:
+            if not site.is_measured:
+                self.station.measure(site)
+        except ReportlibError as error:
+            return replace(outcome, why=error.what)
+        try:
+            if self.station.captured(site) == {} and self.begins(site):
+                self.station.capture(site)
+        except DiskSpaceError:
+            raise
+        except ReportlibError as error:
+            return replace(outcome, uncaptured=error.what)
+        return outcome
+
+    def with_captures(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the captures that are there, if its version computes what no older one does."""
+        if outcome.site is None or outcome.why or outcome.uncaptured or not self.begins(outcome.site):
+            return outcome
+        return replace(outcome, captures=self.station.captured(outcome.site) or {})
 
 
 def _clock(started: float, done: int, waiting: Sequence[Site]) -> str:

@@ -232,11 +232,14 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
 
     def observe(version: str) -> str | None:
         (outcome,) = sweep([version], station, progress)
-        return None if outcome.why else observed(outcome.measured(), of)
+        if outcome.why or outcome.uncaptured:
+            return None
+        return observed({**outcome.measured(), "artifacts": outcome.artifacts()}, of)
 
     def is_free(version: str) -> bool:
         try:
-            return station.prepare(version).is_measured
+            site = station.prepare(version)
+            return site.is_measured and station.captured(site) != {}
         except ReportlibError:
             return False
 
@@ -244,21 +247,25 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
 
 
 def observed(content: Mapping[str, Any], of: str) -> str:
-    """Return a hash of what is bisected: ``layers``, ``embs``, an operation's name, or a pattern of names.
+    """Return a hash of what is bisected: ``layers``, ``embs``, an artifact, an operation, or a pattern of names.
 
-    ``embs`` are what BERT and the projection give for each text, in float32 and under autocast.
+    ``embs`` are what BERT and the projection give for each text, in float32 and under autocast; an artifact is one of
+    whole captures, in each precision that was captured.
 
     Raises
     ------
     StudyError
         When nothing has such a name.
     """
-    entries = {**content["probes"], **content["layers"]}
+    entries = {**content["probes"], **content["layers"], **content["artifacts"]}
     if of in ("layers", "embs"):
         chosen = [name for name in content["layers"] if of == "layers" or name.endswith("/output")]
     else:
         chosen = [name for name in entries if of in (name, name.split()[0]) or fnmatchcase(name, of)]
+        chosen += [name for name in content["artifacts"] if of == name.partition("/")[2]]
     if not chosen:
         operations = sorted({name.split()[0] for name in content["probes"]})
-        raise StudyError(f"{of!r} is no probe", f"use layers, embs, or one of {', '.join(operations)}")
+        raise StudyError(
+            f"{of!r} is no probe", f"use layers, embs, an artifact such as ivf, or one of {', '.join(operations)}"
+        )
     return digest(canonical_json([[name, entries[name].get("digest")] for name in chosen]).encode())

@@ -31,17 +31,20 @@ def beyond_torch(environments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[s
     Returns
     -------
     dict of str to tuple of str or None
-        The version in each environment, None where it is not there: ``transformers``, whose code BERT is, then
-        ``Python``, then the other packages that an environment file pins, sorted. What those bring follows from them.
+        The version in each environment, None where it is not there: what the study sets otherwise in each, then
+        ``transformers``, whose code BERT is, then ``Python``, then the other packages that an environment file pins,
+        sorted. What those bring follows from them.
         Where no file is known, packages that all environments have stand for them.
     """
     held = [{canonicalize_name(n): v for n, v in (e["packages"] or {}).items()} for e in environments]
     pins = [e["pins"] for e in environments if e.get("pins") is not None]
     names = set().union(*pins) if pins else set.intersection(*(set(packages) for packages in held))
-    values = {"Python": tuple(e["python"] for e in environments)}
+    given = [e.get("settings") or {} for e in environments]
+    settings = {name: tuple(own.get(name) for own in given) for own in given for name in own}
+    values = {**settings, "Python": tuple(e["python"] for e in environments)}
     values |= {name: tuple(packages.get(name) for packages in held) for name in names if not brought_by_torch(name)}
     unlike = {name: known for name, known in values.items() if len(set(known)) > 1}
-    order = ("transformers", "Python")
+    order = (*settings, "transformers", "Python")
     return {n: unlike[n] for n in sorted(unlike, key=lambda n: (order.index(n) if n in order else len(order), n))}
 
 

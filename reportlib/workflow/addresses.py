@@ -254,6 +254,7 @@ class Planner:
         index = self.study.operations.index
         content = {
             "settings": [self.study.threads, list(self.study.layers.texts), dict(self.study.variables)],
+            **({"own": [asdict(self.study.own(arm.environment)) for arm in (a, b)]} if self.study.settings else {}),
             "colbert": [self.study.colbert.index_bsize, self.study.colbert.doc_maxlen],
             "environments": [self.environments[arm.environment] for arm in (a, b)],
             "inputs": [self.inputs.collection.sha256, self.inputs.checkpoint.sha256],
@@ -290,9 +291,9 @@ class Planner:
             "environment": arm.environment,
             "precision": arm.precision,
             "device": arm.device,
-            "threads": self.study.threads,
+            "threads": self.study.threads_in(arm.environment),
             "passages": arm.passages,
-            "variables": dict(self.study.variables),
+            "variables": self.study.variables_in(arm.environment),
         }
 
     def settings(self, arm: Arm) -> dict[str, Any]:
@@ -301,14 +302,14 @@ class Planner:
         return self.shared(arm) | {
             "control": arm.control,
             "texts": [] if arm.control == "observer" else list(study.layers.texts),
-            **asdict(study.colbert),
+            **asdict(study.colbert_in(arm.environment)),
             "k": 0 if arm.control else study.search.k,
             "queries": 0 if arm.control else study.search.queries,
         }
 
     def swap_settings(self, arm: Arm) -> dict[str, Any]:
         """Return the swap notebook's parameters that are no paths, the sets aside."""
-        chosen = {name: getattr(self.study.colbert, name) for name in INDEXING}
+        chosen = {name: getattr(self.study.colbert_in(arm.environment), name) for name in INDEXING}
         return self.shared(arm) | {"donor": arm.donor, **chosen}
 
     def capture(self, arm: Arm) -> Path:
@@ -425,7 +426,7 @@ def _settings(planner: Planner, arm: Arm) -> dict[str, Any]:
     """Return the search notebook's parameters that are no paths; only A makes its index again."""
     study = planner.study
     return planner.shared(arm) | {
-        **asdict(study.colbert),
+        **asdict(study.colbert_in(arm.environment)),
         "k": study.search.k,
         "depth": study.search.depth,
         "queries": study.search.queries,

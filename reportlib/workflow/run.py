@@ -162,7 +162,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
         progress(note)
     folder = home / "runs" / study.slug
     folder.mkdir(parents=True, exist_ok=True)
-    environments = {name: _environment_digest(spec, home) for name, spec in specs.items()}
+    environments = {name: environment_digest(spec, home) for name, spec in specs.items()}
     planner = Planner(study, root, home, folder, inputs, environments)
     arms = {arm.name: planner.arm(arm) for arm in study.arms() if not (arm.swap or arm.searching)}
     searches = {arm.name: plan_search(planner, arm) for arm in study.arms() if arm.searching}
@@ -222,7 +222,7 @@ def make_plan(study: Study, root: Path, home: Path, progress: Progress) -> Path:
     return path
 
 
-def _environment_digest(spec: EnvironmentSpec, home: Path) -> str:
+def environment_digest(spec: EnvironmentSpec, home: Path) -> str:
     """Hash what an environment is made from; for one that the user made, what is in it."""
     record = find_record(spec.name, home)
     if record is not None and record.backend == "adopted":
@@ -448,7 +448,7 @@ class _Snakemake:
             check=False,
         )
         if done.returncode:
-            raise RunError(*_explain(done.stdout.splitlines(), self.log))
+            raise RunError(*explain(done.stdout.splitlines(), self.log))
         return done.stdout
 
     def run(self, options: Sequence[str]) -> _Done:
@@ -492,7 +492,7 @@ class _Snakemake:
                 process.wait()
                 raise
             if process.wait():
-                raise RunError(*_explain(tail, self.log))
+                raise RunError(*explain(tail, self.log))
         dry = any(line.startswith(_DRY) for line in tail)
         for line in self.log.read_text(encoding="utf-8").splitlines() if dry else ():
             self.progress(line)
@@ -535,7 +535,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _explain(tail: list[str], log: Path) -> tuple[str, str]:
+def explain(tail: list[str], log: Path) -> tuple[str, str]:
     """Return what went wrong and how to mend it, from a failed run's last lines."""
     for number in range(len(tail) - 1, -1, -1):
         if found := _OURS.search(tail[number]):

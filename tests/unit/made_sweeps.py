@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from captures import PASSAGES, pipeline_values, write
 from safetensors.numpy import save_file
 
 from reportlib.errors import CaptureError, EnvironmentCreationError, EnvironmentFileError
+from reportlib.store import MANIFEST
+from reportlib.study import PRECISIONS, Arm
 from reportlib.sweep.probes import Site
 from reportlib.trace.format import MEASURED, SAMPLES
 
@@ -38,12 +41,22 @@ class FakeStation:
     steps : mapping of str to sequence of str
         By the name of a probe or layer, the versions from which on it has other values.
     failing : mapping of str to str
-        By version, where it fails: ``prepare``, ``install``, ``measure``, or ``lacks NAME``, an operation.
+        By version, where it fails: ``prepare``, ``install``, ``measure``, ``capture``, or ``lacks NAME``, an operation.
+    full : bool
+        Whether it captures too: indexes that are others where the step of ``index`` is, and only there.
     """
 
-    def __init__(self, folder: Path, steps: Mapping[str, Sequence[str]], failing: Mapping[str, str] = {}) -> None:
-        self.folder, self.steps, self.failing = folder, steps, failing
+    def __init__(
+        self,
+        folder: Path,
+        steps: Mapping[str, Sequence[str]],
+        failing: Mapping[str, str] = {},
+        *,
+        full: bool = False,
+    ) -> None:
+        self.folder, self.steps, self.failing, self.full = folder, steps, failing, full
         self.installed: list[str] = []
+        self.captures: list[str] = []
         self.here: set[str] = set()
         self.most = 0
         self._lock = threading.Lock()
@@ -87,6 +100,23 @@ class FakeStation:
         error = None if whole else 1 / (1 + step)
         return {"failed": None, "digest": hashlib.sha256(values.tobytes()).hexdigest(), "repeats": True,
                 "inputs": "same", "max_error": error, "rms_error": error}  # fmt: skip
+
+    def captured(self, site: Site) -> Mapping[str, Path] | None:
+        if not self.full:
+            return None
+        folders = {precision: self.folder / "captures" / f"{site.name}-{precision}" for precision in PRECISIONS}
+        return folders if all((folder / MANIFEST).is_file() for folder in folders.values()) else {}
+
+    def capture(self, site: Site) -> None:
+        assert site.version in self.here
+        self.captures.append(site.version)
+        if self.failing.get(site.version) == "capture":
+            raise CaptureError("a compiler is missing")
+        step = sum(number(site.version) >= number(start) for start in self.steps.get("index", ()))
+        for precision in PRECISIONS:
+            arm = Arm(site.name, precision, "cpu", PASSAGES)
+            values = pipeline_values(arm, seed=12345 + step * (precision == "autocast"))
+            write(self.folder / "captures", arm, values)
 
     def remove(self, site: Site, following: Site | None) -> None:
         assert following is None or following.version in self.here or self.failing.get(following.version) == "install"

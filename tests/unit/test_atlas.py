@@ -72,6 +72,22 @@ def test_the_posts_stand_beside_what_is_measured_here(page: bs4.BeautifulSoup) -
     assert rows[2][0] == "not in the posts"
 
 
+def test_a_sweep_with_captures_says_what_a_break_does_to_an_index(tmp_path: Path) -> None:
+    station = FakeStation(tmp_path, {NORM: ["2.2.0"], "index": ["2.2.0"]}, {"2.9.0": "capture"}, full=True)
+    found = report(sweep(VERSIONS, station, silent), PROBES)
+    page = bs4.BeautifulSoup(draw(found), "html.parser")
+    first, second = page.select("table.atlas")
+    assert "the index" not in first.get_text()
+    assert cells(second, "the index") == [("A", 2), ("B", 3)]
+    table = next(t for t in page.select("table") if "with the version before" in t.get_text())
+    ((upgrade, *counts),) = [[cell.get_text() for cell in row.select("th, td")] for row in table.select("tbody tr")]
+    assert upgrade == "2.1.0 → 2.2.2"
+    assert counts[3].endswith(" of 12") or counts[3].startswith("all ")
+    float32, autocast = (paragraph.get_text() for paragraph in page.select(".opening .lede p"))
+    assert "keeps every passage" in float32
+    assert "other passages in its lists" in autocast
+
+
 def test_it_has_no_script_and_asks_nobody_for_anything(page: bs4.BeautifulSoup) -> None:
     assert not page.select("script, link[href^='http'], img, iframe")
     assert "default-src 'none'" in str(page.select_one("meta[http-equiv='Content-Security-Policy']"))

@@ -10,6 +10,7 @@ from made_sweeps import NORM, SORT, FakeStation
 from reportlib.cli.sweep import answer
 from reportlib.environments.spec import silent
 from reportlib.errors import StudyError
+from reportlib.sweep.captures import is_artifact
 from reportlib.sweep.probes import sweep
 from reportlib.sweep.versions import bisect_at
 
@@ -74,3 +75,18 @@ def test_layers_and_patterns_can_be_bisected(tmp_path: Path) -> None:
     assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "layers").changes] == ["2.1.0", "2.5.0"]
     assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "float32/*").changes] == ["2.1.0"]
     assert [change[1] for change in bisect(FakeStation(tmp_path, steps), "embs").changes] == ["2.1.0"]
+
+
+def test_an_artifact_of_whole_captures_can_be_bisected(tmp_path: Path) -> None:
+    station = FakeStation(tmp_path, {"index": ["2.3.1"]}, full=True)
+    found = bisect(station, "ivf")
+    assert found.changes == [("2.3.0", "2.3.1", ())]
+    assert station.captures == station.installed
+    assert len(station.installed) <= 7
+    assert bisect(station, "autocast/index/codes").changes == found.changes
+    assert bisect(station, "float32/index/codes").changes == []
+
+
+def test_which_names_need_captures() -> None:
+    assert all(is_artifact(name) for name in ("ivf", "index/codes", "rankings", "centroids"))
+    assert not any(is_artifact(name) for name in ("embs", "layers", "sort", "native_layer_norm"))

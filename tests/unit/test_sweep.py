@@ -26,8 +26,8 @@ VERSIONS = ["2.0.1", "2.1.0", "2.2.2", "2.10.0"]
 STEPS = {NORM: ["2.2.0", "2.3.0"], SORT: ["2.1.0"], LAYERS[1]: ["2.2.0"]}
 
 
-def made(folder: Path, **options: Any) -> tuple[FakeStation, Sweep]:
-    station = FakeStation(folder, STEPS, **options)
+def made(folder: Path, steps: Any = STEPS, **options: Any) -> tuple[FakeStation, Sweep]:
+    station = FakeStation(folder, steps, **options)
     return station, report(sweep(VERSIONS, station, silent), PROBES)
 
 
@@ -98,6 +98,50 @@ def test_an_operation_that_a_version_lacks_is_passed_over(tmp_path: Path) -> Non
     assert row(found, SORT)["failed"] == {"2.1.0": "NotReplayedError: torch has none"}
     (change,) = [b for b in found["precisions"][0]["breaks"] if b["row"] == SORT]
     assert (change["older"], change["newer"]) == ("2.0.1", "2.2.2")
+
+
+def test_an_index_is_captured_where_something_new_is_computed_and_nowhere_else(tmp_path: Path) -> None:
+    steps = STEPS | {"index": ["2.2.0"]}
+    station, found = made(tmp_path, steps=steps, full=True)
+    assert station.captures == VERSIONS
+    float32, autocast = found["precisions"]
+    assert {tuple(row["classes"]) for row in float32["artifacts"]} == {(0, 0, 0, 0)}
+    assert (float32["changes"], len(autocast["changes"])) == ([], 1)
+    ((change),) = autocast["changes"]
+    assert (change["older"], change["newer"]) == ("2.1.0", "2.2.2")
+    assert change["lists"] is not None
+    assert change["rankings"] is not None
+    assert 0 < change["lists"]["changed"] <= change["lists"]["of"]
+    assert change["rankings"]["of"] == 6
+    TypeAdapter(Sweep).validate_python(found)
+
+    again, same = made(tmp_path, steps=steps, full=True)
+    assert (again.installed, again.captures, same) == ([], [], found)
+
+
+def test_a_version_that_computes_the_same_has_the_captures_of_the_older_one(tmp_path: Path) -> None:
+    station, found = made(tmp_path, steps={NORM: ["2.2.0"], "index": ["2.2.0"]}, full=True)
+    assert station.captures == ["2.0.1", "2.2.2"]
+    assert found["captured"] == {"passages": {"float32": 40, "autocast": 40}, "queries": {"float32": 6, "autocast": 6},
+                                 "k": 5, "versions": ["2.0.1", "2.2.2"], "why": {}}  # fmt: skip
+    rows = {row["name"]: row["classes"] for row in found["precisions"][1]["artifacts"]}
+    assert rows["embs"] == [0, 0, 1, 1]
+
+
+def test_what_was_measured_without_captures_is_installed_again_for_them(tmp_path: Path) -> None:
+    steps = {NORM: ["2.2.0"]}
+    made(tmp_path, steps=steps)
+    station, _ = made(tmp_path, steps=steps, full=True)
+    assert station.installed == station.captures == ["2.0.1", "2.2.2"]
+
+
+def test_a_capture_that_fails_leaves_the_measurement_and_says_why(tmp_path: Path) -> None:
+    _, found = made(tmp_path, steps={NORM: ["2.2.0"]}, full=True, failing={"2.2.2": "capture"})
+    assert [one["why"] for one in found["versions"]] == [""] * 4
+    assert found["captured"] is not None
+    assert found["captured"]["why"] == {"2.2.2": "a compiler is missing"}
+    assert row(found, NORM)["classes"] == [0, 0, 1, 1]
+    assert found["precisions"][0]["artifacts"][0]["classes"] == [0, 0, None, None]
 
 
 def test_a_full_disk_ends_the_sweep(tmp_path: Path) -> None:

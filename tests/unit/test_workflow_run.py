@@ -44,13 +44,13 @@ def test_a_failed_step_is_explained_by_its_own_error():
         "RuleException:",
         "CalledProcessError in file Snakefile",
     ]
-    what, mend = run._explain(tail, Path("run.log"))
+    what, mend = run.explain(tail, Path("run.log"))
     assert what == "a step failed: the collection has 5 passages, 8 were asked for"
     assert mend == "ask for fewer (0 means all)"
 
 
 def test_a_failure_that_is_not_ours_shows_its_last_lines_and_the_log():
-    what, mend = run._explain(["Segmentation fault (core dumped)"], Path("run.log"))
+    what, mend = run.explain(["Segmentation fault (core dumped)"], Path("run.log"))
     assert "Segmentation fault" in what
     assert "run.log" in mend
 
