@@ -164,12 +164,12 @@ class Writer:
 def load(path):
     return (np.arange(2), np.arange(2)) if Path(path).name in ("ivf.pid.pt", "buckets.pt") else np.arange(3)
 with mock(["torch", "colbert", "faiss"]):
-    from reportlib.capture import instruments, setup
+    from reportlib.capture import instruments, session
     instruments.CollectionIndexer._sample_pids = lambda indexer: [3, 1, 2]
     with instruments.Instruments(Writer(), None, 1):
         instruments.CollectionIndexer._sample_pids(None)
-    setup.torch.load, setup.to_numpy = load, lambda array: (array, "int64")
-    setup.store_index(Writer())
+    session.torch.load, session.to_numpy = load, lambda array: (array, "int64")
+    session.store_index(Writer())
 print(json.dumps(taken))
 """
 POINTED = """
