@@ -139,13 +139,7 @@ def downstream(name: str) -> frozenset[str]:
 
 
 def point(artifact: str) -> CapturePoint:
-    """Return the capture point of an artifact's name, chunk or layer numbers and all.
-
-    Raises
-    ------
-    KeyError
-        When no capture point has that name.
-    """
+    """Return the capture point of an artifact's name, chunk or layer numbers and all."""
     for candidate in CAPTURE_POINTS:
         if artifact == candidate.artifact or artifact.startswith(candidate.artifact + "/"):
             return candidate

@@ -66,23 +66,7 @@ class Layout:
 
 
 def inspect(folder: Path) -> Layout:
-    """Check that a folder is a ColBERT checkpoint.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    Layout
-
-    Raises
-    ------
-    CheckpointError
-        When a file is missing or damaged, the weights have no projection, `artifact.metadata`
-        contradicts them, or the checkpoint brings code of its own.
-    """
+    """Check that a folder is a ColBERT checkpoint."""
     config = read_json(folder / CONFIG)
     if "auto_map" in config:
         raise CheckpointError(
@@ -116,13 +100,7 @@ def inspect(folder: Path) -> Layout:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    CheckpointError
-        When it is missing or is not one.
-    """
+    """Read a JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -353,13 +331,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
-        """Open a prepared folder without reading its weights.
-
-        Raises
-        ------
-        CheckpointError
-            When it is not one, or a file is not as long as it was.
-        """
+        """Open a prepared folder without reading its weights."""
         content = read_json(path / SOURCE)
         try:
             for name, file in content["files"].items():
@@ -370,13 +342,7 @@ class Checkpoint:
             raise CheckpointError(f"{path} is not a prepared checkpoint: {error}", ANEW) from error
 
     def verify(self) -> None:
-        """Hash every file again.
-
-        Raises
-        ------
-        CheckpointError
-            Naming the file that is not what was prepared.
-        """
+        """Hash every file again."""
         for name, file in read_json(self.path / SOURCE)["files"].items():
             if digest_file(self.path / name) != file["sha256"]:
                 raise CheckpointError(f"{self.path / name} was changed", ANEW)

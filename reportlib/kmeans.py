@@ -27,15 +27,7 @@ LEAST, ALWAYS_ENOUGH = 134, 269
 
 
 def centroids(embeddings: int, passages: int) -> int:
-    """Return how many centroids colbert-ai asks k-means for.
-
-    Parameters
-    ----------
-    embeddings : int
-        Token embeddings of all passages, which are all in the sample where they are few.
-    passages : int
-        How many passages.
-    """
+    """Return how many centroids colbert-ai asks k-means for."""
     # colbert-ai keeps the mean in float32.
     (mean,) = struct.unpack("f", struct.pack("f", embeddings / passages))
     return int(2 ** math.floor(math.log2(16 * math.sqrt(passages * mean))))

@@ -79,13 +79,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def parameter_names(notebook: Path) -> list[str]:
-    """Return the names that a notebook's ``parameters`` cell assigns.
-
-    Raises
-    ------
-    NotebookParameterError
-        When the file is no notebook, or has no such cell.
-    """
+    """Return the names that a notebook's ``parameters`` cell assigns."""
     import ast
 
     try:

@@ -146,13 +146,7 @@ def _looked_at(spec: CollectionSpec, source: Source, beside: str, most: int) -> 
 
 
 def find_checkpoint(given: str, folder: Path, root: Path) -> CheckpointSpec:
-    """Say what a checkpoint is: a folder, a hub id or the offline one.
-
-    Raises
-    ------
-    CheckpointError
-        When it is nothing of these, or the folder is no ColBERT checkpoint that can be indexed with.
-    """
+    """Say what a checkpoint is: a folder, a hub id or the offline one."""
     path = Path(given).expanduser()
     if given in ("", OFFLINE):
         return CheckpointSpec()

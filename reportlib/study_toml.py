@@ -54,20 +54,7 @@ _OF_OFFLINE = ("dim", "projection")
 
 
 def meant(key: str, names: tuple[str, ...]) -> str:
-    """Return what someone may have meant who wrote a key that is not there.
-
-    Parameters
-    ----------
-    key : str
-        As written.
-    names : tuple of str
-        The keys that its table has.
-
-    Returns
-    -------
-    str
-        The table that the key belongs to, the nearest of `names`, or all of them.
-    """
+    """Return what someone may have meant who wrote a key that is not there."""
     places = [table for table, keys in KEYS.items() if key in keys]
     if places:
         where = " or ".join(f"under [{table}]" if table else "above the first table" for table in places)
@@ -459,18 +446,7 @@ _PRECISIONS = {
 
 
 def study_text(study: Study) -> str:
-    """Write a study down as TOML that `read` reads back.
-
-    Parameters
-    ----------
-    study : Study
-        The study; its path is not written.
-
-    Returns
-    -------
-    str
-        With every key that a study can have: those that do not matter to this one as comments.
-    """
+    """Write a study down as TOML that `read` reads back."""
     parts = [_HEAD + _lines(study, study, TOP)]
     for known in fields(study):
         value = getattr(study, known.name)

@@ -297,13 +297,7 @@ def quoted_flag(flag: str) -> str:
 
 
 def compile_extensions() -> None:
-    """Compile what indexing and searching on this machine's device need.
-
-    Raises
-    ------
-    CompilerError
-        When there is no compiler, or it fails; the compiler's last lines are in the message.
-    """
+    """Compile what indexing and searching on this machine's device need."""
     check_compiler()
     quote_paths()
     import torch
@@ -322,13 +316,7 @@ def compile_extensions() -> None:
 
 
 def encode_once() -> None:
-    """Have colbert-ai load a checkpoint of a few random numbers and encode a text with it.
-
-    Raises
-    ------
-    CheckpointError
-        When it cannot, with its own error: transformers 5 does not load colbert-ai 0.2.22's checkpoints.
-    """
+    """Have colbert-ai load a checkpoint of a few random numbers and encode a text with it."""
     try:
         from colbert.infra import ColBERTConfig
         from colbert.modeling.checkpoint import Checkpoint

@@ -69,13 +69,7 @@ class ArmRequest(ColbertSettings):
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
-        """Make a request from a notebook's ``globals()``.
-
-        Raises
-        ------
-        NotebookParameterError
-            When a parameter is unknown or missing, or has another type than its default.
-        """
+        """Make a request from a notebook's ``globals()``."""
         check_parameters(parameters, [known.name for known in cls.parameters()])
         chosen: dict[str, Any] = {}
         for known in cls.parameters():
@@ -89,13 +83,7 @@ class ArmRequest(ColbertSettings):
         return cls(**chosen)
 
     def settled(self) -> Self:
-        """Return it with what it leaves to the process that runs it: the environment, which is checked.
-
-        Raises
-        ------
-        WrongEnvironmentError
-            When the process is another environment than the one named.
-        """
+        """Return it with what it leaves to the process that runs it: the environment, which is checked."""
         return replace(self, environment=own_environment(self.environment))
 
     @property
@@ -195,15 +183,7 @@ class SwapRequest(ArmRequest):
                 one_of("swaps", name, SWAPPABLE)
 
     def settled(self) -> Self:
-        """Return it with the environment that runs, and a donor.
-
-        Raises
-        ------
-        WrongEnvironmentError
-            When the process is another environment than the one named.
-        NotebookParameterError
-            When several environments, or none, could be the donor.
-        """
+        """Return it with the environment that runs, and a donor."""
         own = super().settled()
         return own if own.donor else replace(own, donor=own._only_donor())
 

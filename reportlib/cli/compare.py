@@ -70,13 +70,7 @@ def compare(
 
 
 def write_file(path: Path | None, text: Callable[[], str]) -> None:
-    """Write what `text` returns to `path`, if there is one.
-
-    Raises
-    ------
-    RequirementError
-        When it cannot be written.
-    """
+    """Write what `text` returns to `path`, if there is one."""
     if path is None:
         return
     try:

@@ -73,22 +73,7 @@ class Diagnosis:
 
 
 def diagnose(root: Path, home: Path, *, measure: bool = False) -> Diagnosis:
-    """Look at this machine.
-
-    Parameters
-    ----------
-    root : Path
-        The project: its environment files and studies.
-    home : Path
-        Its folder for environments.
-    measure : bool
-        Also time bfloat16 in every environment, which starts torch there: seconds each.
-
-    Returns
-    -------
-    Diagnosis
-        Nothing is changed.
-    """
+    """Look at this machine."""
     made = records(home)
     findings = (
         Finding("cpu", "note", f"{cpu_name()}, {os.cpu_count()} logical cores", cpu_name()),

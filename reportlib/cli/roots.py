@@ -92,13 +92,7 @@ def _named(environment: str, home: Path) -> str:
 
 
 def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]) -> tuple[TraceOrder, PreparedInputs]:
-    """Return what a study asks for, with what was chosen on the command line in its place.
-
-    Raises
-    ------
-    ReportlibError
-        When the study or its inputs cannot be used.
-    """
+    """Return what a study asks for, with what was chosen on the command line in its place."""
     # Not at the top: it takes time to import, and most calls of the command line do not need it.
     from reportlib.workflow.run import prepare_inputs
 

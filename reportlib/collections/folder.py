@@ -412,15 +412,6 @@ def is_itself(query: str, query_text: str, pid: int, passage: str, text: str) ->
 
     An id that is only the passage's position (as in a TSV) says nothing by itself: there the passage must have the
     query's text too.
-
-    Parameters
-    ----------
-    query, query_text : str
-        Id and text of the query.
-    pid : int
-        The passage's position in the collection.
-    passage, text : str
-        Its id, and its text or the start of it.
     """
     return query == passage and (passage != str(pid) or query_text[:_COMPARED] in text)
 
@@ -459,13 +450,7 @@ class Collection:
 
     @classmethod
     def open(cls, path: Path) -> Collection:
-        """Open a prepared folder without reading its texts.
-
-        Raises
-        ------
-        CollectionError
-            When it is not one, or a file is not as long as it was.
-        """
+        """Open a prepared folder without reading its texts."""
         try:
             content = json.loads((path / SOURCE).read_text(encoding="utf-8"))
             files = {name: content["files"][name] for name in (PASSAGES, QUERIES, JUDGEMENTS)}
@@ -486,13 +471,7 @@ class Collection:
             raise CollectionError(f"{path} is not a prepared collection: {error}", ANEW) from error
 
     def verify(self) -> None:
-        """Hash every file again.
-
-        Raises
-        ------
-        CollectionError
-            Naming the file that is not what was prepared.
-        """
+        """Hash every file again."""
         content = json.loads((self.path / SOURCE).read_text(encoding="utf-8"))
         for name, file in content["files"].items():
             if digest_file(self.path / name) != file["sha256"]:

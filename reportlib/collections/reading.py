@@ -41,26 +41,7 @@ class Judgement:
 
 
 def read_passages(folder: Path, limit: int = 0) -> list[Passage]:
-    """Read passages of a prepared collection.
-
-    Parameters
-    ----------
-    folder : Path
-        The collection's folder.
-    limit : int
-        How many from the start; 0 for all.
-
-    Returns
-    -------
-    list of Passage
-        In pid order.
-
-    Raises
-    ------
-    CollectionError
-        When the folder is not a prepared collection, is damaged, or has fewer passages than
-        `limit`.
-    """
+    """Read passages of a prepared collection."""
     found = [Passage(*fields) for fields in islice(_records(folder / PASSAGES), limit or None)]
     if len(found) < limit:
         raise CollectionError(
@@ -71,24 +52,12 @@ def read_passages(folder: Path, limit: int = 0) -> list[Passage]:
 
 
 def read_queries(folder: Path, limit: int = 0) -> list[Query]:
-    """Read the first `limit` queries of a prepared collection; 0 or more than there are gives all.
-
-    Raises
-    ------
-    CollectionError
-        When the folder is not a prepared collection, or is damaged.
-    """
+    """Read the first `limit` queries of a prepared collection; 0 or more than there are gives all."""
     return [Query(*fields) for fields in islice(_records(folder / QUERIES), limit or None)]
 
 
 def read_judgements(folder: Path) -> list[Judgement]:
-    """Read every judgement of a prepared collection.
-
-    Raises
-    ------
-    CollectionError
-        When the folder is not a prepared collection, or is damaged.
-    """
+    """Read every judgement of a prepared collection."""
     found = []
     with _open(folder / JUDGEMENTS) as lines:
         for number, line in enumerate(lines, 1):

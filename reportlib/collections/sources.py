@@ -79,14 +79,7 @@ class BeirSource:
         return ""
 
     def files(self) -> list[Path]:
-        """Return the files that are read.
-
-        Raises
-        ------
-        CollectionError
-            When the folder or its corpus is missing, or it cannot be told which judgements are
-            meant.
-        """
+        """Return the files that are read."""
         if not self.folder.is_dir():
             raise CollectionError(f"there is no folder {self.folder}", "give the path of a BEIR folder")
         corpus = _either(self.folder / "corpus.jsonl")
@@ -160,13 +153,7 @@ class TsvSource:
         return ""
 
     def files(self) -> list[Path]:
-        """Return the files that are read.
-
-        Raises
-        ------
-        CollectionError
-            When the file is missing.
-        """
+        """Return the files that are read."""
         if not self.path.is_file():
             raise CollectionError(f"there is no file {self.path}", "give the path of a TSV: pid<TAB>passage")
         beside = (_either(self.path.with_name("queries.tsv")), _qrels_of(self.path.parent, "qrels"))
@@ -218,11 +205,6 @@ def read_qrels(path: Path) -> Iterator[Judged]:
 
     Three columns (query, passage, grade) with tabs between them as in BEIR, or four (query, 0, passage, grade) with
     tabs or spaces as in TREC. A first line with the names of the columns is a header.
-
-    Raises
-    ------
-    CollectionError
-        When a line has another form, or a grade that is no whole number.
     """
     for number, (where, tabbed) in enumerate(_tab_lines(path)):
         # Three columns need tabs: with spaces between, an id that has one would be cut.

@@ -272,24 +272,7 @@ def _ranking(side: SearchingArm, name: str, k: int) -> tuple[Ranked, ...]:
 
 
 def ranked(capture: Capture, name: str, arm: str) -> tuple[Ranked, ...]:
-    """Return the rankings `name` of a capture, checked.
-
-    Parameters
-    ----------
-    capture : Capture
-        That has them.
-    name : str
-        Of the artifact.
-    arm : str
-        What messages call the capture.
-
-    Raises
-    ------
-    ComparisonError
-        When they make no sense: what is there is not what was captured.
-    StoreError
-        When they cannot be read.
-    """
+    """Return the rankings `name` of a capture, checked."""
     data, where = capture.value(name), f"{name} of {arm}"
     try:
         k = int(data["k"])

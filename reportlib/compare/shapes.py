@@ -20,13 +20,7 @@ Map = dict[tuple[int, int], int]
 
 
 def read_shapes(folder: Path) -> dict[str, Any]:
-    """Read a folder's ``shapes.json``.
-
-    Raises
-    ------
-    StoreError
-        When there is none, it is damaged, or of another schema.
-    """
+    """Read a folder's ``shapes.json``."""
     mend = f"remove {folder} and run again"
     return read_json(folder / SHAPES, SHAPES_SCHEMA, "encodings of many shapes", mend, dict)
 
@@ -132,13 +126,7 @@ class Shapes:
 
 
 def require_alike(a: Record, b: Record) -> None:
-    """Refuse two environments whose encodings cannot be set side by side.
-
-    Raises
-    ------
-    ComparisonError
-        When they are of other inputs, weights, precisions or devices.
-    """
+    """Refuse two environments whose encodings cannot be set side by side."""
     for name, left, right in (
         ("inputs", a["inputs"], b["inputs"]),
         *((key, a["arm"][key], b["arm"][key]) for key in ("precision", "device", "passages")),

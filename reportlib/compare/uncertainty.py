@@ -175,16 +175,6 @@ def sign_p(better: int, worse: int) -> float | None:
     """Test whether more queries got better than worse, or the other way: the sign test, two-sided and exact.
 
     Queries that are equal say nothing.
-
-    Parameters
-    ----------
-    better, worse : int
-        How many queries rose and fell.
-
-    Returns
-    -------
-    float or None
-        p; None where all queries are equal.
     """
     if not better + worse:
         return None

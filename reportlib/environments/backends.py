@@ -115,13 +115,7 @@ _PROGRAM = "#include <optional>\nint main() { std::optional<int> one{1}; return 
 
 
 def require_compiler() -> None:
-    """Compile and link a small C++17 program with the compiler that torch would use.
-
-    Raises
-    ------
-    CompilerError
-        When there is none, or it does not work.
-    """
+    """Compile and link a small C++17 program with the compiler that torch would use."""
     compiler = os.environ.get("CXX", "c++")
     what = "colbert-ai compiles C++ extensions when it searches"
     if shutil.which(compiler) is None:
@@ -141,13 +135,7 @@ def require_compiler() -> None:
 
 
 def require_headers(python: Path) -> None:
-    """See that a Python has the headers that extensions are compiled against.
-
-    Raises
-    ------
-    CompilerError
-        When it has none.
-    """
+    """See that a Python has the headers that extensions are compiled against."""
     command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]
     folder = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if not Path(folder, "Python.h").is_file():
@@ -204,15 +192,7 @@ class RattlerBackend:
             require_compiler()
 
     def fill(self, order: Order) -> tuple[str, ...]:
-        """Solve and install the conda part, then install the pip part into it.
-
-        Raises
-        ------
-        EnvironmentFileError
-            When the channels have no such package or version.
-        EnvironmentCreationError, DiskSpaceError
-            When a channel or the disk gives way.
-        """
+        """Solve and install the conda part, then install the pip part into it."""
         has_gpu = any(p.into_generic().name.normalized == "__cuda" for p in rattler.VirtualPackage.detect())
         wanted = [text for text in order.spec.conda if has_gpu or not f"{conda_name(text)}-".startswith("cuda-")]
         try:
@@ -327,13 +307,7 @@ class UvBackend:
         require_headers(provide_python(spec.python_minor))
 
     def fill(self, order: Order) -> tuple[str, ...]:
-        """Make the virtual environment and install the pip part.
-
-        Raises
-        ------
-        EnvironmentCreationError, EnvironmentFileError, DiskSpaceError
-            As uv says.
-        """
+        """Make the virtual environment and install the pip part."""
         version = order.spec.python_minor
         order.progress(f"making a virtual environment on Python {version}")
         try:
@@ -368,13 +342,7 @@ def installed_python(version: str) -> Path | None:
 
 
 def provide_python(version: str) -> Path:
-    """Return a Python of a minor version, after uv has downloaded one where none is installed.
-
-    Raises
-    ------
-    UvFailedError
-        When uv cannot.
-    """
+    """Return a Python of a minor version, after uv has downloaded one where none is installed."""
     python = installed_python(version)
     if python is None:
         with tempfile.TemporaryDirectory() as folder:

@@ -45,13 +45,7 @@ _RUNTIME = re.compile(r"nvidia-cuda-runtime(-cu\d+)?")
 
 
 def wheel_cuda(pins: Mapping[str, str]) -> str:
-    """Return the CUDA version of torch's wheels, major and minor, by what they brought; empty when nothing says it.
-
-    Parameters
-    ----------
-    pins : mapping of str to str
-        A lock's packages.
-    """
+    """Return the CUDA version of torch's wheels, major and minor, by what they brought; empty when nothing says it."""
     for name, version in pins.items():
         if _RUNTIME.fullmatch(name):
             return ".".join(version.split(".")[:2])
@@ -164,24 +158,12 @@ class Further:
 
 
 def environment_name(version: str) -> str:
-    """Return the name of the environment for a version of torch: ``2.6.0`` and ``2.6`` give ``torch260``.
-
-    Raises
-    ------
-    EnvironmentFileError
-        When it is not a released version.
-    """
+    """Return the name of the environment for a version of torch: ``2.6.0`` and ``2.6`` give ``torch260``."""
     return f"torch{full_version(version).replace('.', '')}"
 
 
 def full_version(version: str) -> str:
-    """Return a version of torch with all three numbers.
-
-    Raises
-    ------
-    EnvironmentFileError
-        When it is not a released version.
-    """
+    """Return a version of torch with all three numbers."""
     try:
         parsed = Version(version)
     except InvalidVersion:
@@ -302,11 +284,6 @@ def twin(base: str, name: str, root: Path) -> Further:
     """Find or make up the environment file that is another one under a second name; nothing is written.
 
     Two environments that a study gives other settings, and that hold the same to the byte.
-
-    Raises
-    ------
-    EnvironmentFileError
-        When `base` has no file, or `name` has one with other contents.
     """
     like = load_spec(base, root)
     if name == base:

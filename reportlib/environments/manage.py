@@ -115,15 +115,7 @@ def _same_version(installed_version: str, pinned: str) -> bool:
 
 
 def compile_extensions(record: EnvironmentRecord, home: Path, threads: int, progress: Progress) -> EnvironmentRecord:
-    """Compile colbert-ai's extensions inside the environment, see that it encodes, and record that it is done.
-
-    Raises
-    ------
-    CompilerError
-        When that fails; the environment stays as it was.
-    EnvironmentCreationError
-        When colbert-ai cannot run with what the environment holds.
-    """
+    """Compile colbert-ai's extensions inside the environment, see that it encodes, and record that it is done."""
     with only_one(home, progress) as descriptor:
         progress("compiling colbert-ai's extensions (once for each environment)")
         # A compilation that was killed leaves torch's own lock file there, on which the next would wait for ever.
@@ -359,18 +351,6 @@ def by_prefix(prefix: Path, home: Path) -> EnvironmentRecord:
 
     It is called after its folder, gets no kernel, and holds whatever the user put there: torch alone is enough to
     record a module's operations.
-
-    Parameters
-    ----------
-    prefix : Path
-        A virtual environment's folder, or a conda prefix.
-    home : Path
-        Folder for environments, inputs and captures.
-
-    Raises
-    ------
-    EnvironmentCreationError
-        When it has no working Python, or lacks a package that recording needs.
     """
     prefix = prefix.absolute()
     there = next((r for r in records(home) if Path(r.prefix).resolve() == prefix.resolve()), None)

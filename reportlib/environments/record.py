@@ -111,13 +111,7 @@ def find_record(name: str, home: Path) -> EnvironmentRecord | None:
 
 
 def load_record(name: str, home: Path) -> EnvironmentRecord:
-    """Return the description of a finished environment.
-
-    Raises
-    ------
-    EnvironmentCreationError
-        When no environment of that name is made.
-    """
+    """Return the description of a finished environment."""
     record = find_record(name, home)
     if record is None:
         made = ", ".join(r.name for r in records(home)) or "none"
@@ -279,13 +273,7 @@ def remove_kernel(name: str, home: Path) -> None:
 
 
 def examine(record: EnvironmentRecord, home: Path, device: str) -> dict[str, Any]:
-    """Return the report of `reportlib.capture.preflight`, run inside an environment.
-
-    Raises
-    ------
-    EnvironmentCreationError
-        When torch does not even start there.
-    """
+    """Return the report of `reportlib.capture.preflight`, run inside an environment."""
     command = [str(record.python_program), "-m", "reportlib.capture.preflight", "--device", device]
     try:
         done = subprocess.run(

@@ -310,15 +310,7 @@ def run_uv(
 
 
 def explain(failure: UvFailedError, path: Path) -> ReportlibError:
-    """Return the error that tells a user why uv failed.
-
-    Parameters
-    ----------
-    failure : UvFailedError
-        What uv said.
-    path : Path
-        The environment file that it worked for.
-    """
+    """Return the error that tells a user why uv failed."""
     # uv wraps its explanations at the width of a terminal, and colours them when it thinks it has one.
     said = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(failure)).split())
     if _NO_SPACE in said:
@@ -520,14 +512,7 @@ def save_lock(spec: EnvironmentSpec, resolved: Lock) -> Lock:
 
 
 def read_lock(spec: EnvironmentSpec) -> Lock:
-    """Read the lock of an environment file and see that it fits.
-
-    Raises
-    ------
-    EnvironmentFileError
-        When there is none, it is for another platform, was made from something else than the file now says, or
-        holds a line that no lock has.
-    """
+    """Read the lock of an environment file and see that it fits."""
     path = spec.lock_path
     mend = f"run `reportlib env lock {spec.name}`, or leave the lock aside with --no-lock"
     try:

@@ -208,13 +208,7 @@ def judge_study(requirements: Sequence[Requirement], folder: Path, precisions: S
 
 
 def read_report(path: Path) -> Report:
-    """Return a report.json.
-
-    Raises
-    ------
-    ComparisonError
-        When it is not there, is no JSON, or has another schema.
-    """
+    """Return a report.json."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -296,19 +290,7 @@ def _printable(text: str) -> str:
 
 
 def sarif(judgements: Sequence[Judgement], folder: str, code: int, file: str = "metadata.json") -> dict[str, Any]:
-    """Return a SARIF 2.1.0 log: one result for each requirement that does not hold or cannot be told.
-
-    Parameters
-    ----------
-    judgements : sequence of Judgement
-        All of them; each is a rule.
-    folder : str
-        Where the files lie that judgements name.
-    code : int
-        The exit code.
-    file : str
-        What to point at where a judgement names no file.
-    """
+    """Return a SARIF 2.1.0 log: one result for each requirement that does not hold or cannot be told."""
     rules = [
         {
             "id": f"requirement-{number}",

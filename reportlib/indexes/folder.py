@@ -85,13 +85,7 @@ class IndexFolder:
 
     @classmethod
     def open(cls, path: Path) -> IndexFolder:
-        """Open the index folder `path`.
-
-        Raises
-        ------
-        IndexFileError
-            When it is no finished index of colbert-ai 0.2; the message says what it is instead, where that is known.
-        """
+        """Open the index folder `path`."""
         if not path.is_dir():
             inside = path.is_file() and _looks_like_index(path.parent)
             what = f"it: {path.parent}" if inside else "an index's metadata.json"
@@ -173,13 +167,7 @@ class IndexFolder:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file of an index.
-
-    Raises
-    ------
-    IndexFileError
-        When it cannot be read, is larger than `MOST_JSON`, or is no JSON.
-    """
+    """Return the content of a JSON file of an index."""
     with open_regular(path) as handle:
         data = handle.read(MOST_JSON + 1)
     if len(data) > MOST_JSON:
@@ -425,13 +413,7 @@ class PlaidFolder(IndexFolder):
 
     @classmethod
     def open(cls, path: Path) -> PlaidFolder:
-        """Open the index folder `path`.
-
-        Raises
-        ------
-        IndexFileError
-            When it is no finished index of fast-plaid.
-        """
+        """Open the index folder `path`."""
         if not (path / "metadata.json").is_file():
             raise IndexFileError(f"{path} is an index that was not finished: it has no metadata.json", "index again")
         metadata = read_json(path / "metadata.json")

@@ -75,11 +75,6 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file for reading; a link is followed, a pipe or a device refused.
 
     Links are common: the Hugging Face cache is made of them. What they lead to is held to the same checks.
-
-    Raises
-    ------
-    IndexFileError
-        When it is not there, cannot be read, or is no regular file.
     """
     try:
         # Opening a pipe would wait for a writer.
@@ -95,20 +90,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_records(handle: BinaryIO, path: Path) -> dict[str, Record]:
-    """Return the records of a torch file by name, without the folder that torch puts before it.
-
-    Parameters
-    ----------
-    handle : binary file
-        Of a regular file.
-    path : Path
-        For messages.
-
-    Raises
-    ------
-    IndexFileError
-        When it is no torch file, is cut off, or holds what torch does not write.
-    """
+    """Return the records of a torch file by name, without the folder that torch puts before it."""
     size = os.fstat(handle.fileno()).st_size
     _check_start(handle, path, size)
     end = _check_directory(handle, path, size)
@@ -283,25 +265,7 @@ class _RefusedError(Exception):
 
 
 def read_pickle(data: bytes, what: str) -> Any:
-    """Return what a pickle of tensors holds.
-
-    Parameters
-    ----------
-    data : bytes
-        The pickle.
-    what : str
-        The file, for messages.
-
-    Returns
-    -------
-    TensorReference, tuple, list, int, float, str, bool or None
-        Containers hold the same.
-
-    Raises
-    ------
-    IndexFileError
-        When it is damaged, or names anything but a plain tensor. Nothing it names has been looked up or run.
-    """
+    """Return what a pickle of tensors holds."""
     try:
         _check_opcodes(data)
         found = _TensorUnpickler(io.BytesIO(data)).load()

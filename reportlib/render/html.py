@@ -64,19 +64,7 @@ def _is_nothing(cell: Any) -> bool:
 
 
 def fragment(template: str, **values: Any) -> Html:
-    """Fill the template ``fragments/<template>.html.j2``.
-
-    Parameters
-    ----------
-    template : str
-        Its name.
-    **values
-        What the template draws. Strings are escaped; `Html` and `markupsafe.Markup` are not.
-
-    Returns
-    -------
-    Html
-    """
+    """Fill the template ``fragments/<template>.html.j2``."""
     return Html(Markup(_environment().get_template(f"{template}.html.j2").render(**values)))  # noqa: S704 autoescaped
 
 
@@ -89,11 +77,6 @@ def let_break(soup: bs4.BeautifulSoup) -> None:
     """Let a line break inside what a browser takes for one character but no screen can hold: a letter under 90 marks.
 
     A font that lacks the marks draws each beside the last, and no style sheet can break them.
-
-    Parameters
-    ----------
-    soup : bs4.BeautifulSoup
-        A whole page; its text stays the same.
     """
     for text in soup.select_one("body").find_all(string=True):  # type: ignore[union-attr]
         pieces = _breakable(text)

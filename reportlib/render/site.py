@@ -117,13 +117,7 @@ class AtlasEntry(Entry):
 
 
 def entries(reports: Path) -> list[Entry]:
-    """Return every published report and sweep below a folder, the newest first.
-
-    Raises
-    ------
-    RunError
-        When there is none, or a file of numbers cannot be read.
-    """
+    """Return every published report and sweep below a folder, the newest first."""
     published: list[Entry] = []
     for kind in (Entry, AtlasEntry):
         for path in sorted(reports.glob(f"*/{kind.data}")):

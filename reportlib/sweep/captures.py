@@ -52,13 +52,7 @@ class Capturing:
 
     @classmethod
     def of(cls, path: Path, root: Path, home: Path, progress: Progress) -> Capturing:
-        """Read a study and prepare its inputs.
-
-        Raises
-        ------
-        ReportlibError
-            When the study, its collection or its checkpoint cannot be used.
-        """
+        """Read a study and prepare its inputs."""
         study = load(path, device="cpu")
         return cls(study, root, home, prepare_inputs(study, home, progress))
 
@@ -78,13 +72,7 @@ class Capturing:
         return folders if all((folder / MANIFEST).is_file() for folder in folders.values()) else {}
 
     def capture(self, spec: EnvironmentSpec, progress: Progress) -> None:
-        """Make those of a version that are not there; its environment is.
-
-        Raises
-        ------
-        CaptureError
-            When the notebook fails, with what it said.
-        """
+        """Make those of a version that are not there; its environment is."""
         for precision, arm in self.arms(spec).items():
             if (self.root / arm.capture / MANIFEST).is_file():
                 continue

@@ -295,13 +295,7 @@ class Environments:
                 os.environ["UV_CACHE_DIR"] = before
 
     def prepare(self, version: str) -> Site:
-        """Find or write the environment file.
-
-        Raises
-        ------
-        ReportlibError
-            When there is no such version, or it goes with none of the pins.
-        """
+        """Find or write the environment file."""
         spec, lock = self._file(version)
         content = {
             "code": CODE["probe"],

@@ -84,13 +84,7 @@ class Wish:
 
     @classmethod
     def read(cls, path: Path) -> Wish:
-        """Read a ``sweep.toml``: ``versions``, or ``from`` and ``to``, or all three.
-
-        Raises
-        ------
-        StudyError
-            When it cannot be read, or has another key.
-        """
+        """Read a ``sweep.toml``: ``versions``, or ``from`` and ``to``, or all three."""
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -103,15 +97,7 @@ class Wish:
         return cls(tuple(versions), str(content.get("from", "")), str(content.get("to", "")))
 
     def resolve(self) -> list[str]:
-        """Return the versions from the older to the newer, each once.
-
-        Raises
-        ------
-        EnvironmentFileError
-            When one is not a released version, or the index cannot be asked.
-        StudyError
-            When there are fewer than two.
-        """
+        """Return the versions from the older to the newer, each once."""
         found = {full_version(version) for version in self.versions}
         if self.lowest:
             found |= set(map(full_version, releases(self.lowest, self.highest or NEWEST)))
@@ -251,11 +237,6 @@ def observed(content: Mapping[str, Any], of: str) -> str:
 
     ``embs`` are what BERT and the projection give for each text, in float32 and under autocast; an artifact is one of
     whole captures, in each precision that was captured.
-
-    Raises
-    ------
-    StudyError
-        When nothing has such a name.
     """
     entries = {**content["probes"], **content["layers"], **content["artifacts"]}
     if of in ("layers", "embs"):

@@ -74,13 +74,7 @@ class PassRequest:
 
     @classmethod
     def settle(cls, arguments: argparse.Namespace, *, passes: bool = True) -> PassRequest:
-        """Return what the options of `add_arguments` ask for, this process made ready for torch.
-
-        Raises
-        ------
-        ReportlibError
-            When an input cannot be used, or this is not the environment that the options name.
-        """
+        """Return what the options of `add_arguments` ask for, this process made ready for torch."""
         names = ("environment", "checkpoint", "collection", "precision", "device", "passages", "threads", "doc_maxlen")
         arm = CaptureRequest(texts=tuple(arguments.texts), **{name: getattr(arguments, name) for name in names})
         model, passes = arguments.model, passes and arguments.model is None
@@ -120,13 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Check what was asked for and only then import torch: its devices and threads are settled when it comes in.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used, a switch is not known, the folder exists, or nobody reads or writes.
-    """
+    """Check what was asked for and only then import torch: its devices and threads are settled when it comes in."""
     if chosen.verb in {"truth", "probe"}:
         chosen.precision, chosen.device, chosen.index = "float32", "cpu", None
     if chosen.verb == "try":

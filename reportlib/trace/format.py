@@ -218,13 +218,7 @@ class Trace:
 
     @classmethod
     def open(cls, path: Path) -> Trace:
-        """Read a trace folder's manifest.
-
-        Raises
-        ------
-        StoreError
-            When it holds no trace, one of another schema, or a damaged one.
-        """
+        """Read a trace folder's manifest."""
 
         def make(content: dict[str, Any]) -> Trace:
             passes = [RecordedPass.from_json(entry) for entry in content["passes"]]
@@ -233,13 +227,7 @@ class Trace:
         return read_json(path / MANIFEST, TRACE_SCHEMA, "trace", "record it again", make)
 
     def operations(self, slug: str) -> Iterator[Operation]:
-        """Yield a pass's operations in order of execution, one line in memory at a time.
-
-        Raises
-        ------
-        StoreError
-            When the file is missing, or is not the one that the manifest names.
-        """
+        """Yield a pass's operations in order of execution, one line in memory at a time."""
         file = self.path / slug / TRACE_FILE
         try:
             if digest_file(file) != self.passes[slug].sha256:
@@ -253,13 +241,7 @@ class Trace:
 
 @contextmanager
 def atomic_folder(destination: Path) -> Iterator[Path]:
-    """Yield a folder that gets its name only when all is in it.
-
-    Raises
-    ------
-    StoreError
-        When there is one of that name.
-    """
+    """Yield a folder that gets its name only when all is in it."""
     if destination.exists():
         raise StoreError(f"there is a folder {destination} already", "remove it, or give another")
     partial = destination.with_name(destination.name + ".partial")
@@ -502,13 +484,7 @@ class Replay:
 
     @classmethod
     def open(cls, path: Path) -> Replay:
-        """Read a replay folder.
-
-        Raises
-        ------
-        StoreError
-            When it holds no replay, one of another schema, or a damaged one.
-        """
+        """Read a replay folder."""
 
         def make(content: dict[str, Any]) -> Replay:
             passes = [ReplayedPass.from_json(entry) for entry in content["passes"]]
@@ -531,15 +507,7 @@ class Replay:
 
 
 def case_id(name: str, overload: str, dtypes: Sequence[str]) -> str:
-    """Return the name of an operation's case: ``gelu-float32``, ``div-Tensor-bfloat16``, ``sort-int64``.
-
-    Parameters
-    ----------
-    name, overload : str
-        As the dispatcher has them.
-    dtypes : sequence of str
-        Of all inputs. The floating-point ones count, each once; without them the first.
-    """
+    """Return the name of an operation's case: ``gelu-float32``, ``div-Tensor-bfloat16``, ``sort-int64``."""
     return "-".join(
         [name.removeprefix("aten::").replace("::", "-"), *filter(None, [overload]), *determining_dtypes(dtypes)]
     )
@@ -605,13 +573,7 @@ class Case:
 
     @classmethod
     def open(cls, folder: Path) -> Case:
-        """Read a case's folder.
-
-        Raises
-        ------
-        StoreError
-            When it holds no case, one of another schema, or a damaged one.
-        """
+        """Read a case's folder."""
 
         def make(content: dict[str, Any]) -> Case:
             content["inputs"] = tuple(map(CaseTensor.from_json, content["inputs"]))

@@ -57,13 +57,7 @@ _LIBRARY: list[Any] = []
 
 @contextmanager
 def load_checkpoint(asked: PassRequest) -> Iterator[Loaded]:
-    """Load the checkpoint and yield it with its passes, in the arm's precision.
-
-    Raises
-    ------
-    ReportlibError
-        When the checkpoint or the capture cannot be used.
-    """
+    """Load the checkpoint and yield it with its passes, in the arm's precision."""
     request = asked.arm
     checkpoint = _checkpoint(request)
     passes = _forward_passes(request, checkpoint, list(asked.batch))

@@ -132,13 +132,7 @@ class Canonical:
         self.tensors = tensors
 
     def value(self, value: Any) -> Any:
-        """Return `value` for JSON.
-
-        Raises
-        ------
-        CaptureError
-            For a value that has no such form: two of them could pass for the same.
-        """
+        """Return `value` for JSON."""
         if isinstance(value, torch.Tensor):
             self.tensors.append(value)
             return {"tensor": len(self.tensors) - 1}
@@ -277,13 +271,7 @@ def why_not_replayed(func: Any) -> str | None:
 
 
 def find_operation(name: str, overload: str) -> Any:
-    """Return an operation of this torch.
-
-    Raises
-    ------
-    NotReplayedError
-        When this torch has none of that name.
-    """
+    """Return an operation of this torch."""
     space, _, short = name.partition("::")
     try:
         return getattr(getattr(getattr(torch.ops, space), short), overload or "default")

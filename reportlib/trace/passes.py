@@ -156,11 +156,6 @@ def load_module(asked: PassRequest) -> Iterator[Loaded]:
     """Load the module of a file and yield it with its one pass.
 
     Torch's random numbers are seeded with 0 before the file runs.
-
-    Raises
-    ------
-    CaptureError
-        When the file fails, or gives no module and inputs.
     """
     request, file = asked.arm, asked.model
     assert file is not None  # noqa: S101  (`load` asks)

@@ -43,13 +43,7 @@ _CODES = 16384
 
 
 def write_probes(request: PassRequest, probes: Path, output: Path, *, layers: bool) -> None:
-    """Run every probe and every layer twice, and write what came out.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used or the folder exists.
-    """
+    """Run every probe and every layer twice, and write what came out."""
     wanted = json.loads(probes.read_text(encoding="utf-8"))["probes"]
     with atomic_folder(output) as partial_folder, load(request) as loaded:
         samples: dict[str, torch.Tensor] = {}

@@ -194,13 +194,7 @@ def peak_bytes() -> int:
 
 
 def write_trace(request: PassRequest, output: Path) -> None:
-    """Record the passes that are asked for: a trace folder with the hashes of every operation's inputs and outputs.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used or the folder exists.
-    """
+    """Record the passes that are asked for: a trace folder with the hashes of every operation's inputs and outputs."""
     storages, progress = Storages(), request.progress
     with TraceWriter(output) as writer, load(request) as loaded:
         for entry in loaded.passes:
@@ -222,11 +216,6 @@ def write_truth(request: PassRequest, output: Path) -> None:
     ``layers/<slug>/embeddings``, ``layers/<slug>/00``, ... have the names that an arm's own have, and ``doc/<slug>`` is
     what colbert-ai takes of the pass. It runs on the CPU whatever the arm's device is. Weights are the checkpoint's,
     which float64 holds exactly.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used or the folder exists.
     """
     progress = Progress(f"{request.arm.environment}-float64", stream=request.progress.stream)
     with CaptureWriter(output) as writer, load(request) as loaded:

@@ -281,13 +281,7 @@ class Replayer(TorchDispatchMode):  # type: ignore[misc]
 
 
 def replay(entry: Pass, reader: FrameReader, cases: Cases, tally: Tally) -> ReplayedPass:
-    """Run a pass twice, first to count its operations and then beside A's, and say what differs.
-
-    Raises
-    ------
-    CaptureError
-        When A sends another pass, or the same on other inputs.
-    """
+    """Run a pass twice, first to count its operations and then beside A's, and say what differs."""
     before = reader.read
     counted = count(entry)
     header = reader.next("pass").header
@@ -333,13 +327,7 @@ _SAME = ("precision", "device", "passages", "texts", "doc_maxlen")
 
 
 def replay_passes(request: PassRequest, output: Path) -> None:
-    """Run the passes that are asked for beside those that arrive.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used, the folder exists, or the other side sends something else or stops.
-    """
+    """Run the passes that are asked for beside those that arrive."""
     reader, progress = FrameReader(sys.stdin.buffer), request.progress
     with atomic_folder(output) as partial, load(request) as loaded:
         begin = reader.next("begin").header

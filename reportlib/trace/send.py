@@ -176,13 +176,7 @@ _BUFFER = 1 << 20
 
 
 def send_passes(request: PassRequest) -> None:
-    """Send the passes that are asked for.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used, or nobody reads.
-    """
+    """Send the passes that are asked for."""
     progress = request.progress
     with _pipe() as stream, load(request) as loaded:
         writer = FrameWriter(stream)

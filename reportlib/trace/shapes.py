@@ -46,13 +46,7 @@ _DIGITS = 16
 
 
 def write_shapes(request: PassRequest, output: Path) -> None:
-    """Encode every shape and write the hashes.
-
-    Raises
-    ------
-    ReportlibError
-        When an input cannot be used, the folder exists, or the encoder's layers are not named as BERT's are.
-    """
+    """Encode every shape and write the hashes."""
     with atomic_folder(output) as folder, load(request) as loaded:
         tokens = _tokens(loaded.model, loaded.passes[-1].call)
         layers = getattr(getattr(loaded.model.LM, "encoder", None), "layer", None)

@@ -59,24 +59,7 @@ class FrameWriter:
         self.written = 0
 
     def write(self, kind: str, header: Mapping[str, Any], nbytes: int = 0, parts: Iterable[memoryview] = ()) -> None:
-        """Write a frame whose body is taken part by part, so that it need never be in memory as a whole.
-
-        Parameters
-        ----------
-        kind : str
-            Of the frame.
-        header : mapping
-            For JSON.
-        nbytes : int
-            Of all parts together.
-        parts : iterable of memoryview
-            Contiguous bytes.
-
-        Raises
-        ------
-        CaptureError
-            When nobody reads any more, or the parts are not as long as was said.
-        """
+        """Write a frame whose body is taken part by part, so that it need never be in memory as a whole."""
         text = json.dumps({"kind": kind, **header}, separators=(",", ":"), ensure_ascii=False).encode()
         left = nbytes
         try:
@@ -117,13 +100,7 @@ class FrameReader:
         self.read = 0
 
     def next(self, *kinds: str) -> Frame:
-        """Return the next frame, which must be of one of `kinds`.
-
-        Raises
-        ------
-        CaptureError
-            When the stream ends, or is no such stream.
-        """
+        """Return the next frame, which must be of one of `kinds`."""
         magic, header_length, body_length = _HEAD.unpack(self._exactly(_HEAD.size))
         if magic != MAGIC or header_length > _MOST:
             raise CaptureError("what arrives is no stream of operations", "pipe `send` of the same reportlib into it")

@@ -213,26 +213,14 @@ _BY_NAME = {switch.name: switch for switch in SWITCHES}
 
 
 def find_switch(name: str) -> Switch:
-    """Return the switch `name`, or several joined by ``+`` as one.
-
-    Raises
-    ------
-    KeyError
-        When one of them is not known, or two set one variable.
-    """
+    """Return the switch `name`, or several joined by ``+`` as one."""
     if name == NONE:
         return Switch(NONE, "nothing set")
     return _BY_NAME[name] if name in _BY_NAME else combine(name.split("+"))
 
 
 def combine(names: Iterable[str]) -> Switch:
-    """Return several switches as one, its name theirs joined by ``+``.
-
-    Raises
-    ------
-    KeyError
-        When a name is not known, or two of them set one variable to different values.
-    """
+    """Return several switches as one, its name theirs joined by ``+``."""
     chosen = [_BY_NAME[name] for name in names]
     variables: dict[str, str] = {}
     for switch in chosen:

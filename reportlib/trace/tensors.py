@@ -156,13 +156,7 @@ _BLOCK = 1 << 16
 
 
 def difference(a: Tensors, b: Tensors) -> Difference:
-    """Compare the outputs of an operation, byte by byte.
-
-    Parameters
-    ----------
-    a, b : sequence of torch.Tensor
-        What was returned and written. NaNs of equal bytes are equal, 0.0 and -0.0 are not.
-    """
+    """Compare the outputs of an operation, byte by byte."""
     elements = sum(tensor.numel() for tensor in a)
     if len(a) != len(b) or any(x.dtype != y.dtype or x.shape != y.shape for x, y in zip(a, b, strict=True)):
         return Difference(elements, elements, None, None, None)
@@ -185,15 +179,7 @@ def view_difference(a: Sequence[Layout], b: Tensors) -> Difference:
 
 
 def float64_errors(a: Tensors, b: Tensors, exact: Tensors) -> tuple[Truth | None, str | None]:
-    """Return the errors of both results against the float64 one, over floating-point outputs.
-
-    Returns
-    -------
-    Truth or None
-        None when they cannot be compared.
-    str or None
-        Why they cannot.
-    """
+    """Return the errors of both results against the float64 one, over floating-point outputs."""
     places = [index for index, tensor in enumerate(exact) if tensor.is_floating_point()]
     if not len(a) == len(b) == len(exact) or any(not a[i].shape == b[i].shape == exact[i].shape for i in places):
         return None, "its outputs have other shapes in float64"

@@ -63,13 +63,7 @@ Progress = Callable[[str], None]
 
 
 def find_root(start: Path) -> Path:
-    """Return the project that a study belongs to: the nearest folder above it with the notebooks.
-
-    Raises
-    ------
-    StudyError
-        When there is none.
-    """
+    """Return the project that a study belongs to: the nearest folder above it with the notebooks."""
     project = find_project(start.parent)
     if project is None:
         raise StudyError(

@@ -84,13 +84,7 @@ class Call:
 
 
 def run(call: Call, home: Path, progress: Progress) -> None:
-    """Run a verb to its end, its lines of progress handed on.
-
-    Raises
-    ------
-    CaptureError
-        When it fails, with what it output.
-    """
+    """Run a verb to its end, its lines of progress handed on."""
     process = call.start(home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     output: list[str] = []
     _listen([(call, process, output)], progress)
@@ -99,13 +93,7 @@ def run(call: Call, home: Path, progress: Progress) -> None:
 
 
 def pipe(left: Call, right: Call, home: Path, progress: Progress) -> None:
-    """Run two verbs side by side, what the first writes to standard output being what the second reads.
-
-    Raises
-    ------
-    CaptureError
-        When either fails, with what the one that is to blame said. Neither is left running.
-    """
+    """Run two verbs side by side, what the first writes to standard output being what the second reads."""
     sender = left.start(home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     sent: list[str] = []
     received: list[str] = []
@@ -232,13 +220,7 @@ class TraceOrder:
         return Call(record, verb, {**given, **options}, threads, variables, what)
 
     def content(self, environment: str = "") -> dict[str, Any]:
-        """Return what of it determines a trace, of one environment or of all that have nothing of their own.
-
-        Raises
-        ------
-        StoreError
-            When the capture cannot be read.
-        """
+        """Return what of it determines a trace, of one environment or of all that have nothing of their own."""
         return {
             "order": [
                 self.precision,
@@ -273,13 +255,7 @@ class PreparedInputs:
 
     @classmethod
     def find(cls, home: Path, passages: int) -> PreparedInputs:
-        """Return them.
-
-        Raises
-        ------
-        CollectionError, CheckpointError
-            When one is missing or cannot be used, or there are fewer passages.
-        """
+        """Return them."""
         found = cls(home / "inputs" / "collection", home / "inputs" / "checkpoint")
         read_passages(found.collection, passages)
         if not (found.checkpoint / "artifact.metadata").is_file():
@@ -307,13 +283,7 @@ class ModuleFile:
 
     @classmethod
     def find(cls, path: Path) -> ModuleFile:
-        """Return it.
-
-        Raises
-        ------
-        StoreError
-            When there is no such file.
-        """
+        """Return it."""
         if not path.is_file():
             raise StoreError(f"there is no file {path}", "give a Python file with a function model()")
         return cls(path.absolute())

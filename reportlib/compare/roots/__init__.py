@@ -300,19 +300,6 @@ def reach(
     that `start` or an operation reached wrote to or returned a view of. So it ends where rounding, a mask or a maximum
     makes the tensor known again. Memory is followed as a whole: of two views of it, one with this difference and one
     with another, both are reached.
-
-    Parameters
-    ----------
-    operations : sequence of Operation
-        One side's stream.
-    start : int
-        Position of the operation where the difference enters.
-    known : set
-        Every tensor of the other side.
-    output : TensorRecord
-        Of the pass.
-    differing : set of int
-        Indices of the outputs of `start` that differ.
     """
     first = operations[start]
     carriers = {first.outputs[index].storage for index in differing}
@@ -331,15 +318,6 @@ def in_reach(
 
     A small view of such memory can hold by chance what the other side has somewhere too; that does not make it the
     same place.
-
-    Parameters
-    ----------
-    operations : sequence of Operation
-        One side's stream.
-    starts : mapping of int to set of int
-        Position of each operation where a difference enters, and the indices of its outputs that differ.
-    known : set
-        Every tensor of the other side.
     """
     carriers: set[int] = set()
     found = set()
@@ -357,15 +335,7 @@ _SAME = ("precision", "device", "passages", "texts", "doc_maxlen")
 
 
 def compare_traces(a: Trace, b: Trace) -> Comparison:
-    """Compare every pass of two trace folders.
-
-    Raises
-    ------
-    ComparisonError
-        When they are of different precisions, devices, texts or numbers of passages, or have no pass in common.
-    StoreError
-        When a trace is damaged.
-    """
+    """Compare every pass of two trace folders."""
     for name in _SAME:
         if a.arm.get(name) != b.arm.get(name):
             raise ComparisonError(
@@ -399,15 +369,7 @@ def _pass(a: Trace, b: Trace, slug: str, same_weights: bool) -> PassComparison:
 def compare_passes(
     a: Sequence[Operation], b: Sequence[Operation], entry_a: RecordedPass, entry_b: RecordedPass
 ) -> PassComparison:
-    """Compare two streams of operations that were given the same bytes.
-
-    Parameters
-    ----------
-    a, b : sequence of Operation
-        In order of execution; `Operation.position` is the index.
-    entry_a, entry_b : RecordedPass
-        For their outputs.
-    """
+    """Compare two streams of operations that were given the same bytes."""
     matching = match(a, b)
     known_a, known_b = all_seen(a), all_seen(b)
     changed = {(i, j): found for i, j in matching.pairs if (found := _changed(a[i], b[j])) is not None}

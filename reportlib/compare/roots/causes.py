@@ -367,13 +367,7 @@ REPRODUCTIONS = "reproductions"
 
 
 def read_roots(folder: Path) -> Record:
-    """Read a folder's ``roots.json``.
-
-    Raises
-    ------
-    StoreError
-        When there is none, it is damaged, or of another schema.
-    """
+    """Read a folder's ``roots.json``."""
 
     def make(content: Record) -> Record:
         return {"schema_version": SCHEMA_VERSION, **content}

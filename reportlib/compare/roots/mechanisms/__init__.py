@@ -109,11 +109,6 @@ def on_every_case(mechanisms: Sequence[Mechanism]) -> Mechanism:
 
     A small case may fit a plainer explanation than a large one does, by chance; so what was found for one is tried on
     the others. The attempts kept are the first case's.
-
-    Raises
-    ------
-    ValueError
-        When there is none.
     """
     if not mechanisms:
         raise ValueError("no case, so no mechanism")
@@ -226,23 +221,6 @@ def explain(folder: Path, work: int = WORK) -> Mechanism:
 
     An explanation first computes some of the rows. Where it returns one side's bytes there, it computes all of them,
     and is named only when every element of every output is reproduced bit for bit.
-
-    Parameters
-    ----------
-    folder : Path
-        See `reportlib.compare.roots.mechanisms.cases`.
-    work : int
-        When to stop, in numbers read.
-
-    Returns
-    -------
-    Mechanism
-        Without label: see `label`.
-
-    Raises
-    ------
-    StoreError
-        When the folder holds no whole case.
     """
     return explain_case(read_case(folder), work)
 

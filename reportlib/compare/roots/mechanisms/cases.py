@@ -96,13 +96,7 @@ class Case:
 
 
 def read_case(folder: Path) -> Case:
-    """Read a case's folder.
-
-    Raises
-    ------
-    StoreError
-        When it holds no case, one of another schema, or a damaged one.
-    """
+    """Read a case's folder."""
     described = StoredCase.open(folder)
     try:
         inputs, outputs = (_read_tensors(folder / name) for name in (INPUTS_FILE, OUTPUTS_FILE))
