@@ -17,7 +17,7 @@ from reportlib.sweep.captures import Capturing, is_artifact
 from reportlib.sweep.classes import Sweep, report
 from reportlib.sweep.probes import KEEP, Environments
 from reportlib.sweep.probes import sweep as measure
-from reportlib.sweep.versions import NEWEST, Bisection, Wish, bisect_at, releases
+from reportlib.sweep.versions import NEWEST, Bisection, Wish, among_candidates, bisect_at, releases
 from reportlib.words.formats import plural
 from reportlib.workflow.traces import PreparedInputs
 
@@ -70,12 +70,17 @@ def bisect(
     equal_is_same: Annotated[
         bool, typer.Option("--equal-is-same", help="Take equal ends for no change between them, and do not mention it.")
     ] = False,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Then look among release candidates and nightly builds of UV_INDEX.")
+    ] = False,
     study: Studies = STUDY,
     backend: Backends = PREFERENCE,
 ) -> None:
     """Find the releases between two versions at which something changes, with as few installations as possible."""
     with _station(keep, backend, study if is_artifact(of) else None).opened() as station:
         found = bisect_at(station, releases(a, b), of, print_progress)
+        if candidates:
+            found = among_candidates(station, found, of, print_progress)
     for line in answer(found, of, equal_is_same=equal_is_same):
         typer.echo(line)
 

@@ -158,19 +158,20 @@ class Further:
 
 
 def environment_name(version: str) -> str:
-    """Return the name of the environment for a version of torch: ``2.6.0`` and ``2.6`` give ``torch260``."""
+    """Return the name of the environment for a version of torch: ``torch260`` for ``2.6.0`` and for ``2.6``."""
     return f"torch{full_version(version).replace('.', '')}"
 
 
 def full_version(version: str) -> str:
-    """Return a version of torch with all three numbers."""
+    """Return a version of torch, or a candidate for one, with all three numbers: ``2.6.0``, ``2.6.0rc1``."""
     try:
         parsed = Version(version)
     except InvalidVersion:
         parsed = None
-    if parsed is None or len(parsed.release) > 3 or str(parsed) != parsed.base_version or parsed.epoch:
+    if parsed is None or len(parsed.release) > 3 or parsed.is_postrelease or parsed.local or parsed.epoch:
         raise EnvironmentFileError(f"{version!r} is not a released version of torch", "write it as in 2.6.0")
-    return ".".join(map(str, (*parsed.release, 0, 0)[:3]))
+    numbers = ".".join(map(str, (*parsed.release, 0, 0)[:3]))
+    return numbers + str(parsed).removeprefix(parsed.base_version)
 
 
 def further(version: str, root: Path, *, progress: Progress = silent) -> Further:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 from markupsafe import Markup
+from packaging.version import Version
 
 from reportlib.artifacts import point
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, link, table
@@ -386,11 +387,7 @@ def _posts(sweep: Sweep, pair: Any) -> str:
 
 def _within(post: Any, pair: Any) -> bool:
     """Whether a break of the posts lies in a pair; versions that this sweep lacks lie between those it has."""
-
-    def number(version: str) -> tuple[int, ...]:
-        return tuple(map(int, version.split(".")))
-
-    return number(pair["older"]) <= number(post["older"]) and number(post["newer"]) <= number(pair["newer"])
+    return Version(pair["older"]) <= Version(post["older"]) and Version(post["newer"]) <= Version(pair["newer"])
 
 
 # How it was made.

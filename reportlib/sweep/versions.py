@@ -24,7 +24,7 @@ NEWEST = "newest"
 _MOST = 300
 
 
-def releases(lowest: str, highest: str = NEWEST, python: str = "3.11") -> list[str]:
+def releases(lowest: str, highest: str = NEWEST, python: str = "3.11", *, candidates: bool = False) -> list[str]:
     """Return the releases of torch that the package index has a wheel of, from the older to the newer.
 
     uv lists no versions, but says the highest that fits a bound: asked again below each answer, it tells all.
@@ -32,9 +32,11 @@ def releases(lowest: str, highest: str = NEWEST, python: str = "3.11") -> list[s
     Parameters
     ----------
     lowest, highest : str
-        Released versions, both included; `highest` may be `NEWEST`.
+        Versions, both included; `highest` may be `NEWEST`.
     python : str
         Minor version of Python that the wheels are for.
+    candidates : bool
+        Also release candidates and nightly builds, where the index, or one named in ``UV_INDEX``, has them.
 
     Raises
     ------
@@ -45,11 +47,12 @@ def releases(lowest: str, highest: str = NEWEST, python: str = "3.11") -> list[s
     bound = "torch" if highest == NEWEST else f"torch<={full_version(highest)}"
     found: list[str] = []
     for _ in range(_MOST):
-        version = _highest(bound, python)
+        version = _highest(bound, python, candidates)
         if version is None or version < bottom:
             break
-        found.append(version.base_version)
-        bound = f"torch<{version.public}"
+        found.append(version.public)
+        # Less than a release would leave out its candidates.
+        bound = f"torch<={version.public},!={version.public}" if candidates else f"torch<{version.public}"
     if not found:
         raise EnvironmentFileError(
             f"the package index has no torch from {lowest} to {highest} for Python {python}",
@@ -58,9 +61,10 @@ def releases(lowest: str, highest: str = NEWEST, python: str = "3.11") -> list[s
     return found[::-1]
 
 
-def _highest(bound: str, python: str) -> Version | None:
+def _highest(bound: str, python: str, candidates: bool) -> Version | None:
     command = [find_uv(), "pip", "compile", "-", "--no-deps", "--no-header", "--no-annotate", "--quiet",
-               "--only-binary", "torch", "--python-version", python, "--python-platform", PLATFORM]  # fmt: skip
+               "--only-binary", "torch", "--python-version", python, "--python-platform", PLATFORM,
+               "--prerelease", "allow" if candidates else "if-necessary-or-explicit"]  # fmt: skip
     done = subprocess.run(command, input=bound, capture_output=True, text=True, check=False)
     _, _, version = done.stdout.strip().partition("==")
     return Version(version.split()[0]) if done.returncode == 0 and version else None
@@ -230,6 +234,25 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
             return False
 
     return bisect(versions, observe, is_free)
+
+
+def among_candidates(station: Station, found: Bisection, of: str, progress: Progress) -> Bisection:
+    """Bisect again between the releases of each change, now among candidates and nightly builds too.
+
+    A change keeps its two releases where the index has nothing between them.
+    """
+    finer = Bisection(unseen=list(found.unseen), installed=list(found.installed))
+    for older, newer, skipped in found.changes:
+        between = releases(older, newer, candidates=True)
+        if len(between) == 2 + len(skipped):
+            finer.changes.append((older, newer, skipped))
+            continue
+        progress(f"between torch {older} and {newer}: {len(between) - 2} candidates and nightly builds")
+        closer = bisect_at(station, between, of, progress)
+        finer.changes += closer.changes
+        finer.unseen += closer.unseen
+        finer.installed += closer.installed
+    return finer
 
 
 def observed(content: Mapping[str, Any], of: str) -> str:

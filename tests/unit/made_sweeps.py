@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from captures import PASSAGES, pipeline_values, write
+from packaging.version import Version
 from safetensors.numpy import save_file
 
 from reportlib.errors import CaptureError, EnvironmentCreationError, EnvironmentFileError
@@ -92,7 +93,7 @@ class FakeStation:
     def _entry(self, name: str, version: str, samples: dict[str, np.ndarray]) -> dict[str, Any]:
         if self.failing.get(version) == f"lacks {name}":
             return {"failed": "NotReplayedError: torch has none"}
-        step = sum(number(version) >= number(start) for start in self.steps.get(name, ()))
+        step = sum(Version(version) >= Version(start) for start in self.steps.get(name, ()))
         whole = name == SORT
         values = np.arange(8, dtype=np.int64 if whole else np.float32)
         values[0] += step
@@ -112,7 +113,7 @@ class FakeStation:
         self.captures.append(site.version)
         if self.failing.get(site.version) == "capture":
             raise CaptureError("a compiler is missing")
-        step = sum(number(site.version) >= number(start) for start in self.steps.get("index", ()))
+        step = sum(Version(site.version) >= Version(start) for start in self.steps.get("index", ()))
         for precision in PRECISIONS:
             arm = Arm(site.name, precision, "cpu", PASSAGES)
             values = pipeline_values(arm, seed=12345 + step * (precision == "autocast"))
@@ -121,7 +122,3 @@ class FakeStation:
     def remove(self, site: Site, following: Site | None) -> None:
         assert following is None or following.version in self.here or self.failing.get(following.version) == "install"
         self.here.discard(site.version)
-
-
-def number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))

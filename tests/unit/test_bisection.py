@@ -10,9 +10,10 @@ from made_sweeps import NORM, SORT, FakeStation
 from reportlib.cli.sweep import answer
 from reportlib.environments.spec import silent
 from reportlib.errors import StudyError
+from reportlib.sweep import versions
 from reportlib.sweep.captures import is_artifact
 from reportlib.sweep.probes import sweep
-from reportlib.sweep.versions import bisect_at
+from reportlib.sweep.versions import among_candidates, bisect_at
 
 VERSIONS = [f"2.{minor}.{micro}" for minor in range(10) for micro in range(3)]
 
@@ -90,3 +91,16 @@ def test_an_artifact_of_whole_captures_can_be_bisected(tmp_path: Path) -> None:
 def test_which_names_need_captures() -> None:
     assert all(is_artifact(name) for name in ("ivf", "index/codes", "rankings", "centroids"))
     assert not any(is_artifact(name) for name in ("embs", "layers", "sort", "native_layer_norm"))
+
+
+def test_a_change_is_narrowed_among_candidates_where_the_index_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"2.6.0": ["2.6.0", "2.6.1.dev1", "2.6.1.dev2", "2.6.1rc1", "2.6.1"], "2.1.1": ["2.1.1", "2.1.2"]}
+    monkeypatch.setattr(versions, "releases", lambda older, _newer, **_: asked[older])
+    station = FakeStation(tmp_path, {SORT: ["2.1.2", "2.6.1.dev2"]})
+    found = bisect(station)
+    finer = among_candidates(station, found, "sort", silent)
+    assert finer.changes == [("2.1.1", "2.1.2", ()), ("2.6.1.dev1", "2.6.1.dev2", ())]
+    assert set(finer.installed) - set(found.installed) <= {"2.6.1.dev1", "2.6.1.dev2", "2.6.1rc1"}
+    assert station.installed == finer.installed

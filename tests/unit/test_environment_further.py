@@ -74,13 +74,15 @@ def project(tmp_path: Path) -> Path:
         ("1.13.1", "1.13.1", "torch1131"),
         ("2.10.0", "2.10.0", "torch2100"),
         ("v2.6.0", "2.6.0", "torch260"),
+        ("2.6rc1", "2.6.0rc1", "torch260rc1"),
+        ("2.9.0.dev20250810", "2.9.0.dev20250810", "torch290dev20250810"),
     ],
 )
 def test_a_version_has_a_name(version: str, full: str, name: str) -> None:
     assert (full_version(version), environment_name(version)) == (full, name)
 
 
-@pytest.mark.parametrize("version", ["", "new", "2.6.0rc1", "2.6.0+cpu", "2.6.0.1", "2.6.0.dev1", "1!2.6", ">=2.6"])
+@pytest.mark.parametrize("version", ["", "new", "2.6.0.post1", "2.6.0+cpu", "2.6.0.1", "1!2.6", ">=2.6"])
 def test_only_released_versions_are_taken(version: str) -> None:
     with pytest.raises(EnvironmentFileError, match="is not a released version of torch"):
         environment_name(version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,7 +179,7 @@ def test_a_sweep_file_lists_versions(tmp_path: Path) -> None:
     with pytest.raises(StudyError):
         Wish(("2.1.0",)).resolve()
     with pytest.raises(EnvironmentFileError):
-        Wish(("2.1.0", "2.2.0rc1")).resolve()
+        Wish(("2.1.0", "2.2.0.post1")).resolve()
 
 
 def test_the_probes_are_of_recorded_passes_and_have_names_of_their_own() -> None:
@@ -199,8 +200,8 @@ def test_the_probes_are_of_recorded_passes_and_have_names_of_their_own() -> None
 def test_releases_are_asked_for_from_the_newest_down(monkeypatch: pytest.MonkeyPatch) -> None:
     index = ["1.13.1", "2.0.0", "2.9.1", "2.10.0"]
 
-    def highest(bound: str, python: str) -> Version | None:
-        assert python == "3.11"
+    def highest(bound: str, python: str, candidates: bool) -> Version | None:
+        assert (python, candidates) == ("3.11", False)
         fitting = [version for version in index if Requirement(bound).specifier.contains(version)]
         return max(map(Version, fitting), default=None)
 
@@ -210,6 +211,27 @@ def test_releases_are_asked_for_from_the_newest_down(monkeypatch: pytest.MonkeyP
     assert Wish(("2.1.0",), "2.9.1", "newest").resolve() == ["2.1.0", "2.9.1", "2.10.0"]
     with pytest.raises(EnvironmentFileError):
         versions.releases("2.11.0")
+
+
+def wheel(folder: Path, version: str) -> None:
+    """Write a wheel of torch with nothing in it."""
+    info = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+
+
+def test_candidates_and_nightly_builds_are_listed_where_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Beyond what any registry has, so that only this folder counts.
+    known = ["99.1.0", "99.2.0.dev20231101", "99.2.0.dev20231201", "99.2.0rc1", "99.2.0rc2", "99.2.0", "99.2.1"]
+    for version in known:
+        wheel(tmp_path, version)
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
+    assert versions.releases("99.1.0", "99.2.1") == ["99.1.0", "99.2.0", "99.2.1"]
+    assert versions.releases("99.1.0", "99.2.0", candidates=True) == known[:-1]
 
 
 class Made:
