@@ -74,8 +74,11 @@ def environments(report: Report, number: int, a: str, b: str) -> Iterator[Findin
     torch = [known[pair[side]]["torch"].get("version") for side in ("a", "b")]
     tokens = ("token_ids", "attention_mask")
     same = {r["verdict"] == "identical" for p in pair["precisions"] for r in p["artifacts"] if r["artifact"] in tokens}
+    ruled_out = same == {True} and len(unlike) == 2 and "tokenizers" in unlike
     numbers = {
-        "ruled_out": same == {True} and len(unlike) == 2 and "tokenizers" in unlike,
+        # What is varied under one torch is the study's subject; whatever else differs may be the reason as well.
+        "rival": torch[0] is None or torch[0] != torch[1] or not (ruled_out or len(unlike) == 1),
+        "ruled_out": ruled_out,
         "torch": torch[0] if torch[0] == torch[1] else None,
         "changes": [{"name": name, "a": left, "b": right} for name, (left, right) in unlike.items()],
     }

@@ -52,13 +52,8 @@ def first_screen(report: Report) -> Html:
 
 
 def _warns(finding: Mapping[str, Any]) -> bool:
-    """Whether a finding is a reason to doubt the others: versions of one package under one PyTorch are the subject."""
-    return finding["kind"] in {"missing", "nothing"} or (
-        finding["kind"] == "environments"
-        and not (
-            finding["numbers"]["torch"] and (finding["numbers"]["ruled_out"] or len(finding["numbers"]["changes"]) == 1)
-        )
-    )
+    """Whether a finding is a reason to doubt the others."""
+    return finding["kind"] in {"missing", "nothing"} or bool(finding["numbers"].get("rival"))
 
 
 def _precisions(report: Report) -> str:
