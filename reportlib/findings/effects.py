@@ -268,6 +268,8 @@ def _lists(part: Part, searched: Search | None) -> Finding:
     }
     if "searches" in part.report.get("pending", []):
         numbers["pending"] = True
+    if part.step != "upgrade":
+        numbers["step"] = part.step
     evidence: tuple[str, ...] = (f"{part.at}/rankings",)
     if searched is not None:
         estimate = searched.upgrade["changed_queries"]

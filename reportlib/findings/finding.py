@@ -9,7 +9,7 @@ from typing import Any
 from reportlib.shape import Comparison, Operations, Pair, Precision, Report, Search
 from reportlib.words import formats
 from reportlib.words.formats import fill
-from reportlib.words.terms import labels, precision, versions
+from reportlib.words.terms import labels, precision, step, versions
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ class Part:
         searched = self.data.get("search")
         whole = searched and searched["queries"] and any(c["id"] == "upgrade" for c in searched["comparisons"])
         return searched if whole else None
+
+    @property
+    def step(self) -> str:
+        """What goes from A to B: an upgrade, or the change of a setting."""
+        return step(self.report["environments"])
 
     def name(self, environment: str) -> str:
         """Return what to call one of the two environments."""

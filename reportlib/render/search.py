@@ -126,13 +126,15 @@ def does_it_matter(part: Part) -> Iterator[Piece]:
         yield figure(
             f"search-{part.slug}",
             lambda layout: paint_search(layout, made),
-            title="What the upgrade and other seeds of k-means change in search, with 95 % intervals",
+            title=f"What the {part.step} and other seeds of k-means change in search, with 95 % intervals",
             description=" ".join(
                 f"{name(part, c)}: {formats.of(c['queries'] - c['same_order'], c['queries'])} lists move." for c in made
             ),
-            caption="The upgrade, its two halves, and (grey) the old index made again with another seed of k-means.",
+            caption=(
+                f"The {part.step}, its two halves, and (grey) the old index made again with another seed of k-means."
+            ),
         )
-    yield _yardstick(searched)
+    yield _yardstick(searched, part.step)
     yield paragraph(sentences(part, "margins"))
 
 
@@ -148,21 +150,22 @@ def name(part: Part, c: SearchComparison) -> str:
         return f"the search alone, on {short[c['left']['index']]}'s index"
     if c["kind"] == "seed":
         return f"another seed of k-means ({c['id'].removeprefix('seed-')})"
-    return "the upgrade"
+    return f"the {part.step}"
 
 
-def _yardstick(searched: Search) -> Html:
+def _yardstick(searched: Search, step: str) -> Html:
     """List each figure of the upgrade beside the range of other seeds, with what it says."""
     seeds = {f["name"]: f["seeds"] for f in (searched.data["yardstick"] or {"figures": []})["figures"]}
     columns = (
-        Column("Measure"), Column("Upgrade", numeric=True), Column("Other seeds", numeric=True), Column("Result"),
+        Column("Measure"), Column(step.capitalize(), numeric=True),
+        Column("Other seeds", numeric=True), Column("Result"),
     )  # fmt: skip
     # How many lists move comes before how much.
     lists = sorted((a for a in AGREEMENTS if a.beside_seeds), key=lambda a: not a.counts_queries)
     rows = [_list_row(agreement, searched.upgrade, seeds.get(agreement.key)) for agreement in lists]
     chances = dict(zip((m["measure"] for m in searched.measures), searched.adjusted, strict=True))
     rows += [_measure_row(searched, m, chances[m["measure"]], seeds.get(m["measure"])) for m in searched.measures]
-    return table("The upgrade beside other seeds of k-means, with 95 % intervals", columns, rows)
+    return table(f"The {step} beside other seeds of k-means, with 95 % intervals", columns, rows)
 
 
 def _list_row(agreement: Agreement, upgrade: SearchComparison, seeds: Sequence[float] | None) -> Row:

@@ -58,6 +58,12 @@ def subject(environments: Sequence[Mapping[str, Any]]) -> str:
     return "PyTorch"
 
 
+def step(environments: Sequence[Mapping[str, Any]]) -> str:
+    """Return what goes from one environment to the other: an ``upgrade``, or a ``change`` where a setting is varied."""
+    settings = set().union(*(e.get("settings") or {} for e in environments))
+    return "change" if subject(environments) in settings else "upgrade"
+
+
 def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return what to call each environment, by its name.
 

@@ -108,6 +108,7 @@ def test_one_environment_under_two_names_with_two_settings_is_a_study_of_the_set
     said = " ".join(f["sentence"] for f in report["findings"])
     assert "Both have PyTorch 2.1.0+cu121; index_bsize 8 becomes 32." in said
     assert "torch201" not in said
+    assert not page(report, "first_screen").count("upgrade")
 
 
 def test_one_arm_of_another_environment_is_noticed(tmp_path: Path) -> None:
