@@ -86,8 +86,8 @@ def ran_on(report: Report) -> list[str]:
 
 def compared(report: Report) -> str:
     """Return the versions that were compared: ``PyTorch 2.0.1 → 2.1.0``."""
-    called = versions(report["environments"])
-    return f"{subject(report['environments'])} {' → '.join(called[e['name']] for e in report['environments'])}"
+    known = f"{subject(report['environments'])} "
+    return known + " → ".join(name.removeprefix(known) for name in versions(report["environments"]).values())
 
 
 def _figure(results: list[Outcome]) -> dict[str, Any]:

@@ -93,9 +93,13 @@ def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def versions(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the shortest that tells each environment from the others: ``2.1.0``, or as `labels` where that is not."""
+    """Return the shortest that tells each environment from the others: ``2.1.0``, or as `labels` where that is not.
+
+    A bare number, as of threads, would be taken for an amount.
+    """
     known = f"{subject(environments)} "
-    return {name: label.removeprefix(known) for name, label in labels(environments).items()}
+    short = {name: label.removeprefix(known) for name, label in labels(environments).items()}
+    return labels(environments) if any(map(str.isdecimal, short.values())) else short
 
 
 def _difference(alike: Sequence[Mapping[str, Any]], name: str) -> str:
