@@ -28,6 +28,8 @@ class CapturePoint:
         Whether it is read from ColBERT's index folder after indexing.
     file : str
         The file it has in ColBERT's index folder or, in the posts, on disk.
+    by_batch : bool
+        Whether it is cut into batches of `index_bsize`, so that two sizes cannot be set side by side.
     """
 
     name: str
@@ -36,6 +38,7 @@ class CapturePoint:
     description: str
     final: bool = False
     file: str = ""
+    by_batch: bool = False
 
     @property
     def artifact(self) -> str:
@@ -43,8 +46,8 @@ class CapturePoint:
         return f"index/{self.name}" if self.final else self.name
 
 
-def _point(name: str, stage: str, kind: str, description: str) -> CapturePoint:
-    return CapturePoint(name, stage, kind, description)
+def _point(name: str, stage: str, kind: str, description: str, *, by_batch: bool = False) -> CapturePoint:
+    return CapturePoint(name, stage, kind, description, by_batch=by_batch)
 
 
 def _final(name: str, kind: str, file: str, description: str) -> CapturePoint:
@@ -52,12 +55,12 @@ def _final(name: str, kind: str, file: str, description: str) -> CapturePoint:
 
 
 CAPTURE_POINTS: tuple[CapturePoint, ...] = (
-    _point("token_ids", "tokenize", "integer", "Token ids of the first batch of passages"),
-    _point("attention_mask", "tokenize", "integer", "Which tokens of the first batch are not padding"),
-    _point("tokenized_hashes", "tokenize", "value", "A hash of every tokenized batch"),
+    _point("token_ids", "tokenize", "integer", "Token ids of the first batch of passages", by_batch=True),
+    _point("attention_mask", "tokenize", "integer", "Which tokens of the first batch are not padding", by_batch=True),
+    _point("tokenized_hashes", "tokenize", "value", "A hash of every tokenized batch", by_batch=True),
     _point("layers", "layers", "float", "Outputs of BERT's layers"),
-    _point("batches", "encode", "float", "The first batch of encoded passages, padding included"),
-    _point("batch_hashes", "encode", "value", "A hash of every encoded batch"),
+    _point("batches", "encode", "float", "The first batch of encoded passages, padding included", by_batch=True),
+    _point("batch_hashes", "encode", "value", "A hash of every encoded batch", by_batch=True),
     _point("D", "encode", "float", "All batches put back into passage order, one row a token"),
     _point("sample_pids", "sample", "value", "Ids of the passages drawn to train the centroids"),
     _point("num_passages", "sample", "value", "How many passages were drawn"),

@@ -146,8 +146,9 @@ def compare_artifacts(a: Capture, b: Capture, *, post: Post | None = None) -> li
         The ``artifacts`` of ``docs/schema.md``.
     """
     found = []
+    one_size = _same_batches(a, b)
     for point in CAPTURE_POINTS:
-        if point.name == "layers":
+        if point.name == "layers" or (point.by_batch and not one_size):
             continue
         record = compare_point(a, b, point)
         if record is not None:
@@ -331,7 +332,7 @@ def compare_layers(a: Capture, b: Capture) -> list[Record]:
     if "layer_inputs" not in a.artifacts or "layer_inputs" not in b.artifacts:
         return []
     inputs, others = a.value("layer_inputs"), b.value("layer_inputs")
-    if a.arm.get("index_bsize") != b.arm.get("index_bsize"):
+    if not _same_batches(a, b):
         inputs, others = ([each for each in known if each["tokens"][0] == 1] for known in (inputs, others))
     # Unlike numbers of tokens are a finding (another tokenizer); unlike texts are a mistake.
     if _texts(inputs) != _texts(others):
@@ -340,6 +341,10 @@ def compare_layers(a: Capture, b: Capture) -> list[Record]:
             "capture both arms with the same texts, collection and tokenizer",
         )
     return [_input(a, b, each) for each in inputs]
+
+
+def _same_batches(a: Capture, b: Capture) -> bool:
+    return bool(a.arm.get("index_bsize") == b.arm.get("index_bsize"))
 
 
 def _texts(inputs: list[Record]) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from reportlib.compare import pipeline
 from reportlib.compare.study import SCHEMA, compare_study, render, write_report
 from reportlib.errors import ComparisonError
 from reportlib.store import Capture
-from reportlib.study import Arm, CheckpointSpec, CollectionSpec, SearchSpec
+from reportlib.study import Arm, CheckpointSpec, CollectionSpec, OwnSettings, SearchSpec, SwapSpec
 
 Report = dict[str, Any]
 SWAPS = ("local_sample_embs", "embs", "local_sample_embs+embs", "centroids")
@@ -494,6 +495,22 @@ def test_other_settings_are_refused(tmp_path: Path, key: str, value: Any) -> Non
         compare_study(study, made)
     assert "To mend it" in str(told.value)
     assert str(value) in str(told.value)
+
+
+def test_what_is_cut_into_batches_is_not_compared_where_their_sizes_differ(tmp_path: Path) -> None:
+    study = study_of(tmp_path, swaps=SwapSpec(()), settings={"torch210": OwnSettings(index_bsize=8)})
+    made = captures(tmp_path / "captures", study)
+    for arm in study.arms():
+        size = study.colbert_in(arm.environment).index_bsize
+        made[arm.name] = replace(made[arm.name], arm={**made[arm.name].arm, "index_bsize": size})
+    report = compare_study(study, made)
+    for entry in report["pairs"][0]["precisions"]:
+        assert not {"token_ids", "batches", "batch_hashes"} & {r["artifact"] for r in entry["artifacts"]}
+        assert {r["artifact"] for r in entry["artifacts"]} >= {"D", "embs", "index/codes"}
+        assert [given["passages"] for given in entry["layers"]] == [None, None]
+    unlike = replace(study, settings={})
+    with pytest.raises(ComparisonError, match="index_bsize = 8; the study says 32"):
+        compare_study(unlike, made)
 
 
 def test_missing_arms_are_refused_unless_asked_for(tmp_path: Path) -> None:
