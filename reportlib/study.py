@@ -463,13 +463,17 @@ class Study:
         return tuple(replace(arm.plain, environment=name) for name in names)
 
     def explained(self) -> list[tuple[Arm, Arm]]:
-        """Return the plain arms of A and of each other environment whose operations are to be explained."""
+        """Return the plain arms of A and of each other environment whose operations are to be explained.
+
+        Batches of two sizes have no operation in common: each reads other shapes.
+        """
         first = self.environments[0]
         return [
             (Arm(first, precision, self.device, count), Arm(other, precision, self.device, count))
             for other in self.environments[1:]
             for precision, count in self.passages.items()
             if precision in self.operations.precisions
+            if self.colbert_in(first).index_bsize == self.colbert_in(other).index_bsize
         ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from reportlib import checkpoints
+from reportlib.capture.process import settled_variables
 from reportlib.checkpoints import check_dim
 from reportlib.errors import CheckpointError, StudyError
 from reportlib.study import (
@@ -413,7 +414,11 @@ class _Reader:
                 raise self.fail(path, "must be a table", f"write [settings.{name}]")
             self.known(own, tuple(f.name for f in fields(OwnSettings)), path)
             numbers = self.values(NUMBERS, own, path)
-            found[name] = OwnSettings(**numbers, variables=self.variables(own, path))
+            variables = self.variables(own, path)
+            for variable in settled_variables("cpu") & set(variables):
+                what = "every arm sets it itself, so that its value here would have no effect"
+                raise self.fail((*path, "variables", variable), what, "use threads for the number of threads")
+            found[name] = OwnSettings(**numbers, variables=variables)
         return {name: own for name, own in found.items() if own != OwnSettings()}
 
     def sets(self, points: Any, path: _Path, allowed: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

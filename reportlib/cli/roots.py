@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +107,7 @@ def from_study(path: Path, home: Path, precision: str, chosen: Mapping[str, Any]
         "texts": read.layers.texts,
         "doc_maxlen": read.colbert.doc_maxlen,
         "variables": dict(read.variables),
-        "own": dict(read.settings),
+        "own": {name: replace(own, threads=0) if "threads" in chosen else own for name, own in read.settings.items()},
     }
     return TraceOrder(**{"precision": precision, **own, **chosen}), inputs
 

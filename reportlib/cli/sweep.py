@@ -12,14 +12,15 @@ from reportlib.cli import one_of, print_progress
 from reportlib.environments.backends import PREFERENCE
 from reportlib.errors import RunError
 from reportlib.store import project_home, write_text
+from reportlib.study import load
 from reportlib.sweep import probes
-from reportlib.sweep.captures import Capturing, is_artifact
+from reportlib.sweep.captures import Capturing, artifact_names
 from reportlib.sweep.classes import Sweep, report
 from reportlib.sweep.probes import KEEP, Environments
 from reportlib.sweep.probes import sweep as measure
-from reportlib.sweep.versions import NEWEST, Bisection, Wish, among_candidates, bisect_at, releases
+from reportlib.sweep.versions import NEWEST, Bisection, Wish, among_candidates, bisect_at, releases, require_known
 from reportlib.words.formats import plural
-from reportlib.workflow.traces import PreparedInputs
+from reportlib.workflow.traces import PreparedInputs, TraceOrder
 
 _BATCH = 32
 
@@ -77,7 +78,8 @@ def bisect(
     backend: Backends = PREFERENCE,
 ) -> None:
     """Find the releases between two versions at which something changes, with as few installations as possible."""
-    with _station(keep, backend, study if is_artifact(of) else None).opened() as station:
+    require_known(of, load(study) if artifact_names(of) else None)
+    with _station(keep, backend, study if artifact_names(of) else None).opened() as station:
         found = bisect_at(station, releases(a, b), of, print_progress)
         if candidates:
             found = among_candidates(station, found, of, print_progress)
@@ -97,7 +99,8 @@ def _station(keep: str, backend: str, captured: Path | None) -> Environments:
     home, root = project_home().absolute(), Path.cwd()
     capturing = Capturing.of(captured, root, home, print_progress) if captured else None
     inputs = PreparedInputs.find(home, _BATCH)
-    return Environments(root, home, inputs, keep, backend, capturing=capturing, progress=print_progress)
+    order = TraceOrder(threads=capturing.study.threads if capturing else 1)
+    return Environments(root, home, inputs, keep, backend, order, capturing, print_progress)
 
 
 def summary(result: Sweep) -> list[str]:

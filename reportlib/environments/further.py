@@ -289,16 +289,23 @@ def twin(base: str, name: str, root: Path) -> Further:
     like = load_spec(base, root)
     if name == base:
         return Further(base)
+    if not like.lock_path.is_file():
+        raise EnvironmentFileError(
+            f"{base} has no lock, so that a twin of it could come to hold other packages",
+            f"run `reportlib env lock {base}`",
+        )
+    lock = parse(like.lock_path.read_text(encoding="utf-8"))
     if name in spec_names(root):
-        if load_spec(name, root).digest == like.digest:
+        there = load_spec(name, root)
+        held = parse(there.lock_path.read_text(encoding="utf-8")) if there.lock_path.is_file() else None
+        if there.digest == like.digest and held is not None and held.pins == lock.pins:
             return Further(name)
         raise EnvironmentFileError(
-            f"environment-{name}.yml is there, and does not hold what {base} does",
-            "give your own file another name, and that name with --environment",
+            f"environment-{name}.yml is there with its lock, and does not hold what {base} does",
+            "remove both, or give your own file another name, and that name with --environment",
         )
     text = _renamed(like.path.read_text(encoding="utf-8"), like, like.pins["torch"], name)
     text = _APART.sub(f"# It holds what {base} does, for a study that gives the two other settings.\n", text, count=1)
-    lock = parse(like.lock_path.read_text(encoding="utf-8")) if like.lock_path.is_file() else None
     return Further(name, text, lock, base)
 
 

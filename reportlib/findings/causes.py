@@ -214,7 +214,7 @@ def bert(part: Part) -> Iterator[Finding]:
     tokens = [r for name in ("token_ids", "attention_mask") if (r := part.artifact(name))]
     entering = [r["artifact"] for r in tokens if r["verdict"] != "identical"]
     entering += ["weights"] if weights and not weights["identical"] else []
-    numbers = {
+    numbers: dict[str, Any] = {
         "inputs": len(inputs),
         "unlike": len(unlike),
         "total": sum(entry["total"] for entry in inputs),
@@ -223,6 +223,8 @@ def bert(part: Part) -> Iterator[Finding]:
         "same_inputs": not entering and bool(weights) and bool(tokens),
         "entering": entering,
     }
+    if part.by_batch:
+        numbers["batches"] = False
     evidence = tuple(f"{part.at}/layers/{n}" for n in range(len(inputs)))
     yield of_part(part, "bert", "why", numbers, evidence, ("F5", "A5", "A6", "A7"))
     if not unlike:
@@ -239,6 +241,8 @@ def operations(part: Part) -> Iterator[Finding]:
     """Yield the operations that differ by themselves, what undoes them, and which version is closer to float64."""
     data = part.data.get("operations")
     if data is None:
+        if part.by_batch and any(record["verdict"] != "identical" for record in part.data["artifacts"]):
+            yield of_part(part, "no_cause", "why", {"verdict": "batches"}, ("/environments",), sure="unknown")
         return
     at, roots = f"{part.at}/operations", causes(part)
     if not roots:

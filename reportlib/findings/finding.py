@@ -90,6 +90,12 @@ class Part:
         """What goes from A to B: an upgrade, or the change of a setting."""
         return step(self.report["environments"])
 
+    @property
+    def by_batch(self) -> bool:
+        """Whether A and B encode in batches of two sizes."""
+        sizes = {e["name"]: (e.get("settings") or {}).get("index_bsize") for e in self.report["environments"]}
+        return sizes.get(self.pair["a"]) != sizes.get(self.pair["b"])
+
     def name(self, environment: str) -> str:
         """Return what to call one of the two environments."""
         return {self.pair["a"]: self.a, self.pair["b"]: self.b}.get(environment, environment)

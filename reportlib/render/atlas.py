@@ -123,7 +123,8 @@ def verdict(sweep: Sweep) -> str:
         return f"None of {len(sweep['pairs'])} upgrades changes a byte of BERT on this CPU"
     changes = "changes" if len(moved) == 1 else "change"
     said = f"{len(moved)} of {len(sweep['pairs'])} upgrades {changes} BERT’s bytes on this CPU"
-    if sweep["captured"] is None:
+    held = sweep["captured"]
+    if held is None or held["unknown"] or not all(held["queries"].values()):
         return said
     found = {
         (c["older"], c["newer"]) for entry in sweep["precisions"] for c in entry["changes"] if _changed(c["rankings"])
@@ -154,11 +155,16 @@ def _of_indexes(sweep: Sweep, entry: Precision) -> str:
     held, changes = sweep["captured"], entry["changes"]
     if held is None or entry["precision"] not in held["passages"]:
         return ""
-    index = f" An index of {formats.plural(held['passages'][entry['precision']], 'passage')}"
+    unknown = f" Nothing is known of an index with {formats.listing(held['unknown'])}." if held["unknown"] else ""
+    if len(held["versions"]) < 2 and unknown:
+        return unknown
+    index = f"{unknown} An index of {formats.plural(held['passages'][entry['precision']], 'passage')}"
     lists = [_UPGRADE.format(**change) for change in changes if _changed(change["lists"])]
     found = [_UPGRADE.format(**change) for change in changes if _changed(change["rankings"])]
     if not lists:
         return f"{index} keeps every passage in its lists."
+    if not held["queries"][entry["precision"]]:
+        return f"{index} has other passages in its lists at {formats.listing(lists)}."
     where = f"{index} has other passages in its lists at {formats.listing(lists)}"
     if found == lists:
         return f"{where}, and queries get others among their {held['k']} best."

@@ -486,13 +486,13 @@ def _panels(
     yield f"change of mean {CHIEF.name}", _tick, [m["difference"] if m else None for m in chiefs]
 
 
-def paint_search(layout: Layout, made: Sequence[SearchComparison]) -> Figure:
-    """Draw what each comparison changes, with intervals: the upgrade, its halves, and other seeds in grey."""
+def paint_search(layout: Layout, made: Sequence[SearchComparison], step: str) -> Figure:
+    """Draw what each comparison changes, with intervals: the whole step, its halves, and other seeds in grey."""
     panels = [panel for panel in _panels(made) if any(panel[2])]
     height = 0.75 + 0.24 * len(made)
     drawn = Figure(figsize=(layout.width, height * len(panels) if layout.narrow else height))
     grid = drawn.subplots(*((len(panels), 1) if layout.narrow else (1, len(panels))), sharey=True, squeeze=False)
-    names = [_comparison(c) for c in made]
+    names = [_comparison(c, step) for c in made]
     for axes, (title, write, estimates) in zip(grid.flat, panels, strict=True):
         for row, (c, estimate) in enumerate(zip(made, estimates, strict=True)):
             if estimate is not None:
@@ -515,7 +515,9 @@ def paint_search(layout: Layout, made: Sequence[SearchComparison]) -> Figure:
     return drawn
 
 
-def _comparison(c: SearchComparison) -> str:
+def _comparison(c: SearchComparison, step: str) -> str:
+    if c["kind"] == "upgrade":
+        return step
     if c["kind"] == "index":
         return "index alone"
     if c["kind"] == "torch":

@@ -125,7 +125,7 @@ def does_it_matter(part: Part) -> Iterator[Piece]:
     if any(c["queries"] > c["same_order"] for c in made):
         yield figure(
             f"search-{part.slug}",
-            lambda layout: paint_search(layout, made),
+            lambda layout: paint_search(layout, made, part.step),
             title=f"What the {part.step} and other seeds of k-means change in search, with 95 % intervals",
             description=" ".join(
                 f"{name(part, c)}: {formats.of(c['queries'] - c['same_order'], c['queries'])} lists move." for c in made

@@ -75,8 +75,19 @@ def _differing(part: Part, kinds: Sequence[str]) -> list[str]:
     return [
         str(d["name"])
         for d in part.pair["environment_differences"]
-        if d["kind"] in kinds and not (d["kind"].startswith("package") and brought_by_torch(d["name"]))
+        if d["kind"] in kinds
+        and not (d["kind"].startswith("package") and brought_by_torch(d["name"]))
+        and not _is_varied(part, d)
     ]
+
+
+def _is_varied(part: Part, difference: Mapping[str, Any]) -> bool:
+    """Whether a difference is one that the study makes, or comes with it: it is the subject, and no rival."""
+    varied = {name for e in part.report["environments"] for name in e.get("settings") or {}}
+    if difference["kind"] == "capability":
+        return "ATEN_CPU_CAPABILITY" in varied
+    threads = difference["kind"] == "threads" or difference["name"].endswith("_NUM_THREADS")
+    return difference["name"] in varied or (threads and "threads" in varied)
 
 
 def _ruling(kind: str, part: Part) -> str:
@@ -114,14 +125,20 @@ def measured_on(report: Report) -> Html:
         ("CPU", f"{machine['cpu'] or 'unknown'}, {formats.plural(machine['cores'] or 0, 'core')}"),
         ("Kernels", ", ".join(f"{called[k]}: {v}" for k, v in machine["capability"].items() if v and k in called)),
         ("GPU", " ".join(filter(None, (machine["gpu"], machine["driver"]))) or "none"),
-        ("Threads", formats.count(study["threads"])),
+        ("Threads", _in_each(report, "threads", study["threads"])),
         ("PyTorch", ", ".join(str(e["torch"].get("version") or "unknown") for e in report["environments"])),
         ("Collection", study["collection"]["sentence"]),
         ("Checkpoint", study["checkpoint"]["sentence"]),
-        ("colbert-ai's settings", ", ".join(f"{k} = {v}" for k, v in study["colbert"].items())),
+        ("colbert-ai's settings", ", ".join(f"{k} = {_in_each(report, k, v)}" for k, v in study["colbert"].items())),
         ("Variables", _variables(report)),
     ]  # fmt: skip
     return fragment("facts", facts=[(name, value) for name, value in facts if value])
+
+
+def _in_each(report: Report, name: str, value: Any) -> str:
+    """Return a setting of the study; of each environment where they are not given the same."""
+    values = [str((e.get("settings") or {}).get(name, value)) for e in report["environments"]]
+    return values[0] if len(set(values)) == 1 else formats.listing(values)
 
 
 def _variables(report: Report) -> str:
@@ -181,7 +198,9 @@ def reproduce(report: Report) -> Html:
     path = shlex.quote(f"reports/{study['slug']}/study.toml")
     device = " --device cuda" if study["device"] == "cuda" else ""
     environment, precision = study["environments"][0], study["precisions"][0]
-    settings = {"device": study["device"], "threads": study["threads"], **study["colbert"]}
+    settings: dict[str, Any] = {"device": study["device"], "threads": study["threads"], **study["colbert"]}
+    own = report["environments"][0].get("settings") or {}
+    settings |= {name: value for name, value in own.items() if name in settings}
     parameters = [f"-p {name} {value}" for name, value in settings.items()]
     variables = telling_variables(report["environments"][0])
     extra = [f"  -y {shlex.quote(f'variables: {json.dumps(variables)}')} \\"] if variables else []

@@ -10,25 +10,40 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from reportlib.artifacts import CAPTURE_POINTS
 from reportlib.environments import EnvironmentSpec
-from reportlib.errors import CaptureError
+from reportlib.errors import CaptureError, StudyError
 from reportlib.notebooks import CAPTURE_NOTEBOOK
 from reportlib.store import MANIFEST, Capture, canonical_json, digest
-from reportlib.study import Study, load
+from reportlib.study import PRECISIONS, Study, load
 from reportlib.workflow.addresses import Inputs, PlannedArm, Planner
 from reportlib.workflow.run import Progress, environment_digest, explain, host_variables, prepare_inputs
 
 #: BERT's layers are measured without a capture.
 POINTS = tuple(point for point in CAPTURE_POINTS if point.name != "layers")
+#: What layers are called: a pattern that fits them is about them.
+_LAYERS = tuple(f"{precision}/{text}/{layer}" for precision in PRECISIONS for text in ("text0", "batch")
+                for layer in ("embeddings", "00", "output"))  # fmt: skip
 
 
-def is_artifact(name: str) -> bool:
-    """Whether only a capture has what is called so: ``ivf``, ``index/codes``, ``rankings``."""
-    return name != "embs" and any(name in (point.name, point.artifact) for point in POINTS)
+def artifact_names(of: str) -> list[str]:
+    """Return what `of` means of a capture, as in ``autocast/index/codes``: nothing where it means something else.
+
+    A name alone (``codes``, ``ivf``, ``rankings``) is what the index holds in the end, where it holds it, in each
+    precision; names with ``index/`` or a precision, and patterns of them, are taken as they are. ``embs`` is measured
+    without a capture.
+    """
+    known = [f"{precision}/{point.artifact}" for precision in PRECISIONS for point in POINTS]
+    if of == "embs" or any(fnmatchcase(layer, of) for layer in _LAYERS):
+        return []
+    final = [point.artifact for point in reversed(POINTS) if of in (point.name, point.artifact)]
+    if final:
+        return [f"{precision}/{final[0]}" for precision in PRECISIONS]
+    return [name for name in known if fnmatchcase(name, of) or fnmatchcase(name.partition("/")[2], of)]
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Capturing:
     Attributes
     ----------
     study : Study
-        Its environments do not matter.
+        Its environments, and what is their own, do not matter.
     root, home : Path
         The project, and its folder for environments, inputs and captures.
     inputs : Inputs
@@ -54,11 +69,16 @@ class Capturing:
     def of(cls, path: Path, root: Path, home: Path, progress: Progress) -> Capturing:
         """Read a study and prepare its inputs."""
         study = load(path, device="cpu")
+        if study.variables:
+            raise StudyError(
+                f"{path} sets {', '.join(study.variables)}, and what is probed is computed without",
+                "give a study without [variables]; set them around the whole command",
+            )
         return cls(study, root, home, prepare_inputs(study, home, progress))
 
     def arms(self, spec: EnvironmentSpec) -> dict[str, PlannedArm]:
         """Return a version's arms by precision."""
-        study = replace(self.study, environments=(spec.name,))
+        study = replace(self.study, environments=(spec.name,), settings={})
         folder = self.home / "sweep"
         (folder / "notebooks").mkdir(parents=True, exist_ok=True)
         planner = Planner(

@@ -128,13 +128,14 @@ class Precision(TypedDict):
 class Captured(TypedDict):
     """What was captured: passages and queries by precision, the versions, and why another one was not.
 
-    ``k`` is how many passages of a query count.
+    ``k`` is how many passages of a query count, ``unknown`` the measured versions that no capture stands for.
     """
 
     passages: dict[str, Count]
     queries: dict[str, Count]
     k: Count
     versions: list[str]
+    unknown: list[str]
     why: dict[str, str]
 
 
@@ -399,7 +400,7 @@ class Samples:
 
 
 class Indexes:
-    """The captures of a sweep: a version that has none has those of the oldest one that computes the same.
+    """The captures of a sweep: a version that has none has those of the one that computes the same.
 
     Attributes
     ----------
@@ -409,11 +410,9 @@ class Indexes:
 
     def __init__(self, measured: Sequence[Outcome]) -> None:
         self.measured = measured
-        first: dict[str, Outcome] = {}
-        self.held: list[Outcome | None] = []
-        for outcome in measured:
-            whose = first.setdefault(signature(outcome.measured()), outcome)
-            self.held.append(whose if whose.captures else None)
+        computes = [signature(outcome.measured()) for outcome in measured]
+        made = {key: outcome for key, outcome in zip(computes, measured, strict=True) if outcome.captures}
+        self.held = [made.get(key) for key in computes]
 
     def captured(self) -> Captured | None:
         """Return what was captured; None where nothing was, and nothing was to be."""
@@ -431,6 +430,7 @@ class Indexes:
             "queries": {name: len(queries) for name, queries in searched.items()},
             "k": max((query.k for queries in searched.values() for query in queries), default=0),
             "versions": [outcome.version for outcome in made],
+            "unknown": [o.version for o, held in zip(self.measured, self.held, strict=True) if held is None],
             "why": why,
         }
 

@@ -418,15 +418,14 @@ class _Work:
     outcomes: Mapping[str, Outcome]
     station: Station
 
-    def begins(self, site: Site) -> bool:
-        """Whether a measured version computes something that no older one does."""
+    def alike(self, site: Site) -> list[Site]:
+        """Return the older measured versions that compute what a version does."""
         older = [o.site for o in self.outcomes.values() if o.site and o.site.is_measured and not o.why]
-        older = older[: older.index(site)]
-        return signature(site.measured()) not in {signature(one.measured()) for one in older}
+        return [one for one in older[: older.index(site)] if signature(one.measured()) == signature(site.measured())]
 
     def is_due(self, site: Site) -> bool:
         """Whether there is something to be done with a version installed."""
-        return not site.is_measured or (self.station.captured(site) == {} and self.begins(site))
+        return not site.is_measured or (self.station.captured(site) == {} and not self.alike(site))
 
     def do(
         self, site: Site, following: Site | None, pool: ThreadPoolExecutor, installing: Future[None] | None
@@ -439,10 +438,11 @@ class _Work:
         except DiskSpaceError:
             raise
         except ReportlibError as error:
-            outcome = replace(outcome, why=error.what)
+            measured = site.is_measured
+            outcome = replace(outcome, why="" if measured else error.what, uncaptured=error.what if measured else "")
         coming = pool.submit(self.station.install, following) if following else None
         try:
-            if not outcome.why:
+            if not outcome.why and not outcome.uncaptured:
                 outcome = self._measured(outcome, site)
         finally:
             if coming is not None:
@@ -457,7 +457,8 @@ class _Work:
         except ReportlibError as error:
             return replace(outcome, why=error.what)
         try:
-            if self.station.captured(site) == {} and self.begins(site):
+            # Where it failed with an older one, it is tried again.
+            if self.station.captured(site) == {} and not any(map(self.station.captured, self.alike(site))):
                 self.station.capture(site)
         except DiskSpaceError:
             raise
@@ -466,8 +467,8 @@ class _Work:
         return outcome
 
     def with_captures(self, outcome: Outcome) -> Outcome:
-        """Return an outcome with the captures that are there, if its version computes what no older one does."""
-        if outcome.site is None or outcome.why or outcome.uncaptured or not self.begins(outcome.site):
+        """Return an outcome with the captures that are there, unless an older version stands for it."""
+        if outcome.site is None or outcome.why or any(map(self.station.captured, self.alike(outcome.site))):
             return outcome
         return replace(outcome, captures=self.station.captured(outcome.site) or {})
 

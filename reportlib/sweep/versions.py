@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -17,7 +18,9 @@ from reportlib.environments.further import full_version
 from reportlib.environments.spec import PLATFORM, find_uv
 from reportlib.errors import EnvironmentFileError, ReportlibError, StudyError
 from reportlib.store import canonical_json, digest
-from reportlib.sweep.probes import Progress, Station, sweep
+from reportlib.study import Study
+from reportlib.sweep.captures import artifact_names
+from reportlib.sweep.probes import Progress, Station, read, sweep
 
 NEWEST = "newest"
 #: The index is asked for one version after the other, from the newest down; PyTorch has had fewer than this.
@@ -64,6 +67,7 @@ def releases(lowest: str, highest: str = NEWEST, python: str = "3.11", *, candid
 def _highest(bound: str, python: str, candidates: bool) -> Version | None:
     command = [find_uv(), "pip", "compile", "-", "--no-deps", "--no-header", "--no-annotate", "--quiet",
                "--only-binary", "torch", "--python-version", python, "--python-platform", PLATFORM,
+               "--index-strategy", "unsafe-best-match",  # else one in UV_INDEX would hide all others
                "--prerelease", "allow" if candidates else "if-necessary-or-explicit"]  # fmt: skip
     done = subprocess.run(command, input=bound, capture_output=True, text=True, check=False)
     _, _, version = done.stdout.strip().partition("==")
@@ -243,16 +247,43 @@ def among_candidates(station: Station, found: Bisection, of: str, progress: Prog
     """
     finer = Bisection(unseen=list(found.unseen), installed=list(found.installed))
     for older, newer, skipped in found.changes:
-        between = releases(older, newer, candidates=True)
-        if len(between) == 2 + len(skipped):
+        try:
+            listed = releases(older, newer, candidates=True)
+        except EnvironmentFileError:
+            listed = []
+        inside = [version for version in listed if Version(older) < Version(version) < Version(newer)]
+        progress(f"between torch {older} and {newer}: {len(inside) - len(skipped)} candidates and nightly builds")
+        if len(inside) == len(skipped):
             finer.changes.append((older, newer, skipped))
             continue
-        progress(f"between torch {older} and {newer}: {len(between) - 2} candidates and nightly builds")
-        closer = bisect_at(station, between, of, progress)
+        closer = bisect_at(station, [older, *inside, newer], of, progress)
         finer.changes += closer.changes
         finer.unseen += closer.unseen
         finer.installed += closer.installed
     return finer
+
+
+def require_known(of: str, study: Study | None) -> None:
+    """Raise `StudyError` where `of` names nothing that is measured, or that a study's captures hold."""
+    if of in ("layers", "embs"):
+        return
+    if names := artifact_names(of):
+        if study is not None and not study.search.k and all(name.endswith("/rankings") for name in names):
+            raise StudyError(f"{study.path} does not search, so there are no rankings", "give another with --study")
+        return
+    probes = [probe["id"] for probe in read()]
+    if any(of in (name, name.split()[0]) or fnmatchcase(name, of) for name in probes) or _LAYER.match(of):
+        return
+    raise _unknown(of, probes)
+
+
+#: What may be the name of a layer, or a pattern of some.
+_LAYER = re.compile(r"(float32|autocast|\*)/.")
+
+
+def _unknown(of: str, probes: Iterable[str]) -> StudyError:
+    operations = sorted({name.split()[0] for name in probes})
+    return StudyError(f"{of!r} is no probe", f"use layers, embs, an artifact (ivf), or one of {', '.join(operations)}")
 
 
 def observed(content: Mapping[str, Any], of: str) -> str:
@@ -264,12 +295,10 @@ def observed(content: Mapping[str, Any], of: str) -> str:
     entries = {**content["probes"], **content["layers"], **content["artifacts"]}
     if of in ("layers", "embs"):
         chosen = [name for name in content["layers"] if of == "layers" or name.endswith("/output")]
+    elif wanted := artifact_names(of):
+        chosen = [name for name in content["artifacts"] if name in wanted]
     else:
         chosen = [name for name in entries if of in (name, name.split()[0]) or fnmatchcase(name, of)]
-        chosen += [name for name in content["artifacts"] if of == name.partition("/")[2]]
     if not chosen:
-        operations = sorted({name.split()[0] for name in content["probes"]})
-        raise StudyError(
-            f"{of!r} is no probe", f"use layers, embs, an artifact such as ivf, or one of {', '.join(operations)}"
-        )
+        raise _unknown(of, content["probes"])
     return digest(canonical_json([[name, entries[name].get("digest")] for name in chosen]).encode())

@@ -26,7 +26,7 @@ from reportlib.capture.process import settled_variables
 from reportlib.collections.folder import Collection
 from reportlib.notebooks import CAPTURE_NOTEBOOK, SEARCH_NOTEBOOK, SWAPS_NOTEBOOK, parameter_names, refuse_unknown
 from reportlib.store import canonical_json, digest, digest_file
-from reportlib.study import INDEXING, VARIABLES, Arm, Study
+from reportlib.study import INDEXING, VARIABLES, Arm, OwnSettings, Study
 
 # What of the package, the machine and the variables around a run is part of an address.
 
@@ -252,9 +252,10 @@ class Planner:
     def roots(self, a: Arm, b: Arm) -> PlannedRoots:
         """Plan the operations of two plain arms."""
         index = self.study.operations.index
+        own = [self.study.own(arm.environment) for arm in (a, b)]
         content = {
             "settings": [self.study.threads, list(self.study.layers.texts), dict(self.study.variables)],
-            **({"own": [asdict(self.study.own(arm.environment)) for arm in (a, b)]} if self.study.settings else {}),
+            **({"own": list(map(asdict, own))} if any(one != OwnSettings() for one in own) else {}),
             "colbert": [self.study.colbert.index_bsize, self.study.colbert.doc_maxlen],
             "environments": [self.environments[arm.environment] for arm in (a, b)],
             "inputs": [self.inputs.collection.sha256, self.inputs.checkpoint.sha256],

@@ -253,7 +253,9 @@ class Explainer:
     ) -> dict[str, Any]:
         """Write a cause's folder to hand in, and run it in both environments."""
         why = reproduction.why_not(case.folder)
-        if self.trace.own:
+        names = [record.name for record in self.records]
+        settings = [(self.trace.threads_in(name), self.trace.variables_in(name)) for name in names]
+        if why is None and settings[0] != settings[1]:
             why = "the study gives the two environments other settings, which a script on its own does not have"
         if why is not None:
             return {"reproduction": None, "why_no_reproduction": why}

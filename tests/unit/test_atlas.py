@@ -88,6 +88,18 @@ def test_a_sweep_with_captures_says_what_a_break_does_to_an_index(tmp_path: Path
     assert "other passages in its lists" in autocast
 
 
+def test_nothing_is_claimed_of_an_index_that_could_not_be_captured(tmp_path: Path) -> None:
+    steps = {LAYERS[1]: ["2.2.0"], "index": ["2.2.0"]}
+    failing = {"2.2.2": "capture", "2.8.0": "capture", "2.9.0": "capture"}
+    found = report(sweep(VERSIONS, FakeStation(tmp_path, steps, failing, full=True), silent), PROBES)
+    page = bs4.BeautifulSoup(draw(found), "html.parser")
+    opening = page.select_one(".opening").get_text()  # type: ignore[union-attr]
+    assert "search finds" not in opening
+    assert "keeps every passage" not in opening
+    assert "Nothing is known of an index with 2.2.2, 2.8.0 and 2.9.0." in opening
+    assert "Every other version but 2.2.2, 2.8.0 and 2.9.0" in page.get_text()
+
+
 def test_it_has_no_script_and_asks_nobody_for_anything(page: bs4.BeautifulSoup) -> None:
     assert not page.select("script, link[href^='http'], img, iframe")
     assert "default-src 'none'" in str(page.select_one("meta[http-equiv='Content-Security-Policy']"))

@@ -9,11 +9,12 @@ from made_sweeps import NORM, SORT, FakeStation
 
 from reportlib.cli.sweep import answer
 from reportlib.environments.spec import silent
-from reportlib.errors import StudyError
+from reportlib.errors import EnvironmentFileError, StudyError
+from reportlib.study import SearchSpec, Study
 from reportlib.sweep import versions
-from reportlib.sweep.captures import is_artifact
+from reportlib.sweep.captures import artifact_names
 from reportlib.sweep.probes import sweep
-from reportlib.sweep.versions import among_candidates, bisect_at
+from reportlib.sweep.versions import among_candidates, bisect_at, require_known
 
 VERSIONS = [f"2.{minor}.{micro}" for minor in range(10) for micro in range(3)]
 
@@ -88,9 +89,33 @@ def test_an_artifact_of_whole_captures_can_be_bisected(tmp_path: Path) -> None:
     assert bisect(station, "float32/index/codes").changes == []
 
 
-def test_which_names_need_captures() -> None:
-    assert all(is_artifact(name) for name in ("ivf", "index/codes", "rankings", "centroids"))
-    assert not any(is_artifact(name) for name in ("embs", "layers", "sort", "native_layer_norm"))
+@pytest.mark.parametrize(
+    ("of", "names"),
+    [
+        ("ivf", ["float32/index/ivf", "autocast/index/ivf"]),
+        ("codes", ["float32/index/codes", "autocast/index/codes"]),
+        ("kmeans_centroids", ["float32/kmeans_centroids", "autocast/kmeans_centroids"]),
+        ("autocast/index/codes", ["autocast/index/codes"]),
+        ("float32/index/bucket_*", ["float32/index/bucket_cutoffs", "float32/index/bucket_weights"]),
+        ("index/avg*", ["float32/index/avg_residual", "autocast/index/avg_residual"]),
+        ("embs", []),
+        ("float32/*", []),
+        ("autocast/batch/05", []),
+        ("sort", []),
+    ],
+)
+def test_what_a_name_means_of_a_capture(of: str, names: list[str]) -> None:
+    assert artifact_names(of) == names
+
+
+def test_what_names_nothing_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study.toml", "t", ("a", "b"), search=SearchSpec(k=0))
+    for name in ("layers", "embs", "sort", "float32/batch/*", "ivf", "sort int64 114693"):
+        require_known(name, study)
+    with pytest.raises(StudyError, match="'code' is no probe"):
+        require_known("code", None)
+    with pytest.raises(StudyError, match="does not search"):
+        require_known("rankings", study)
 
 
 def test_a_change_is_narrowed_among_candidates_where_the_index_has_some(
@@ -104,3 +129,17 @@ def test_a_change_is_narrowed_among_candidates_where_the_index_has_some(
     assert finer.changes == [("2.1.1", "2.1.2", ()), ("2.6.1.dev1", "2.6.1.dev2", ())]
     assert set(finer.installed) - set(found.installed) <= {"2.6.1.dev1", "2.6.1.dev2", "2.6.1rc1"}
     assert station.installed == finer.installed
+
+
+def test_an_index_of_candidates_alone_takes_no_change_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = FakeStation(tmp_path, {SORT: ["2.6.1.dev2"]})
+    found = bisect(station)
+    assert found.changes == [("2.6.0", "2.6.1", ())]
+    monkeypatch.setattr(versions, "releases", lambda *_, **__: ["2.6.1.dev1", "2.6.1.dev2"])
+    assert among_candidates(station, found, "sort", silent).changes == [("2.6.1.dev1", "2.6.1.dev2", ())]
+
+    def nothing(*_: str, **__: bool) -> list[str]:
+        raise EnvironmentFileError("the package index has no torch")
+
+    monkeypatch.setattr(versions, "releases", nothing)
+    assert among_candidates(station, found, "sort", silent).changes == found.changes

@@ -109,6 +109,27 @@ def test_one_environment_under_two_names_with_two_settings_is_a_study_of_the_set
     assert "Both have PyTorch 2.1.0+cu121; index_bsize 8 becomes 32." in said
     assert "torch201" not in said
     assert not page(report, "first_screen").count("upgrade")
+    assert "index_bsize = 8 and 32" in page(report, "measured_on")
+    assert study.explained() == [], "no operation reads the same shapes"
+    assert any("but a batch: two sizes cannot be set side by side" in f["sentence"] for f in report["findings"])
+    assert "No operation can be named: in batches of two sizes each reads other shapes." in said
+
+
+def test_what_a_study_varies_is_no_rival_of_itself(tmp_path: Path) -> None:
+    own = {"torch210": OwnSettings(threads=4, variables={"MKL_CBWR": "AVX2"})}
+    study = replace(small(tmp_path), settings=own)
+    made = captures(tmp_path / "captures", study)
+    for name, capture in made.items():
+        threads, variables = ({"torch": 4}, {"MKL_CBWR": "AVX2"}) if name.startswith("torch210") else ({"torch": 1}, {})
+        changed = {"threads": threads, "environment_variables": {"OMP_NUM_THREADS": str(threads["torch"]), **variables}}
+        made[name] = replace(capture, provenance={**capture.provenance, **changed}, arm={**capture.arm})
+    report = compare_study(study, made)
+    kinds = {d["kind"] for d in report["pairs"][0]["environment_differences"]}
+    assert {"threads", "environment variable"} <= kinds
+    assert "1 and 4" in page(report, "measured_on")
+    rivals = page(report, "trust").partition("Rival explanations")[2]
+    assert "threads" not in rivals
+    assert "environment variables" not in rivals
 
 
 def test_one_arm_of_another_environment_is_noticed(tmp_path: Path) -> None:

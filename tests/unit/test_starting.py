@@ -363,6 +363,7 @@ def test_a_variable_is_varied_and_a_twin_that_is_there_is_taken(project: Path) -
     ("wish", "says"),
     [
         (Wish(vary="nbits=2,4"), "is no setting that can be varied"),
+        (Wish(vary="OMP_NUM_THREADS=1,4"), "every arm sets it itself"),
         (Wish(vary="threads=1,many"), "is a whole number from 1 on"),
         (Wish(vary="threads=1,0"), "is a whole number from 1 on"),
         (Wish(vary="threads=1"), "names no two versions of a package or values"),

@@ -124,6 +124,10 @@ def test_blank_lines_and_comments_move_the_line_and_nothing_else(between: list[s
         (HEAD + "[settings.b]\nnbits = 2", ", line 4: settings.b.nbits: is not a key"),
         (HEAD + "[settings.b]\nthreads = -1", ", line 4: settings.b.threads: must not be negative"),
         (HEAD + "[settings.b.variables]\nHOME = 2", ", line 4: settings.b.variables.HOME: is not a key"),
+        (
+            HEAD + "[settings.b.variables]\nOMP_NUM_THREADS = '2'",
+            ", line 4: settings.b.variables.OMP_NUM_THREADS: every",
+        ),
         (HEAD + "[settings.b.variables]\nMKL_CBWR = 2", ", line 4: settings.b.variables.MKL_CBWR: must be a string"),
         (HEAD + '[collection]\nsource = "tsv"', ", line 3: collection.path: is missing; the source is 'tsv'"),
         (HEAD + '[collection]\nsource = "beir"', ", line 3: collection.path: is missing; the source is 'beir'"),

@@ -124,7 +124,7 @@ def test_a_version_that_computes_the_same_has_the_captures_of_the_older_one(tmp_
     station, found = made(tmp_path, steps={NORM: ["2.2.0"], "index": ["2.2.0"]}, full=True)
     assert station.captures == ["2.0.1", "2.2.2"]
     assert found["captured"] == {"passages": {"float32": 40, "autocast": 40}, "queries": {"float32": 6, "autocast": 6},
-                                 "k": 5, "versions": ["2.0.1", "2.2.2"], "why": {}}  # fmt: skip
+                                 "k": 5, "versions": ["2.0.1", "2.2.2"], "unknown": [], "why": {}}  # fmt: skip
     rows = {row["name"]: row["classes"] for row in found["precisions"][1]["artifacts"]}
     assert rows["embs"] == [0, 0, 1, 1]
 
@@ -142,7 +142,26 @@ def test_a_capture_that_fails_leaves_the_measurement_and_says_why(tmp_path: Path
     assert found["captured"] is not None
     assert found["captured"]["why"] == {"2.2.2": "a compiler is missing"}
     assert row(found, NORM)["classes"] == [0, 0, 1, 1]
+    assert found["captured"]["versions"] == ["2.0.1", "2.10.0"], "the next of its class is tried"
+    assert found["captured"]["unknown"] == []
+    assert found["precisions"][0]["artifacts"][0]["classes"] == [0, 0, 0, 0]
+
+
+def test_a_version_whose_like_cannot_be_captured_either_is_unknown(tmp_path: Path) -> None:
+    failing = {"2.2.2": "capture", "2.10.0": "capture"}
+    _, found = made(tmp_path, steps={NORM: ["2.2.0"]}, full=True, failing=failing)
+    assert found["captured"] is not None
+    assert found["captured"]["unknown"] == ["2.2.2", "2.10.0"]
     assert found["precisions"][0]["artifacts"][0]["classes"] == [0, 0, None, None]
+
+
+def test_what_cannot_be_installed_again_for_a_capture_keeps_its_measurement(tmp_path: Path) -> None:
+    steps = {NORM: ["2.2.0"]}
+    made(tmp_path, steps=steps)
+    _, found = made(tmp_path, steps=steps, full=True, failing={"2.2.2": "install"})
+    assert [one["why"] for one in found["versions"]] == [""] * 4
+    assert found["captured"] is not None
+    assert list(found["captured"]["why"]) == ["2.2.2"]
 
 
 def test_a_full_disk_ends_the_sweep(tmp_path: Path) -> None:
