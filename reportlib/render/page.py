@@ -73,7 +73,7 @@ def ran_on(report: Report) -> list[str]:
     called = versions(report["environments"])
     known = {called.get(name, name): str(c) for name, c in machine["capability"].items() if c}
     kernels = f"{next(iter(known.values()))} kernels" if len(set(known.values())) == 1 else ""
-    if not kernels:
+    if not kernels and subject(report["environments"]) != "ATEN_CPU_CAPABILITY":  # which says the same
         kernels = ", ".join(f"{capability} kernels in {name}" for name, capability in known.items())
     held = [f"{name}={value}" for name, value in report["study"]["variables"].items()]
     if (package := subject(report["environments"])) != "PyTorch":

@@ -211,7 +211,7 @@ def test_a_lock_for_another_platform_is_refused(tmp_path: Path, monkeypatch: pyt
 
 TORCH = {"torch201": "2.0.1", "torch210": "2.1.0", "torch222": "2.2.2", "torch271": "2.7.1", "torch280": "2.8.0"}
 #: What `reportlib init --vary` made for a published study: its lock is held against its file as the others' are.
-VARIED = {"torch222-transformers4576": "2.2.2"}
+VARIED = {"torch210-avx512": "2.1.0", "torch222-transformers4576": "2.2.2"}
 
 
 def brought_by_torch(name: str) -> bool:
