@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENVIRONMENTS, Run
+from conftest import ENVIRONMENTS, SMALL, Run
 from pydantic import TypeAdapter
 
 from reportlib.environments.record import find_record
@@ -62,3 +62,25 @@ def test_a_second_sweep_and_a_bisection_measure_nothing(run: Run, made: tuple[Pa
     answer = run("reportlib", "bisect", "2.0.1", "2.1.0", "--of", SORT).stdout
     assert "2.0.1" in answer
     assert "(0)" in answer
+
+
+@pytest.mark.usefixtures("made")
+def test_whole_captures_say_what_the_upgrade_does_to_an_index_and_are_bisected(run: Run, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(SMALL.read_text().replace("threads = 2", "threads = 1"))
+    first = run("reportlib", "sweep", "2.0.1", "2.1.0", "--full", "--study", str(study), "--output", str(tmp_path))
+    assert first.stderr.count("indexing and searching") == 4
+    found = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
+    TypeAdapter(Sweep).validate_python(found)
+    assert found["captured"]["versions"] == ["2.0.1", "2.1.0"]
+    assert found["captured"]["passages"] == {"float32": 48, "autocast": 16}
+    rows = {row["name"]: row["classes"] for row in found["precisions"][1]["artifacts"]}
+    assert rows["token_ids"] == [0, 0]
+    assert rows["embs"] == rows["rankings"] == [0, 1]
+    (change,) = found["precisions"][1]["changes"]
+    assert change["embeddings"] < 0.1
+    assert change["codes"]["of"] > 500
+    answer = run("reportlib", "bisect", "2.0.1", "2.1.0", "--of", "autocast/embs", "--study", str(study))
+    assert "autocast/embs changes from torch 2.0.1 to 2.1.0" in answer.stdout
+    assert "(0)" in answer.stdout
+    assert "indexing and searching" not in answer.stderr
