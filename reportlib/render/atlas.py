@@ -18,7 +18,7 @@ from reportlib.words import formats
 from reportlib.words.terms import operation_term, precision
 
 if TYPE_CHECKING:
-    from reportlib.sweep.classes import Break, Part, Precision, Sweep
+    from reportlib.sweep.classes import Break, Captured, Part, Precision, Sweep
     from reportlib.sweep.classes import Row as Measured
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -143,37 +143,42 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
             _UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["operations"][name] and not pair["layers"][name]
         ]
         moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
-        where = f"BERT’s bytes change at {formats.listing(steps)}" if steps else "BERT’s bytes never change"
-        rest = f", operations alone at {formats.listing(only)}" if only else ""
-        sentence = f"{where}{rest}; {moved} of {len(entry['operations'])} operations change somewhere."
-        made.append((precision(name, "cpu"), f"{sentence}{_of_indexes(sweep, entry)}"))
+        parts = [f"BERT’s bytes change at {formats.listing(steps)}." if steps else "BERT’s bytes never change."]
+        parts += [_of_indexes(sweep["captured"], entry, steps)]
+        alone = f"operations alone change at {formats.listing(only)}; " if only else ""
+        parts += [f"{alone}{moved} of {len(entry['operations'])} operations change somewhere."]
+        made.append((precision(name, "cpu"), " ".join(part[:1].upper() + part[1:] for part in parts if part)))
     return made
 
 
-def _of_indexes(sweep: Sweep, entry: Precision) -> str:
-    """Say where an index and its search results change; nothing where none was captured."""
-    held, changes = sweep["captured"], entry["changes"]
+def _of_indexes(held: Captured | None, entry: Precision, steps: list[str]) -> str:
+    """Say where an index and its search results change, beside where BERT does; nothing where none was captured."""
     if held is None or entry["precision"] not in held["passages"]:
         return ""
-    unknown = f" Nothing is known of an index with {formats.listing(held['unknown'])}." if held["unknown"] else ""
+    unknown = f"nothing is known of an index with {formats.listing(held['unknown'])}." if held["unknown"] else ""
     if len(held["versions"]) < 2 and unknown:
         return unknown
-    index = f"{unknown} An index of {formats.plural(held['passages'][entry['precision']], 'passage')}"
-    lists = [_UPGRADE.format(**change) for change in changes if _changed(change["lists"])]
-    found = [_UPGRADE.format(**change) for change in changes if _changed(change["rankings"])]
+    index = f"{unknown} An index of".lstrip() + f" {formats.plural(held['passages'][entry['precision']], 'passage')}"
+    lists = [_UPGRADE.format(**change) for change in entry["changes"] if _changed(change["lists"])]
+    found = [_UPGRADE.format(**change) for change in entry["changes"] if _changed(change["rankings"])]
     if not lists:
         return f"{index} keeps every passage in its lists."
+    moves = f"{index} gets other passages in its lists"
     if not held["queries"][entry["precision"]]:
-        return f"{index} has other passages in its lists at {formats.listing(lists)}."
-    where = f"{index} has other passages in its lists at {formats.listing(lists)}"
+        return f"{moves} {_at(lists, steps)}."
+    best = f"among their {held['k']} best"
     if found == lists:
-        return f"{where}, and queries get others among their {held['k']} best."
-    best = (
-        f"queries get others among their {held['k']} best"
-        if found
-        else f"no query gets another among its {held['k']} best"
-    )
-    return f"{where}; {best}{' at ' + formats.listing(found) if found else ''}."
+        return f"{moves}, and queries get others {best}, {_at(lists, steps)}."
+    rest = f"queries get others {best} {_at(found, steps)}" if found else f"no query gets another {best}"
+    return f"{moves} {_at(lists, steps)}; {rest}."
+
+
+def _at(places: list[str], steps: list[str]) -> str:
+    """Say at which upgrades, by those that were just named where that is shorter."""
+    left = [step for step in steps if step not in places]
+    if set(places) <= set(steps) and len(left) < len(places):
+        return f"at each of these but {formats.listing(left)}" if left else "at each of these"
+    return f"at {formats.listing(places)}"
 
 
 def _changed(part: Part | None) -> bool:
