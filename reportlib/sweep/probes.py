@@ -363,7 +363,7 @@ class Environments:
             run_uv(["cache", "clean", *names])
 
 
-def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list[Outcome]:
+def sweep(versions: Sequence[str], station: Station, progress: Progress, known: Sequence[str] = ()) -> list[Outcome]:
     """Measure every version that was not measured before; while one is measured, the next is installed.
 
     Where a station captures, it does so for each version that computes something else than every older one.
@@ -376,11 +376,13 @@ def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list
         Where that is done. At most two environments are there at a time, beside those that were there before.
     progress : callable
         Gets a line each time something moves on.
+    known : sequence of str
+        Versions that were measured and captured before: what computes the same as one of them is not captured.
 
     Returns
     -------
     list of Outcome
-        One for each version, in their order. One that cannot be installed, measured or captured says why.
+        One for each version, those that are `known` first. One that cannot be installed, measured or captured says why.
 
     Raises
     ------
@@ -388,7 +390,7 @@ def sweep(versions: Sequence[str], station: Station, progress: Progress) -> list
         When there is no room: that is no fact about a version.
     """
     outcomes: dict[str, Outcome] = {}
-    for version in versions:
+    for version in (*known, *versions):
         try:
             outcomes[version] = Outcome(version, station.prepare(version))
         except ReportlibError as error:

@@ -19,7 +19,7 @@ from reportlib.environments.spec import PLATFORM, find_uv
 from reportlib.errors import EnvironmentFileError, ReportlibError, StudyError
 from reportlib.store import canonical_json, digest
 from reportlib.study import Study
-from reportlib.sweep.captures import artifact_names
+from reportlib.sweep.captures import artifact_names, signature
 from reportlib.sweep.probes import Progress, Station, read, sweep
 
 NEWEST = "newest"
@@ -223,19 +223,22 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
     StudyError
         When `of` names nothing, or an end cannot be measured.
     """
+    looked: dict[str, str] = {}  # and what each computes
 
     def observe(version: str) -> str | None:
-        (outcome,) = sweep([version], station, progress)
+        *before, outcome = sweep([version], station, progress, list(looked))
         if outcome.why or outcome.uncaptured:
             return None
-        return observed({**outcome.measured(), "artifacts": outcome.artifacts()}, of)
+        looked[version] = signature(outcome.measured())
+        alike = [one for one in before if looked.get(one.version) == looked[version] and one.captures]
+        return observed({**outcome.measured(), "artifacts": (*alike, outcome)[0].artifacts()}, of)
 
     def is_free(version: str) -> bool:
         try:
             site = station.prepare(version)
-            return site.is_measured and station.captured(site) != {}
         except ReportlibError:
             return False
+        return site.is_measured and (station.captured(site) != {} or signature(site.measured()) in looked.values())
 
     return bisect(versions, observe, is_free)
 
