@@ -14,6 +14,8 @@ from reportlib.shape import SearchJudging
 #: Packages that torch's own metadata brings: they change with it.
 _BROUGHT = re.compile(r"torch|triton|nvidia-.*|cmake|lit|pytorch-triton.*")
 
+_WORD = re.compile(r"[A-Za-z]\w*")
+
 
 def brought_by_torch(package: str) -> bool:
     """Whether torch's own metadata brings a package, torch itself included."""
@@ -67,13 +69,16 @@ def step(environments: Sequence[Mapping[str, Any]]) -> str:
 def labels(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return what to call each environment, by its name.
 
-    ``PyTorch 2.1.0``; ``transformers 4.40.1`` where all have the same PyTorch; ``PyTorch 2.1.0 with transformers
-    4.40.1`` where some have; the environment's own name where neither tells it, or where its PyTorch is not known.
+    ``PyTorch 2.1.0``; ``transformers 4.40.1`` where all have the same PyTorch; ``avx2`` where a setting is varied whose
+    values are words; ``PyTorch 2.1.0 with transformers 4.40.1`` where some have the same PyTorch; the environment's own
+    name where neither tells it, or where its PyTorch is not known.
     """
     package = subject(environments)
     if package != "PyTorch":
         held = beyond_torch(environments)[package]
-        return {e["name"]: f"{package} {version}" for e, version in zip(environments, held, strict=True)}
+        # A value that is a word names a side by itself; a number, or that a variable is not set, does not.
+        alone = step(environments) == "change" and all(_WORD.fullmatch(str(value)) for value in held)
+        return {e["name"]: str(v) if alone else f"{package} {v}" for e, v in zip(environments, held, strict=True)}
     whole = {e["name"]: str(e["torch"].get("version") or "") for e in environments}
     short = {name: version.partition("+")[0] for name, version in whole.items()}
     named = {}
