@@ -139,12 +139,15 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
     for entry in sweep["precisions"]:
         name = entry["precision"]
         steps = [_UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["layers"][name]]
-        only = [
-            _UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["operations"][name] and not pair["layers"][name]
-        ]
+        indexed = {(change["older"], change["newer"]) for change in entry["changes"]}
+        rest = [pair for pair in sweep["pairs"] if not pair["layers"][name]]
+        below = [_UPGRADE.format(**pair) for pair in rest if (pair["older"], pair["newer"]) in indexed]
+        only = [_UPGRADE.format(**pair) for pair in rest if pair["operations"][name]]
+        only = [step for step in only if step not in below]
         moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
         parts = [f"BERT’s bytes change at {formats.listing(steps)}." if steps else "BERT’s bytes never change."]
         parts += [_of_indexes(sweep["captured"], entry, steps)]
+        parts += [f"at {formats.listing(below)} BERT’s bytes stay and an index’s do not."] if below else []
         alone = f"operations alone change at {formats.listing(only)}; " if only else ""
         parts += [f"{alone}{moved} of {len(entry['operations'])} operations change somewhere."]
         made.append((precision(name, "cpu"), " ".join(part[:1].upper() + part[1:] for part in parts if part)))
@@ -166,11 +169,15 @@ def _of_indexes(held: Captured | None, entry: Precision, steps: list[str]) -> st
     moves = f"{index} gets other passages in its lists"
     if not held["queries"][entry["precision"]]:
         return f"{moves} {_at(lists, steps)}."
-    best = f"among their {held['k']} best"
+    if not found:
+        return f"{moves} {_at(lists, steps)}; no query gets another among its {held['k']} best."
+    parts = [change["rankings"] for change in entry["changes"] if change["rankings"] and _changed(change["rankings"])]
+    counts = sorted({part["changed"] for part in parts})
+    many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    best = f"{many} of {parts[0]['of']} queries get others among their {held['k']} best"
     if found == lists:
-        return f"{moves}, and queries get others {best}, {_at(lists, steps)}."
-    rest = f"queries get others {best} {_at(found, steps)}" if found else f"no query gets another {best}"
-    return f"{moves} {_at(lists, steps)}; {rest}."
+        return f"{moves} {_at(lists, steps)}, and then {best}."
+    return f"{moves} {_at(lists, steps)}; {best} {_at(found, steps)}."
 
 
 def _at(places: list[str], steps: list[str]) -> str:
@@ -197,8 +204,14 @@ def opening(sweep: Sweep) -> Html:
         failed=failed,
         beyond=list(sweep["beyond_torch"]),
         captured=sweep["captured"],
-        kernels=len({one["cpu_capability"] for one in sweep["versions"] if one["cpu_capability"]}) > 1,
+        kernels=_kernel_changes(sweep),
     )
+
+
+def _kernel_changes(sweep: Sweep) -> list[tuple[str, str, str]]:
+    """Return where a version takes kernels of another instruction set than the one before: both sets, and it."""
+    known = [(one["cpu_capability"], one["version"]) for one in sweep["versions"] if one["cpu_capability"]]
+    return [(old, new, version) for (old, _), (new, version) in itertools.pairwise(known) if old and new and old != new]
 
 
 # The table.
@@ -218,7 +231,7 @@ def atlas(sweep: Sweep, entry: Precision) -> Html:
         lines=[line for line in known if line.changes],
     )
     same = [line for line in known if not line.changes]
-    columns = (Column("operation"), Column("in"), Column("of"))
+    columns = (Column("operation"), Column("what it does"), Column("inputs"))
     rows = [Row((Markup("<code>{}</code>").format(line.code), line.title, line.detail)) for line in same]
     title = f"{formats.plural(len(same), 'row')} with equal bytes on every version"
     return join([drawn, fold(title, dense(f"{name}: {title}", columns, rows))])
@@ -270,33 +283,53 @@ def _index(rows: Iterable[Measured]) -> Iterator[Line]:
         if place.final or place.name in _SHOWN:
             together.setdefault(tuple(row["classes"]), []).append(place.name)
     for numbers, names in together.items():
-        yield Line("the index and its search", "", formats.listing(names), numbers)
+        yield Line("index and search", "", formats.listing(names), numbers)
 
 
 def changes(sweep: Sweep) -> Html:
     """List what changes of an index, from one version to the next one that has another."""
     held = sweep["captured"]
     assert held is not None  # noqa: S101  (drawn only where there is something)
-    columns = (Column("upgrade"), Column("precision"), Column("embeddings, at most", numeric=True),
-               Column("tokens with another centroid", numeric=True), Column("lists with other passages", numeric=True),
+    columns = (Column("upgrade"), Column("precision"), Column("tensors of the index that differ", numeric=True),
+               Column("largest difference of an embedding’s value", numeric=True),
+               Column("tokens with another centroid", numeric=True),
+               Column("centroids with other passages in their list", numeric=True),
                Column(f"queries with other passages in their best {held['k']}", numeric=True),
-               Column("in another order only", numeric=True))  # fmt: skip
+               Column("only in another order", numeric=True))  # fmt: skip
     order = {version: index for index, version in enumerate(measured(sweep))}
-    known = [(change, entry["precision"]) for entry in sweep["precisions"] for change in entry["changes"]]
+    known = [(change, entry) for entry in sweep["precisions"] for change in entry["changes"]]
     rows = [
         Row((
             _upgrade(change["older"], change["newer"]),
-            precision(name, "cpu"),
+            precision(entry["precision"], "cpu"),
+            _part(_tensors(entry, order[change["older"]], order[change["newer"]])),
             formats.amount(change["embeddings"]),
             *(_part(change[key]) for key in ("codes", "lists", "rankings")),
             _part(_only(change["orders"], change["rankings"])),
         ))
-        for change, name in sorted(known, key=lambda one: order[one[0]["newer"]])
+        for change, entry in sorted(known, key=lambda one: order[one[0]["newer"]])
     ]  # fmt: skip
-    note = fragment("atlas_captured", held=held, label=lambda name: precision(name, "cpu"))
-    return join(
-        [table("What of an index and of its search is other than with the version before", columns, rows), note]
-    )
+    again = [(precision(e["precision"], "cpu"), text) for e in sweep["precisions"] if (text := _again(sweep, e))]
+    note = fragment("atlas_captured", held=held, again=again, label=lambda name: precision(name, "cpu"))
+    return join([table("What of an index and of its search differs from the version before", columns, rows), note])
+
+
+def _tensors(entry: Precision, older: int, newer: int) -> Part:
+    """Count the tensors of the final index whose bytes are not the same at two places."""
+    final = [row["classes"] for row in entry["artifacts"] if point(row["name"]).final]
+    return {"changed": sum(numbers[older] != numbers[newer] for numbers in final), "of": len(final)}
+
+
+def _again(sweep: Sweep, entry: Precision) -> str:
+    """Say which versions give back the codes of an older one, after others in between."""
+    numbers = next((row["classes"] for row in entry["artifacts"] if row["name"] == "index/codes"), [])
+    names, said = measured(sweep), []
+    first: dict[int | None, int] = {}
+    for place, number in enumerate(numbers):
+        if number in first and numbers[place - 1] != number:
+            said.append(f"{names[place]} gives back {names[first[number]]}’s codes")
+        first.setdefault(number, place)
+    return formats.listing(said)
 
 
 def _part(part: Part | None) -> str:
@@ -336,7 +369,7 @@ def breaks(sweep: Sweep) -> Html:
                 Markup("<code>{}</code> {}").format(name, dtypes),
                 formats.percent(most),
                 formats.amount(max(sizes)) if sizes else formats.ABSENT,
-                formats.listing(closer, "or") or "whole numbers",
+                "closer for some shapes only" if len(closer) > 1 else formats.listing(closer) or "whole numbers",
                 _upstream(change) if change else "not known",
             ))
         )  # fmt: skip
@@ -348,7 +381,7 @@ def _upgrade(older: str, newer: str) -> Markup:
 
 
 def _upstream(change: Any) -> Markup:
-    known = "" if change["status"] == "named" else " (fits, and no more)"
+    known = "" if change["status"] == "named" else " (fits; not tested)"
     return link(change["url"], change["title"]) + known
 
 
@@ -358,6 +391,7 @@ def pairs(sweep: Sweep) -> Html:
     columns = (Column("upgrade"), Column("the posts: L4 GPU, float16 autocast"),
                *(Column(f"here, CPU, {precision(entry['precision'], 'cpu')}") for entry in shown))  # fmt: skip
     rows = []
+    equal = 0
     for pair in sweep["pairs"]:
         cells = [_posts(sweep, pair)]
         for entry in shown:
@@ -368,6 +402,9 @@ def pairs(sweep: Sweep) -> Html:
                 cells.append(f"{bert}; {formats.listing(moved, most=4) or 'no operation'}")
             else:
                 cells.append("equal")
+        if pair["posts"] != "different" and set(cells[1:]) == {"equal"}:
+            equal += 1
+            continue
         rows.append(Row((_upgrade(pair["older"], pair["newer"]), *cells)))
     theirs = [pair for pair in sweep["pairs"] if pair["posts"] == "different"]
     ours = [pair for pair in sweep["pairs"] if pair["posts"] == "same" and any(pair["layers"].values())]
@@ -377,6 +414,7 @@ def pairs(sweep: Sweep) -> Html:
         theirs=len(theirs),
         here=[(sum(bool(pair["operations"][name]) for pair in theirs), label) for name, label in names],
         ours=[_UPGRADE.format(**pair) for pair in ours],
+        equal=equal,
     )
     return join([table("Consecutive versions: the posts’ result and this platform’s", columns, rows), note])
 

@@ -77,12 +77,13 @@ def test_a_sweep_with_captures_says_what_a_break_does_to_an_index(tmp_path: Path
     found = report(sweep(VERSIONS, station, silent), PROBES)
     page = bs4.BeautifulSoup(draw(found), "html.parser")
     first, second = page.select("table.atlas")
-    assert "the index" not in first.get_text()
-    assert cells(second, "the index") == [("A", 2), ("B", 3)]
-    table = next(t for t in page.select("table") if "with the version before" in t.get_text())
+    assert "index and search" not in first.get_text()
+    assert cells(second, "index and search") == [("A", 2), ("B", 3)]
+    table = next(t for t in page.select("table") if "from the version before" in t.get_text())
     ((upgrade, *counts),) = [[cell.get_text() for cell in row.select("th, td")] for row in table.select("tbody tr")]
     assert upgrade == "2.1.0 → 2.2.2"
-    assert counts[3].endswith(" of 12") or counts[3].startswith("all ")
+    assert counts[1] == "all 8"
+    assert counts[4].endswith(" of 12") or counts[4].startswith("all ")
     float32, autocast = (paragraph.get_text() for paragraph in page.select(".opening .lede p"))
     assert "keeps every passage" in float32
     assert "other passages in its lists" in autocast
