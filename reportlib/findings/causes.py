@@ -262,7 +262,8 @@ def operations(part: Part) -> Iterator[Finding]:
         }
         name = str(cause.record["id"])
         yield of_part(part, "cause", "why", numbers, (cause.at,), sure=cause.sure, name=name)
-    if any(cause.reaches in {"embeddings", "index"} for cause in roots):
+    undo = [setting(line) for line in (data.get("undo") or {"lines": []})["lines"]]
+    if any(cause.reaches in {"embeddings", "index"} for cause in roots) and not is_varied(part, undo):
         yield of_part(part, "undo", "why", undone(part, roots), (f"{at}/undo" if data.get("undo") else f"{at}/causes",))
     if any(cause.reaches == "embeddings" for cause in roots):
         yield from _truth(part, roots)
@@ -284,7 +285,10 @@ def undone(part: Part, roots: Sequence[Cause]) -> dict[str, Any]:
     numbers: dict[str, Any] = {"lines": None, "passes": 0, "passes_equal": 0}
     numbers |= {"some": None, "some_what": [], "both": None, "both_what": []}
     if undo:
-        numbers["lines"] = [setting(line) for line in undo["lines"]]
+        made = [setting(line) for line in undo["lines"]]
+        if is_varied(part, made):
+            return numbers
+        numbers["lines"] = made
         numbers |= {"passes": undo["passes"] or 0, "passes_equal": undo["passes_equal"] or 0}
         return numbers
     helped: dict[str, list[str]] = {}
@@ -300,6 +304,12 @@ def undone(part: Part, roots: Sequence[Cause]) -> dict[str, Any]:
         if len(agree) == len(roots):
             return numbers | {"both": lines[switch], "both_what": agree}
     return numbers
+
+
+def is_varied(part: Part, lines: Sequence[str]) -> bool:
+    """Whether settings are but those that the study gives A, and not B: with them B is A."""
+    own = {e["name"]: e.get("settings") or {} for e in part.report["environments"]}.get(part.pair["a"], {})
+    return bool(lines) and set(lines) <= {f"{name}={value}" for name, value in own.items()}
 
 
 def setting(line: str) -> str:
@@ -401,7 +411,7 @@ def kernels(report: Report, number: int, mine: Sequence[Part]) -> Iterator[Findi
     """Yield when the two torches report other CPU kernels: a possible cause, shown only where a switch shows it."""
     pair, known = report["pairs"][number], report["platform"]["capability"]
     a, b = known.get(pair["a"]), known.get(pair["b"])
-    if not a or not b or a == b or not mine:
+    if not a or not b or a == b or not mine or is_varied(mine[0], [f"ATEN_CPU_CAPABILITY={a.lower()}"]):
         return
     settled = sorted({name for part in mine if not part.failed for name in _by_kernels(part)})
     evidence = ("/platform/capability", f"/pairs/{number}/environment_differences")

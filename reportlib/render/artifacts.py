@@ -173,8 +173,8 @@ def _input(entry: Record) -> str:
     if where is None:
         return f"{entry['label']}: all {entry['total']} outputs are identical."
     first = "the embeddings" if where == "embeddings" else f"layer {layer(where)}"
-    numbers = [row["max_abs"] for row in entry["layers"] if row["max_abs"]]
-    return f"{entry['label']}: {first} is the first that differs, by {formats.amount(max(numbers, default=0))} at most."
+    (most,) = [row["max_abs"] for row in entry["layers"] if row["layer"] == where]
+    return f"{entry['label']}: {first} is the first that differs, by {formats.rounded_up(most or 0)} at most."
 
 
 @by_part

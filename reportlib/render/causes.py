@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reportlib.findings.causes import Cause, causes, setting
+from reportlib.findings.causes import Cause, causes, is_varied, setting
 from reportlib.findings.finding import Part
 from reportlib.render.figures import figure, forward_passes, paint_growth, paint_truth, truth_passes
 from reportlib.render.html import (
@@ -76,7 +76,7 @@ def _far(cause: Cause) -> str:
         return "Not measured."
     text = f"{formats.percent(cause.fraction)} of its values differ"
     if cause.size:
-        most = formats.amount(difference["max_abs"])
+        most = formats.rounded_up(difference["max_abs"])
         text += f", by {formats.amount(cause.size)} in the root mean square, {most} at most"
     calls = formats.of(record["instances"], record["replayed"])
     often = "its one call" if record["replayed"] == 1 else f"{calls} calls"
@@ -98,8 +98,8 @@ def _sure(part: Part, cause: Cause) -> Html:
         whose = "Both versions' bytes are" if len(known) == 2 else f"{known[0]}'s bytes are"
         sentences.append(f"{whose} reproduced, on all of {elements}.")
     switch = (cause.record.get("mechanism") or {}).get("switch")
-    if switch and switch in cause.switches and switch in part.switches:
-        line = setting(part.switches[switch])
+    line = setting(part.switches[switch]) if switch in part.switches else ""
+    if line and switch in cause.switches and not is_varied(part, [line]):
         sentences.append(Markup("With <code>{}</code> {} computes as {}.").format(line, part.short_b, part.short_a))
     if not sentences:
         sentences.append("Nothing that was tried reproduces either version.")

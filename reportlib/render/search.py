@@ -36,6 +36,11 @@ def one_query(part: Part) -> Iterator[Piece]:
     searched = search(part)
     if searched is None or not searched.data["changed"]:
         return
+    if not any(q["went"] or q["came"] for q in searched.data["changed"]):
+        first = min(q["first_rank"] for q in searched.data["changed"])
+        order = f"Lists change only in their order, from rank {first} on: no passage went, and none came."
+        yield paragraph([order])
+        return
     query = next((q for q in searched.data["changed"] if q["went"] and q["came"]), searched.data["changed"][0])
     yield _query(part, searched, query)
     if query["went"] and query["came"]:
@@ -232,7 +237,7 @@ def _how(part: Part, searched: Search) -> Iterator[str]:
     rows = data["query_embeddings"]
     if rows and rows["total"]:
         unlike = formats.of(rows["total"] - rows["identical"], rows["total"])
-        yield f"Of their token embeddings {unlike} differ, by {formats.amount(rows['max_abs'])} at most."
+        yield f"Of their token embeddings {unlike} differ, by {formats.rounded_up(rows['max_abs'])} at most."
     for c in data["controls"]:
         again = formats.of(c["identical"], c["queries"])
         yield f"{part.name(c['environment'])}, searching again in another process, gave the same for {again}."

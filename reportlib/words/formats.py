@@ -64,11 +64,16 @@ def amount(value: float | None, digits: int = 2, least: float = 1e-3) -> str:
 
 def at_most(value: float) -> str:
     """Return a bound of two digits that a positive number does not exceed: ``≤ 2.5e-4`` for 0.000243."""
-    if not 0 < value < math.inf:
-        return f"≤\N{NO-BREAK SPACE}{amount(value)}"
+    return f"≤\N{NO-BREAK SPACE}{rounded_up(value)}"
+
+
+def rounded_up(value: float | None) -> str:
+    """Return the number of `at_most`, for a sentence that says "at most" itself."""
+    if value is None or not 0 < value < math.inf:
+        return amount(value)
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     # 0.3 / 0.1 is a little less than 3.
-    return f"≤\N{NO-BREAK SPACE}{amount(math.ceil(round(value / step, 9)) * step, 2)}"
+    return amount(math.ceil(round(value / step, 9)) * step, 2)
 
 
 def decimals(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
@@ -275,7 +280,8 @@ def excerpt(text: str, limit: int = 80) -> str:
 
 #: How templates write numbers and lists, in text and in HTML alike.
 _FILTERS = (
-    amount, at_most, code, count, excerpt, listing, multiple, of, percent, plural, shape, signed,
+    amount, at_most, code, count, excerpt, listing, multiple, of, percent, plural, rounded_up,
+    shape, signed,
 )  # fmt: skip
 
 
