@@ -78,8 +78,9 @@ def bisect(
     backend: Backends = PREFERENCE,
 ) -> None:
     """Find the releases between two versions at which something changes, with as few installations as possible."""
-    require_known(of, load(study) if artifact_names(of) else None)
-    with _station(keep, backend, study if artifact_names(of) else None).opened() as station:
+    captured = study if artifact_names(of) else None
+    require_known(of, load(captured) if captured else None)
+    with _station(keep, backend, captured).opened() as station:
         found = bisect_at(station, releases(a, b), of, print_progress)
         if candidates:
             found = among_candidates(station, found, of, print_progress)

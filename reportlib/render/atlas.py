@@ -142,8 +142,7 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
         indexed = {(change["older"], change["newer"]) for change in entry["changes"]}
         rest = [pair for pair in sweep["pairs"] if not pair["layers"][name]]
         below = [_UPGRADE.format(**pair) for pair in rest if (pair["older"], pair["newer"]) in indexed]
-        only = [_UPGRADE.format(**pair) for pair in rest if pair["operations"][name]]
-        only = [step for step in only if step not in below]
+        only = [step for pair in rest if pair["operations"][name] and (step := _UPGRADE.format(**pair)) not in below]
         moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
         parts = [f"BERT’s bytes change at {formats.listing(steps)}." if steps else "BERT’s bytes never change."]
         parts += [_of_indexes(sweep["captured"], entry, steps)]
@@ -323,12 +322,15 @@ def _tensors(entry: Precision, older: int, newer: int) -> Part:
 def _again(sweep: Sweep, entry: Precision) -> str:
     """Say which versions give back the codes of an older one, after others in between."""
     numbers = next((row["classes"] for row in entry["artifacts"] if row["name"] == "index/codes"), [])
-    names, said = measured(sweep), []
-    first: dict[int | None, int] = {}
-    for place, number in enumerate(numbers):
-        if number in first and numbers[place - 1] != number:
-            said.append(f"{names[place]} gives back {names[first[number]]}’s codes")
-        first.setdefault(number, place)
+    said, before = [], None
+    first: dict[int, str] = {}
+    for version, number in zip(measured(sweep), numbers, strict=False):
+        if number is None:
+            continue  # nothing is known of its index
+        if number in first and number != before:
+            said.append(f"{version} gives back {first[number]}’s codes")
+        first.setdefault(number, version)
+        before = number
     return formats.listing(said)
 
 

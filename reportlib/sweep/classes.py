@@ -25,7 +25,7 @@ from reportlib.compare.roots.causes import find_upstream
 from reportlib.shape import Count, Size, Text
 from reportlib.store import Capture, canonical_json
 from reportlib.study import PRECISIONS
-from reportlib.sweep.captures import artifacts, signature
+from reportlib.sweep.captures import artifacts
 from reportlib.sweep.probes import Outcome
 from reportlib.words.terms import beyond_torch
 
@@ -410,7 +410,7 @@ class Indexes:
 
     def __init__(self, measured: Sequence[Outcome]) -> None:
         self.measured = measured
-        computes = [signature(outcome.measured()) for outcome in measured]
+        computes = [outcome.signature for outcome in measured]
         made = {key: outcome for key, outcome in zip(computes, measured, strict=True) if outcome.captures}
         self.held = [made.get(key) for key in computes]
 

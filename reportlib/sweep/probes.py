@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from math import prod
 from pathlib import Path
@@ -175,6 +176,11 @@ class Site:
         content: dict[str, Any] = json.loads((self.folder / MEASURED).read_text(encoding="utf-8"))
         return content
 
+    @cached_property
+    def signature(self) -> str:
+        """A hash of what it computes, once it is measured: a measurement never changes, so it is read once."""
+        return signature(self.measured())
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -204,6 +210,12 @@ class Outcome:
         """Return what the environment wrote."""
         assert self.site is not None  # noqa: S101  (asked for only where it was measured)
         return self.site.measured()
+
+    @property
+    def signature(self) -> str:
+        """A hash of what it computes."""
+        assert self.site is not None  # noqa: S101
+        return self.site.signature
 
     def artifacts(self) -> dict[str, dict[str, Any]]:
         """Return what was captured: ``float32/embs`` and so on, each with its ``digest``, ``dtype`` and ``shape``."""
@@ -423,7 +435,7 @@ class _Work:
     def alike(self, site: Site) -> list[Site]:
         """Return the older measured versions that compute what a version does."""
         older = [o.site for o in self.outcomes.values() if o.site and o.site.is_measured and not o.why]
-        return [one for one in older[: older.index(site)] if signature(one.measured()) == signature(site.measured())]
+        return [one for one in older[: older.index(site)] if one.signature == site.signature]
 
     def is_due(self, site: Site) -> bool:
         """Whether there is something to be done with a version installed."""

@@ -19,7 +19,7 @@ from reportlib.environments.spec import PLATFORM, find_uv
 from reportlib.errors import EnvironmentFileError, ReportlibError, StudyError
 from reportlib.store import canonical_json, digest
 from reportlib.study import Study
-from reportlib.sweep.captures import artifact_names, signature
+from reportlib.sweep.captures import artifact_names
 from reportlib.sweep.probes import Progress, Station, read, sweep
 
 NEWEST = "newest"
@@ -229,7 +229,7 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
         *before, outcome = sweep([version], station, progress, list(looked))
         if outcome.why or outcome.uncaptured:
             return None
-        looked[version] = signature(outcome.measured())
+        looked[version] = outcome.signature
         alike = [one for one in before if looked.get(one.version) == looked[version] and one.captures]
         return observed({**outcome.measured(), "artifacts": (*alike, outcome)[0].artifacts()}, of)
 
@@ -238,7 +238,7 @@ def bisect_at(station: Station, versions: Sequence[str], of: str, progress: Prog
             site = station.prepare(version)
         except ReportlibError:
             return False
-        return site.is_measured and (station.captured(site) != {} or signature(site.measured()) in looked.values())
+        return site.is_measured and (station.captured(site) != {} or site.signature in looked.values())
 
     return bisect(versions, observe, is_free)
 

@@ -89,6 +89,17 @@ def test_a_sweep_with_captures_says_what_a_break_does_to_an_index(tmp_path: Path
     assert "other passages in its lists" in autocast
 
 
+def test_codes_that_come_back_are_told_and_not_across_what_is_unknown(tmp_path: Path) -> None:
+    steps = {NORM: ["2.1.0", "2.2.0"], "index": ["2.2.0"]}
+    found = report(sweep(VERSIONS, FakeStation(tmp_path, steps, full=True), silent), PROBES)
+    (row,) = [row for row in found["precisions"][1]["artifacts"] if row["name"] == "index/codes"]
+    for classes, back in (([0, 1, 0, 0, 1], True), ([0, None, 0, 0, 0], False), ([0, None, 1, None, 1], False)):
+        row["classes"] = classes
+        text = bs4.BeautifulSoup(draw(found), "html.parser").get_text()
+        assert ("2.2.2 gives back 2.0.1’s codes and 2.9.0 gives back 2.1.0’s codes" in text) is back
+        assert ("gives back" in text) is back
+
+
 def test_nothing_is_claimed_of_an_index_that_could_not_be_captured(tmp_path: Path) -> None:
     steps = {LAYERS[1]: ["2.2.0"], "index": ["2.2.0"]}
     failing = {"2.2.2": "capture", "2.8.0": "capture", "2.9.0": "capture"}
