@@ -378,7 +378,8 @@ def _has_gpu() -> bool:
 def host_variables(home: Path) -> dict[str, str]:
     """Return the environment variables of every step of a study.
 
-    The host's programs and the project's kernels are found first; `os.environ` is kept otherwise.
+    The host's programs and the project's kernels are found first, and kernels speak over sockets of their own
+    (`reportlib.environments.sockets`); `os.environ` is kept otherwise.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     jupyter = [str(kernel_folder(home)), *filter(None, [os.environ.get("JUPYTER_PATH")])]
@@ -386,6 +387,7 @@ def host_variables(home: Path) -> dict[str, str]:
         **os.environ,
         "PATH": path,
         "JUPYTER_PATH": os.pathsep.join(jupyter),
+        "JUPYTER_DEFAULT_PROVISIONER_NAME": "reportlib-sockets",
         "REPORTLIB_HOME": str(home),
         "PYTHONUNBUFFERED": "1",
     }

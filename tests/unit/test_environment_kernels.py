@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -38,6 +39,7 @@ from reportlib.errors import (
     PinsConflictError,
     ReportlibError,
 )
+from reportlib.workflow.run import host_variables
 
 
 @pytest.fixture
@@ -293,3 +295,28 @@ def test_what_a_thread_still_writes_is_removed_too(tmp_path):
     manage._clear(prefix)
     thread.join()
     assert not prefix.exists()
+
+
+#: Prints over what a kernel speaks, how many sockets it has, whether it answers when started again, and what it leaves.
+SPEAKING = """
+import json
+from pathlib import Path
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name="python3")
+folder = Path(manager.ip).parent
+found = {"transport": client.transport, "sockets": len(list(folder.iterdir()))}
+manager.restart_kernel(now=True)
+client.wait_for_ready(timeout=60)
+client.stop_channels()
+manager.shutdown_kernel(now=True)
+print(json.dumps({**found, "left": folder.exists()}))
+"""
+
+
+def test_a_kernel_takes_no_port_that_another_process_could_take_first(home: Path, tmp_path: Path) -> None:
+    """Two arms started side by side once met in one, and a run failed after a minute of waiting for an answer."""
+    environment = {**host_variables(home), "JUPYTER_RUNTIME_DIR": str(tmp_path / ("long" * 40))}
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAKING], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert json.loads(done.stdout) == {"transport": "ipc", "sockets": 5, "left": False}
