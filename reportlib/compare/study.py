@@ -400,11 +400,15 @@ def write(result: Mapping[str, Any], captures: str, roots: str, report: str) -> 
 
 
 def _listed(file: str, holding: str = "") -> dict[str, Path]:
-    """Return the folders that a JSON file lists; with `holding` only those that hold a file of this name."""
+    """Return the folders that a JSON file lists; with `holding` only those that hold a file of this name.
+
+    They are relative to the project that the file lies in: a notebook may have been started anywhere.
+    """
     if not file:
         return {}
+    root = find_project(Path(file).parent) or Path()
     try:
-        folders = {name: Path(folder) for name, folder in json.loads(Path(file).read_text(encoding="utf-8")).items()}
+        folders = {name: root / folder for name, folder in json.loads(Path(file).read_text(encoding="utf-8")).items()}
         return {name: folder for name, folder in folders.items() if not holding or (folder / holding).is_file()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ComparisonError(

@@ -296,7 +296,7 @@ def paint_layers(layout: Layout, part: Part) -> Figure:
                 linewidth=1.4, markeredgecolor=PAGE, markeredgewidth=0.4, legend=False, errorbar=None, sort=False,
             )  # fmt: skip
         handles.append(
-            Line2D([], [], color=colour, marker=marker, markersize=5, label=formats.excerpt(entry["label"], 36))
+            Line2D([], [], color=colour, marker=marker, markersize=5, label=formats.excerpt(entry["label"], 44))
         )
     _log(axes, floor, top, bottom="identical")
     axes.set(xlabel="BERT layer (e: embeddings)", ylabel="|A − B|")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reportlib.collections.reading import queries_within, read_judgements, read_passages
+from reportlib.environments.record import load_record, process_environment
 from reportlib.store import Capture, project_home
 
 pytestmark = pytest.mark.integration
@@ -113,8 +114,9 @@ plain = Capture.open(Path({str(plain.path)!r}))
 for seed in (123, 124):
     print(index_again(Setup(request), plain, seed, Path({str(tmp_path)!r}, str(seed)), Progress("test")))
 """
-    environment = project_home() / "envs" / "torch201" / "bin" / "python"
-    run(str(environment), "-c", script, PYTHONPATH=str(project_home() / "path"))
+    home = project_home()
+    record = load_record("torch201", home)
+    run(str(record.python_program), "-c", script, **process_environment(record, home))  # ninja is there and nowhere else
     names = sorted(file.name for file in plain.index_folder.glob("*.pt"))
     same = {name: (tmp_path / "123" / "index" / name).read_bytes() for name in names}
     other = {name: (tmp_path / "124" / "index" / name).read_bytes() for name in names}

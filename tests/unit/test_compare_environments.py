@@ -14,7 +14,7 @@ from captures import Settings, captures, plant_stable_sort, study_of
 
 from reportlib import render
 from reportlib.compare.roots.causes import operations
-from reportlib.compare.study import compare_listed, compare_study
+from reportlib.compare.study import compare_listed, compare_study, write
 from reportlib.errors import ComparisonError
 from reportlib.study import OwnSettings, SearchSpec, Study, SwapSpec
 from reportlib.words.terms import beyond_torch, labels, subject
@@ -153,6 +153,21 @@ def test_a_study_elsewhere_is_held_against_the_project_that_it_is_run_in(
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(ComparisonError, match=r"environment-torch201\.yml"):
         compare_listed(study, str(listed), "")
+
+
+def test_listed_captures_lie_in_the_project_wherever_a_notebook_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, "torch201", "torch210")
+    study = small(tmp_path)
+    root = tmp_path / "project"
+    made = captures(root / "home" / "captures", study)
+    listed = root / "home" / "runs" / "captures.json"
+    listed.parent.mkdir()
+    listed.write_text(json.dumps({name: str(capture.path.relative_to(root)) for name, capture in made.items()}))
+    monkeypatch.chdir(tmp_path)
+    write(compare_listed(study, str(listed), ""), str(listed), "", str(tmp_path / "report.json"))
+    assert json.loads((tmp_path / "report.json").read_text())["environments"]
 
 
 def test_operations_of_another_torch_than_the_captures_are_refused(tmp_path: Path) -> None:
