@@ -233,7 +233,11 @@ def bert(part: Part) -> Iterator[Finding]:
 
 def _first(part: Part) -> Iterator[Finding]:
     first = part.data["first_difference"]
-    numbers = {"name": first["name"] if first else None}
+    saved = part.artifact(f"index/{first['name']}") if first else None
+    numbers = {
+        "name": first["name"] if first else None,
+        "saved": saved["a"]["dtype"] if saved and saved["a"] and saved["verdict"] == "identical" else None,
+    }
     yield of_part(part, "first", "why", numbers, (f"{part.at}/first_difference",))
 
 

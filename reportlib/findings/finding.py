@@ -96,6 +96,12 @@ class Part:
         sizes = {e["name"]: (e.get("settings") or {}).get("index_bsize") for e in self.report["environments"]}
         return sizes.get(self.pair["a"]) != sizes.get(self.pair["b"])
 
+    @property
+    def same_tokens(self) -> bool:
+        """Whether both versions read the same tokens."""
+        read = [self.artifact(name) for name in ("token_ids", "attention_mask")]
+        return all(r is not None and r["verdict"] == "identical" for r in read)
+
     def name(self, environment: str) -> str:
         """Return what to call one of the two environments."""
         return {self.pair["a"]: self.a, self.pair["b"]: self.b}.get(environment, environment)

@@ -22,15 +22,18 @@ Record = Mapping[str, Any]
 @by_part
 def what_changed(part: Part) -> Iterator[Piece]:
     """Draw the posts' rows: the index's tensors, then the values on the way to it, each beside the post's verdict."""
-    yield paragraph(sentences(part, "files", "post"))
     rows = part.data["artifacts"]
-    posts = any(c["post"] for c in rows)
+    posts = [post for c in rows if (post := c["post"])]
+    yield paragraph(sentences(part, "files", "post"))
+    if posts:
+        yield fragment("post", source=posts[0]["source"])
     for title, chosen in (
         (f"The index: {part.short_a} against {part.short_b}", [c for c in rows if c["final"]]),
         ("On the way to it", [c for c in rows if not c["final"] and c["name"] in _SHOWN]),
     ):
         columns = (
-            Column("Artifact"), Column("dtype"), Column("Result"), Column("How far"), *([Column("The post")] * posts),
+            Column("Artifact"), Column("dtype"), Column("Result"), Column("How far"),
+            *([Column("The post")] if posts else []),
         )  # fmt: skip
         drawn = []
         for c in chosen:

@@ -18,7 +18,7 @@ from reportlib.words import formats
 from reportlib.words.terms import operation_term, precision
 
 if TYPE_CHECKING:
-    from reportlib.sweep.classes import Break, Captured, Part, Precision, Sweep
+    from reportlib.sweep.classes import Break, Pair, Part, Precision, Sweep
     from reportlib.sweep.classes import Row as Measured
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -134,57 +134,48 @@ def verdict(sweep: Sweep) -> str:
 
 
 def sentences(sweep: Sweep) -> list[tuple[str, str]]:
-    """Return where the breaks are, one sentence for each precision, after its name."""
+    """Return how many operations and upgrades change something, one sentence for each precision, after its name."""
     made = []
     for entry in sweep["precisions"]:
-        name = entry["precision"]
-        steps = [_UPGRADE.format(**pair) for pair in sweep["pairs"] if pair["layers"][name]]
-        indexed = {(change["older"], change["newer"]) for change in entry["changes"]}
-        rest = [pair for pair in sweep["pairs"] if not pair["layers"][name]]
-        below = [_UPGRADE.format(**pair) for pair in rest if (pair["older"], pair["newer"]) in indexed]
-        only = [step for pair in rest if pair["operations"][name] and (step := _UPGRADE.format(**pair)) not in below]
-        moved = sum(len(set(row["classes"]) - {None}) > 1 for row in entry["operations"])
-        parts = [f"BERT’s bytes change at {formats.listing(steps)}." if steps else "BERT’s bytes never change."]
-        parts += [_of_indexes(sweep["captured"], entry, steps)]
-        parts += [f"at {formats.listing(below)} BERT’s bytes stay and an index’s do not."] if below else []
-        alone = f"operations alone change at {formats.listing(only)}; " if only else ""
-        parts += [f"{alone}{moved} of {len(entry['operations'])} operations change somewhere."]
-        made.append((precision(name, "cpu"), " ".join(part[:1].upper() + part[1:] for part in parts if part)))
+        name, operations = entry["precision"], entry["operations"]
+        moved = sum(len(set(row["classes"]) - {None}) > 1 for row in operations)
+        bert = sum(bool(pair["layers"][name]) for pair in sweep["pairs"])
+        upgrades = formats.of(bert, len(sweep["pairs"]))
+        parts = [f"{moved} of {len(operations)} operations change somewhere, BERT’s bytes at {upgrades} upgrades"]
+        held = sweep["captured"]
+        if held and not held["unknown"] and held["queries"].get(name):
+            found = sum(_changed(change["rankings"]) for change in entry["changes"])
+            queries = formats.plural(held["queries"][name], "query", "queries")
+            passages = formats.plural(held["passages"][name], "passage")
+            parts.append(f"what {queries} find in {passages} at {found or 'none'}")
+        made.append((precision(name, "cpu"), f"{formats.listing(parts)}."))
     return made
 
 
-def _of_indexes(held: Captured | None, entry: Precision, steps: list[str]) -> str:
-    """Say where an index and its search results change, beside where BERT does; nothing where none was captured."""
-    if held is None or entry["precision"] not in held["passages"]:
-        return ""
-    unknown = f"nothing is known of an index with {formats.listing(held['unknown'])}." if held["unknown"] else ""
-    if len(held["versions"]) < 2 and unknown:
-        return unknown
-    index = f"{unknown} An index of".lstrip() + f" {formats.plural(held['passages'][entry['precision']], 'passage')}"
-    lists = [_UPGRADE.format(**change) for change in entry["changes"] if _changed(change["lists"])]
-    found = [_UPGRADE.format(**change) for change in entry["changes"] if _changed(change["rankings"])]
-    if not lists:
-        return f"{index} keeps every passage in its lists."
-    moves = f"{index} gets other passages in its lists"
-    if not held["queries"][entry["precision"]]:
-        return f"{moves} {_at(lists, steps)}."
-    if not found:
-        return f"{moves} {_at(lists, steps)}; no query gets another among its {held['k']} best."
-    parts = [change["rankings"] for change in entry["changes"] if change["rankings"] and _changed(change["rankings"])]
-    counts = sorted({part["changed"] for part in parts})
-    many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    best = f"{many} of {parts[0]['of']} queries get others among their {held['k']} best"
-    if found == lists:
-        return f"{moves} {_at(lists, steps)}, and then {best}."
-    return f"{moves} {_at(lists, steps)}; {best} {_at(found, steps)}."
+def reaches(sweep: Sweep) -> list[tuple[str, list[tuple[int, str]]]]:
+    """Return how far each upgrade reaches that changes anything: for each precision a step from 0 to 4, and words."""
+    rows = []
+    for pair in sweep["pairs"]:
+        cells = [_reach(sweep, entry, pair) for entry in sweep["precisions"]]
+        if any(step for step, _ in cells):
+            rows.append((_UPGRADE.format(**pair), cells))
+    return rows
 
 
-def _at(places: list[str], steps: list[str]) -> str:
-    """Say at which upgrades, by those that were just named where that is shorter."""
-    left = [step for step in steps if step not in places]
-    if set(places) <= set(steps) and len(left) < len(places):
-        return f"at each of these but {formats.listing(left)}" if left else "at each of these"
-    return f"at {formats.listing(places)}"
+def _reach(sweep: Sweep, entry: Precision, pair: Pair) -> tuple[int, str]:
+    between = (pair["older"], pair["newer"])
+    change = next((c for c in entry["changes"] if (c["older"], c["newer"]) == between), None)
+    if change:
+        for key, step, words in (("rankings", 4, "search: {}"), ("orders", 4, "search: order of {}"),
+                                 ("lists", 3, "index: {} lists")):  # fmt: skip
+            if (part := change[key]) and _changed(part):  # type: ignore[literal-required]
+                return step, words.format(_part(part))
+        return 3, "index: bytes only"
+    operations = _moved(entry, *between)
+    step = 2 if pair["layers"][entry["precision"]] else 1 if operations else 0
+    words = (formats.ABSENT, formats.listing(operations, most=2), "BERT")[step]
+    unknown = step and sweep["captured"] and set(between) & set(sweep["captured"]["unknown"])
+    return step, f"{words}; index not known" if unknown else words
 
 
 def _changed(part: Part | None) -> bool:
@@ -200,6 +191,8 @@ def opening(sweep: Sweep) -> Html:
         ran_on=" · ".join(ran_on(sweep)),
         title=verdict(sweep),
         lede=sentences(sweep),
+        labels=[precision(entry["precision"], "cpu") for entry in sweep["precisions"]],
+        reaches=reaches(sweep),
         failed=failed,
         beyond=list(sweep["beyond_torch"]),
         captured=sweep["captured"],
@@ -433,7 +426,13 @@ def _posts(sweep: Sweep, pair: Any) -> str:
     if pair["posts"] == "same":
         return "equal"
     inside = [post for post in sweep["posts"] if _within(post, pair)]
-    return "; ".join(f"{p['older']} → {p['newer']}: {p['text']} ({p['source']})" for p in inside) or "differs"
+    # A sweep that lacks versions may have several in one pair.
+    return "; ".join(
+        f"{p['text']} ({p['source']})"
+        if (p["older"], p["newer"]) == (pair["older"], pair["newer"])
+        else f"{_UPGRADE.format(**p)}: {p['text']} ({p['source']})"
+        for p in inside
+    )
 
 
 def _within(post: Any, pair: Any) -> bool:

@@ -95,14 +95,14 @@ def _sure(part: Part, cause: Cause) -> Html:
     known = [name for name, how in ((part.short_a, cause.how_a), (part.short_b, cause.how_b)) if how]
     if known:
         elements = formats.plural(cause.elements, "element")
-        whose = "Both versions' bytes are" if len(known) == 2 else f"{known[0]}'s bytes are"
+        whose = "The bytes of both are" if len(known) == 2 else f"{known[0]}'s bytes are"
         sentences.append(f"{whose} reproduced, on all of {elements}.")
     switch = (cause.record.get("mechanism") or {}).get("switch")
     line = setting(part.switches[switch]) if switch in part.switches else ""
     if line and switch in cause.switches and not is_varied(part, [line]):
         sentences.append(Markup("With <code>{}</code> {} computes as {}.").format(line, part.short_b, part.short_a))
     if not sentences:
-        sentences.append("Nothing that was tried reproduces either version.")
+        sentences.append("Nothing that was tried reproduces either.")
     made = cause.record.get("reproduction")
     if made:
         sentences.append(local_link(made["folder"], "Reproduce it"))

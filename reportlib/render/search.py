@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reportlib.findings.effects import Search, search
-from reportlib.findings.finding import Part
+from reportlib.findings.finding import Part, parts
 from reportlib.measures import AGREEMENTS, Agreement
 from reportlib.render.figures import figure, paint_margins, paint_search
 from reportlib.render.html import Column, Html, Row, dense, fold, fragment, join, table
@@ -34,7 +34,12 @@ _BADGES = {"better": ("plain", "▲"), "worse": ("different", "▼"), "equal": (
 def one_query(part: Part) -> Iterator[Piece]:
     """Show one query whose list moved: the passage that went, the one that came, and how close their scores were."""
     searched = search(part)
-    if searched is None or not searched.data["changed"]:
+    if searched is None:
+        return
+    if not searched.data["changed"]:
+        # Beside a precision in which one did; where none did there is no such section.
+        if any(other.search and other.search["changed"] for other in parts(part.report)):
+            yield paragraph(["No list moved."])
         return
     if not any(q["went"] or q["came"] for q in searched.data["changed"]):
         first = min(q["first_rank"] for q in searched.data["changed"])
@@ -53,7 +58,7 @@ def _flip(part: Part, query: ChangedQuery) -> str:
     ranks = (went["left"], came["left"], went["right"], came["right"])
     scores = [rank["score"] for rank in ranks if rank and rank["score"] is not None]
     if len(scores) < len(ranks):
-        return "One of the two passages was not looked at by the other version."
+        return "One of the two passages was not looked at by the other's search."
     before, after = scores[0] - scores[1], scores[2] - scores[3]
     return (
         f"In {part.short_a} the first leads by {formats.amount(before)}; in {part.short_b} it trails by "
@@ -191,6 +196,8 @@ def _measure_row(searched: Search, m: MeasureChange, chance: float | None, seeds
     own = _with_interval(m["difference"], formats.signed)
     if m in searched.detected:
         result = f"{'better' if m['difference']['value'] > 0 else 'worse'}, p {probability(chance)}"
+    elif not m["better"] + m["worse"]:
+        result = "the same for every query"
     elif searched.few(m):
         result = f"{formats.count(m['better'])} better, {formats.count(m['worse'])} worse: too few to tell"
     else:

@@ -15,7 +15,7 @@ from reportlib.render.html import Column, Html, Row, answer, dense, fold, fragme
 from reportlib.render.page import Piece, by_part, paragraph, sentences
 from reportlib.shape import Report
 from reportlib.words import formats
-from reportlib.words.terms import brought_by_torch, labels
+from reportlib.words.terms import brought_by_torch, labels, subject
 
 Record = Mapping[str, Any]
 #: Heading of each kind of control.
@@ -30,6 +30,8 @@ _RIVALS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("seeds", ("seed",)),
     ("the machine", ("machine",)),
 )
+#: Kinds of which the values tell more than the name.
+_VALUES = frozenset(("python", "capability"))
 
 
 @by_part
@@ -38,9 +40,10 @@ def trust(part: Part) -> Iterator[Piece]:
     yield paragraph(sentences(part, "controls"))
     made = part.data.get("controls") or []
     if made:
-        columns = (Column("Version"), *(Column(title) for title in _KINDS.values()), Column("Search again"))
+        first = "Setting" if part.step == "change" else "Version"
+        columns = (Column(first), *(Column(title) for title in _KINDS.values()), Column("Search again"))
         yield table(
-            "Each version beside itself: values with the same bytes",
+            "Each beside itself: values with the same bytes",
             columns,
             [_control(part, name) for name in dict.fromkeys(c["environment"] for c in made)],
         )
@@ -51,11 +54,15 @@ def trust(part: Part) -> Iterator[Piece]:
         yield paragraph([f"{made_later}, so nothing here says how much a version differs from itself."])
     columns = (Column("What differs too"), Column("Which"), Column("Ruled out?"))
     rows = [
-        Row((kind, formats.listing(which, most=6), _ruling(kind, part)))
+        Row((kind, formats.listing(which, most=6), _ruling(kind, which, part)))
         for kind, kinds in _RIVALS
         if (which := _differing(part, kinds))
     ]
-    yield table("Rival explanations: what changed beside torch and the libraries that it brings", columns, rows)
+    varied = subject(part.report["environments"])
+    what = "PyTorch and the libraries that it brings" if varied == "PyTorch" else varied
+    if part.data["artifacts"] and not rows:
+        yield paragraph([f"There is no rival explanation: beside {what} nothing that was recorded differs."])
+    yield table(f"Rival explanations: what changed beside {what}", columns, rows)
 
 
 def _control(part: Part, environment: str) -> Row:
@@ -73,7 +80,7 @@ def _control(part: Part, environment: str) -> Row:
 
 def _differing(part: Part, kinds: Sequence[str]) -> list[str]:
     return [
-        str(d["name"])
+        f"{d['a']} in {part.short_a}, {d['b']} in {part.short_b}" if d["kind"] in _VALUES else d["name"]
         for d in part.pair["environment_differences"]
         if d["kind"] in kinds
         and not (d["kind"].startswith("package") and brought_by_torch(d["name"]))
@@ -83,16 +90,19 @@ def _differing(part: Part, kinds: Sequence[str]) -> list[str]:
 
 def _is_varied(part: Part, difference: Mapping[str, Any]) -> bool:
     """Whether a difference is one that the study makes, or comes with it: it is the subject, and no rival."""
-    varied = {name for e in part.report["environments"] for name in e.get("settings") or {}}
+    environments = part.report["environments"]
+    varied = {subject(environments), *(name for e in environments for name in e.get("settings") or {})}
     if difference["kind"] == "capability":
         return "ATEN_CPU_CAPABILITY" in varied
     threads = difference["kind"] == "threads" or difference["name"].endswith("_NUM_THREADS")
     return difference["name"] in varied or (threads and "threads" in varied)
 
 
-def _ruling(kind: str, part: Part) -> str:
+def _ruling(kind: str, which: Sequence[str], part: Part) -> str:
     """Return what the data say of a kind of difference; that it is open where they say nothing."""
     roots = [] if part.failed else causes(part)
+    if which == ["tokenizers"] and part.same_tokens:
+        return "yes: the tokens are the same"
     if kind in {"Python", "other packages"}:
         shown = [c.name for c in roots if (c.record.get("reproduction") or {}).get("ran") == {"a": "a", "b": "b"}]
         if shown:

@@ -116,9 +116,7 @@ for seed in (123, 124):
 """
     home = project_home()
     record = load_record("torch201", home)
-    run(
-        str(record.python_program), "-c", script, **process_environment(record, home)
-    )
+    run(str(record.python_program), "-c", script, **process_environment(record, home))
     names = sorted(file.name for file in plain.index_folder.glob("*.pt"))
     same = {name: (tmp_path / "123" / "index" / name).read_bytes() for name in names}
     other = {name: (tmp_path / "124" / "index" / name).read_bytes() for name in names}

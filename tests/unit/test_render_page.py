@@ -176,6 +176,7 @@ def test_one_query_shows_what_went_and_came_with_ranks_and_scores(searched: dict
     assert card.find_parent("div", class_="part")["data-part"] == "autocast"
     assert len(card.select(".went li")) == len(card.select(".came li")) == 1
     assert "rank 10, score 17.2311" in card.text
+    assert drawn.select_one(".part[data-part=float32]").text.strip().endswith("No list moved.")  # type: ignore[union-attr]
     assert render.one_query(render_reports.sort_only()).markup == ""
 
 
@@ -199,6 +200,28 @@ def test_rivals_are_judged_by_switches_and_reproductions() -> None:
     assert "wheel" in table.text
     # What torch brings is no rival of torch.
     assert "triton" not in table.text
+    assert "AVX2 in 2.0.1, AVX512 in 2.1.0" in table.text
+
+
+def test_what_came_along_is_ruled_out_by_what_it_gives_and_that_nothing_did_is_said() -> None:
+    report = render_reports.explained()
+    pair = report["pairs"][0]
+    pair["environment_differences"] = [{"kind": "package", "name": "tokenizers", "a": "0.15.2", "b": "0.22.2"}]
+    assert soup(render.trust(report)).select("table")[-1].select("td")[-1].text == "yes: the tokens are the same"
+    pair["precisions"][0]["artifacts"][0]["verdict"] = "different"
+    first = soup(render.trust(report)).select_one(f".part[data-part={pair['precisions'][0]['precision']}]")
+    assert first.select("table")[-1].select("td")[-1].text != "yes: the tokens are the same"  # type: ignore[union-attr]
+    pair["environment_differences"] = []
+    assert "beside PyTorch and the libraries that it brings nothing" in soup(render.trust(report)).text
+
+
+def test_the_post_is_named_where_it_stands_beside_and_nowhere_else() -> None:
+    report = render_reports.explained()
+    assert "The post: Vishal Bakshi’s tables of the same two versions (F1;" in soup(render.what_changed(report)).text
+    for precision in report["pairs"][0]["precisions"]:
+        for artifact in precision["artifacts"]:
+            artifact["post"] = None
+    assert "The post" not in soup(render.what_changed(report)).text
 
 
 def test_the_first_precision_in_which_the_sort_can_be_judged_is_the_one_shown() -> None:
