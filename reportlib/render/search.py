@@ -277,9 +277,8 @@ def _lists(part: Part, searched: Search, made: Sequence[SearchComparison]) -> Ht
 
 
 def _with_interval(estimate: Estimate, write: Callable[[float], str]) -> Html:
-    return fragment(
-        "estimate", value=write(estimate["value"]), beside=formats.between(estimate["low"], estimate["high"], write)
-    )
+    value, beside = write(estimate["value"]), formats.between(estimate["low"], estimate["high"], write)
+    return fragment("estimate", value=value, beside=beside if beside != value else "")
 
 
 def _quality(part: Part, searched: Search, made: Sequence[SearchComparison]) -> Html:
