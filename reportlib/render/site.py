@@ -67,9 +67,32 @@ class Entry:
         return compared(self.report)
 
     @property
+    def torch(self) -> frozenset[str]:
+        """The versions of PyTorch in it, without a build's name."""
+        versions = {str(e["torch"].get("version") or "").partition("+")[0] for e in self.report["environments"]}
+        return frozenset(versions - {""})
+
+    @property
     def verdict(self) -> str:
         """Its headline."""
         return headline(outcomes(self.report))
+
+    def beside(self, other: Entry) -> tuple[str, str]:
+        """Return what another report is to a reader of this one, and what a link to it says; nothing of a stranger.
+
+        A sweep has many versions, of which a study explains two: one as it is, not one that holds them to something.
+        """
+        study, swept = sorted((self, other), key=lambda entry: isinstance(entry, AtlasEntry))
+        if other.versions == self.versions and other is not self:
+            apart = listing([part for part in other.ran_on if part not in self.ran_on] or other.ran_on)
+            return f"The same versions with {apart}", other.verdict
+        if isinstance(study, AtlasEntry) or not isinstance(swept, AtlasEntry) or study.report["study"]["variables"]:
+            return "", ""
+        if len(study.torch) < 2 or not study.torch <= swept.torch:
+            return "", ""
+        if other is swept:
+            return f"Among {len(swept.torch)} versions", swept.ran_on[1]
+        return "Explained", study.versions.removeprefix("PyTorch ")
 
     @property
     def lines(self) -> list[tuple[str, str]]:
@@ -99,6 +122,11 @@ class AtlasEntry(Entry):
     def versions(self) -> str:
         """What it went over: ``PyTorch 1.13.1 → 2.8.0``."""
         return atlas.span(self.report)
+
+    @property
+    def torch(self) -> frozenset[str]:
+        """Those that it measured."""
+        return frozenset(atlas.measured(self.report))
 
     @property
     def verdict(self) -> str:
@@ -178,7 +206,7 @@ def make_site(reports: Path, output: Path, base_url: str = "", front_matter: str
     output.mkdir(parents=True)
     mark.touch()
     for entry in published:
-        siblings = [other for other in published if other.versions == entry.versions and other is not entry]
+        siblings = [other for other in published if any(entry.beside(other))]
         _copy(entry, output)
         _write(output / entry.slug / "index.html", str(_page(entry, siblings, home=True)))
         if front_matter:
@@ -208,13 +236,12 @@ def _copy(entry: Entry, output: Path) -> None:
 def _page(entry: Entry, siblings: Sequence[Entry], *, home: bool) -> bs4.BeautifulSoup:
     """Return a page with links to its siblings below its first screen."""
     soup = bs4.BeautifulSoup((entry.folder / "index.html").read_text(encoding="utf-8"), "html.parser")
-    contents, own = soup.find("nav", class_="contents"), entry.ran_on
+    contents = soup.find("nav", class_="contents")
     if isinstance(contents, bs4.Tag) and (home or siblings):
-        links = [
-            {"slug": quote(e.slug), "verdict": e.verdict,
-             "apart": listing([part for part in e.ran_on if part not in own] or e.ran_on)}
-            for e in siblings
-        ]  # fmt: skip
+        links: dict[str, list[tuple[str, str]]] = {}
+        for sibling in siblings:
+            lead, text = entry.beside(sibling)
+            links.setdefault(lead, []).append((quote(sibling.slug), text))
         drawn = fragment("siblings", siblings=links, home=home)
         contents.insert_after(bs4.BeautifulSoup(str(drawn.markup), "html.parser"))
     return soup

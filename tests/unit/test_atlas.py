@@ -9,9 +9,11 @@ import bs4
 import pytest
 from made_sweeps import LAYERS, NORM, PROBES, SORT, FakeStation
 from pydantic import TypeAdapter
+from render_reports import executed, searched
 
 from reportlib.environments.spec import silent
 from reportlib.render.atlas import draw
+from reportlib.render.publish import draw as draw_page
 from reportlib.render.site import entries, make_site
 from reportlib.sweep.classes import Sweep, report
 from reportlib.sweep.probes import sweep
@@ -140,6 +142,30 @@ def test_the_site_lists_it(found: Sweep, tmp_path: Path) -> None:
     assert entry.versions == "PyTorch 2.0.1 → 2.9.0"
     assert (tmp_path / "site" / "torch-sweep" / "sweep.json").read_text() == json.dumps(found)
     assert (tmp_path / "site" / "torch-sweep" / "index.html").is_file()
+
+
+def test_the_site_links_an_upgrade_in_a_sweep_and_the_study_that_explains_it(found: Sweep, tmp_path: Path) -> None:
+    held = searched() | {"study": {**searched()["study"], "variables": {"ATEN_CPU_CAPABILITY": "avx2"}}}
+    for name, data, content, page in (
+        ("sweep", "sweep.json", found, draw(found)),
+        ("study", "report.json", searched(), draw_page(executed(searched()))),
+        ("held", "report.json", held, draw_page(executed(held))),
+    ):
+        folder = tmp_path / "reports" / name
+        folder.mkdir(parents=True)
+        (folder / data).write_text(json.dumps(content))
+        (folder / "index.html").write_text(page)
+    make_site(tmp_path / "reports", tmp_path / "site")
+    told = {
+        name: bs4.BeautifulSoup((tmp_path / "site" / name / "index.html").read_text(), "html.parser").select_one(
+            "p.siblings"
+        )
+        for name in ("sweep", "study", "held")
+    }
+    assert "Explained: 2.0.1 → 2.1.0" in told["sweep"].get_text()  # type: ignore[union-attr]
+    assert [a["href"] for a in told["sweep"].select("a")] == ["../", "../study/"]  # type: ignore[union-attr]
+    assert "Among 4 versions: " in told["study"].get_text()  # type: ignore[union-attr]
+    assert [a["href"] for a in told["held"].select("a")] == ["../", "../study/"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
