@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from zmq import IPC_PATH_MAX_LEN
 
 
 class SocketProvisioner(LocalProvisioner):
-    """Start a kernel over Unix sockets, in a folder with a short name: theirs may have 103 characters at most."""
+    """Start a kernel over Unix sockets; over ports where temporary files have too long a path for a socket's name."""
 
     _sockets: Path | None = None
 
@@ -23,8 +24,11 @@ class SocketProvisioner(LocalProvisioner):
         """Choose the sockets before the kernel's connection file is written; a kernel started again keeps them."""
         if self.parent is not None and self._sockets is None:
             self._sockets = Path(tempfile.mkdtemp(prefix="reportlib-"))
-            self.parent.transport = "ipc"
-            self.parent.ip = str(self._sockets / "kernel")
+            name = str(self._sockets / "kernel")
+            # jupyter_client puts a number to it.
+            if len(f"{name}-5".encode()) <= IPC_PATH_MAX_LEN:
+                self.parent.transport = "ipc"
+                self.parent.ip = name
         return await super().pre_launch(**kwargs)
 
     async def cleanup(self, restart: bool = False) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -303,8 +304,8 @@ import json
 from pathlib import Path
 from jupyter_client.manager import start_new_kernel
 manager, client = start_new_kernel(kernel_name="python3")
-folder = Path(manager.ip).parent
-found = {"transport": client.transport, "sockets": len(list(folder.iterdir()))}
+folder = Path(manager.ip).parent if client.transport == "ipc" else Path("nowhere")
+found = {"transport": client.transport, "sockets": len(list(folder.glob("*")))}
 manager.restart_kernel(now=True)
 client.wait_for_ready(timeout=60)
 client.stop_channels()
@@ -313,10 +314,18 @@ print(json.dumps({**found, "left": folder.exists()}))
 """
 
 
-def test_a_kernel_takes_no_port_that_another_process_could_take_first(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("named", "transport", "sockets"), [("t", "ipc", 5), ("long" * 20, "tcp", 0)])
+def test_a_kernel_takes_no_port_that_another_process_could_take_first(
+    home: Path, tmp_path: Path, named: str, transport: str, sockets: int
+) -> None:
     """Two arms started side by side once met in one, and a run failed after a minute of waiting for an answer."""
-    environment = {**host_variables(home), "JUPYTER_RUNTIME_DIR": str(tmp_path / ("long" * 40))}
-    done = subprocess.run(
-        [sys.executable, "-c", SPEAKING], env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert json.loads(done.stdout) == {"transport": "ipc", "sockets": 5, "left": False}
+    with tempfile.TemporaryDirectory() as short:
+        temporary = Path(short) / named
+        temporary.mkdir()
+        variables = {"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(tmp_path / ("long" * 40))}
+        done = subprocess.run(
+            [sys.executable, "-c", SPEAKING],
+            env={**host_variables(home), **variables}, capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        assert list(temporary.glob("reportlib-*")) == []
+    assert json.loads(done.stdout) == {"transport": transport, "sockets": sockets, "left": False}
