@@ -26,9 +26,14 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TINTS = 6
 _INSIDE = {"text0": "one short text", "text1": "another", "batch": "a batch", "index": "indexing"}
 _GIVEN = {"text0": "“a”", "text1": "“test input”", "batch": "a batch of 32"}
+#: What differs where there is no truth to be closer to.
+_WHOLE = {"sort": "another order of equal values"}
 _CLOSER = {"newer": "closer to float64", "older": "further from float64", "equal": "as far from float64"}
+#: The encoder's ends: BERT's own embeddings, and what ColBERT keeps of a token.
+_ENDS = {"embeddings": "BERT’s embeddings", "output": "its output"}
 #: Artifacts that a row tells beside the final ones.
 _SHOWN = frozenset(("embs", "rankings"))
+_TOLD = {"rankings": "rankings with scores"}
 #: No line ends inside an upgrade.
 _UPGRADE = "{older}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{newer}"
 #: How many shapes a row tells before it counts them.
@@ -120,9 +125,9 @@ def verdict(sweep: Sweep) -> str:
     """Return the headline."""
     moved = [pair for pair in sweep["pairs"] if any(pair["layers"].values())]
     if not moved:
-        return f"None of {len(sweep['pairs'])} upgrades changes a byte of BERT on this CPU"
+        return f"None of {len(sweep['pairs'])} upgrades changes a byte of the encoder’s on this CPU"
     changes = "changes" if len(moved) == 1 else "change"
-    said = f"{len(moved)} of {len(sweep['pairs'])} upgrades {changes} BERT’s bytes on this CPU"
+    said = f"{len(moved)} of {len(sweep['pairs'])} upgrades {changes} the encoder’s bytes on this CPU"
     held = sweep["captured"]
     if held is None or held["unknown"] or not all(held["queries"].values()):
         return said
@@ -137,18 +142,21 @@ def sentences(sweep: Sweep) -> list[tuple[str, str]]:
     """Return how many operations and upgrades change something, one sentence for each precision, after its name."""
     made = []
     for entry in sweep["precisions"]:
-        name, operations = entry["precision"], entry["operations"]
-        moved = sum(len(set(row["classes"]) - {None}) > 1 for row in operations)
+        name = entry["precision"]
+        known = {row["name"] for row in entry["operations"]}
+        moved = {row["name"] for row in entry["operations"] if len(set(row["classes"]) - {None}) > 1}
         bert = sum(bool(pair["layers"][name]) for pair in sweep["pairs"])
         upgrades = formats.of(bert, len(sweep["pairs"]))
-        parts = [f"{moved} of {len(operations)} operations change somewhere, BERT’s bytes at {upgrades} upgrades"]
+        parts = [
+            f"{len(moved)} of {len(known)} operations change somewhere, the encoder’s bytes at {upgrades} upgrades"
+        ]
         held = sweep["captured"]
         if held and not held["unknown"] and held["queries"].get(name):
             found = sum(_changed(change["rankings"]) for change in entry["changes"])
             queries = formats.plural(held["queries"][name], "query", "queries")
             passages = formats.plural(held["passages"][name], "passage")
-            parts.append(f"what {queries} find in {passages} at {found or 'none'}")
-        made.append((precision(name, "cpu"), f"{formats.listing(parts)}."))
+            parts.append(f"what {queries} find in {passages} changes at {found or 'none'}")
+        made.append((precision(name, "cpu"), f"{'; '.join(parts)}."))
     return made
 
 
@@ -173,7 +181,7 @@ def _reach(sweep: Sweep, entry: Precision, pair: Pair) -> tuple[int, str]:
         return 3, "index: bytes only"
     operations = _moved(entry, *between)
     step = 2 if pair["layers"][entry["precision"]] else 1 if operations else 0
-    words = (formats.ABSENT, formats.listing(operations, most=2), "BERT")[step]
+    words = (formats.ABSENT, formats.listing(operations, most=2), "encoder")[step]
     unknown = step and sweep["captured"] and set(between) & set(sweep["captured"]["unknown"])
     return step, f"{words}; index not known" if unknown else words
 
@@ -210,7 +218,7 @@ def _kernel_changes(sweep: Sweep) -> list[tuple[str, str, str]]:
 
 
 def atlas(sweep: Sweep, entry: Precision) -> Html:
-    """Draw a precision's table: BERT first, then each operation that changes; those that do not are folded."""
+    """Draw a precision's table: the encoder first, then each operation that changes; those that do not are folded."""
     known = [*_layers(entry["layers"]), *_index(entry["artifacts"]), *_operations(entry["operations"])]
     kernels = [one["cpu_capability"] or formats.ABSENT for one in sweep["versions"] if not one["why"]]
     runs = [(len(list(same)), name) for name, same in itertools.groupby(kernels)]
@@ -256,7 +264,7 @@ def _layers(rows: Sequence[Measured]) -> Iterator[Line]:
             held = list(same)
             ends = list(
                 dict.fromkeys(
-                    f"layer {int(row['name']) + 1}" if row["name"].isdigit() else row["name"]
+                    f"layer {int(row['name'])}" if row["name"].isdigit() else _ENDS.get(row["name"], row["name"])
                     for row in (held[0], held[-1])
                 )
             )
@@ -264,7 +272,7 @@ def _layers(rows: Sequence[Measured]) -> Iterator[Line]:
     for (named, numbers), held in together.items():
         given = dict.fromkeys(_GIVEN.get(row["inside"][0], row["inside"][0]) for row in held)
         repeats = all(row["repeats"] for row in held)
-        yield Line(f"BERT: {named}", "", f"on {formats.listing(given)}", numbers, repeats)
+        yield Line(f"encoder: {named}", "", f"on {formats.listing(given)}", numbers, repeats)
 
 
 def _index(rows: Iterable[Measured]) -> Iterator[Line]:
@@ -273,7 +281,7 @@ def _index(rows: Iterable[Measured]) -> Iterator[Line]:
     for row in rows:
         place = point(row["name"])
         if place.final or place.name in _SHOWN:
-            together.setdefault(tuple(row["classes"]), []).append(place.name)
+            together.setdefault(tuple(row["classes"]), []).append(_TOLD.get(place.name, place.name))
     for numbers, names in together.items():
         yield Line("index and search", "", formats.listing(names), numbers)
 
@@ -357,6 +365,7 @@ def breaks(sweep: Sweep) -> Html:
         sizes = [one["max_abs"] for one in same if one["max_abs"] is not None and one["closer"]]
         most = max((one["different"] or 0) / one["sampled"] for one in same if one["sampled"])
         closer = dict.fromkeys(_CLOSER[one["closer"]] for one in same if one["closer"])
+        whole = _WHOLE.get(name, "whole numbers")
         change = same[0]["upstream"]
         rows.append(
             Row((
@@ -364,7 +373,7 @@ def breaks(sweep: Sweep) -> Html:
                 Markup("<code>{}</code> {}").format(name, dtypes),
                 formats.percent(most),
                 formats.amount(max(sizes)) if sizes else formats.ABSENT,
-                "closer for some shapes only" if len(closer) > 1 else formats.listing(closer) or "whole numbers",
+                "closer for some shapes only" if len(closer) > 1 else formats.listing(closer) or whole,
                 _upstream(change) if change else "not known",
             ))
         )  # fmt: skip
@@ -393,8 +402,8 @@ def pairs(sweep: Sweep) -> Html:
             moved = _moved(entry, pair["older"], pair["newer"])
             layers = pair["layers"][entry["precision"]]
             if layers or moved:
-                bert = "BERT: other bytes" if layers else "BERT: equal bytes"
-                cells.append(f"{bert}; {formats.listing(moved, most=4) or 'no operation'}")
+                encoder = "encoder: other bytes" if layers else "encoder: equal bytes"
+                cells.append(f"{encoder}; {formats.listing(moved, most=4) or 'no operation'}")
             else:
                 cells.append("equal")
         if pair["posts"] != "different" and set(cells[1:]) == {"equal"}:

@@ -123,6 +123,8 @@ def _commands(part: Part) -> Html:
     undo = part.operations["undo"] if part.operations else None
     if not undo or not any(cause.reaches in {"embeddings", "index"} for cause in causes(part)):
         return Html(Markup(""))
+    if is_varied(part, [setting(str(lines)) for lines in undo["lines"]]):
+        return Html(Markup(""))
     lines = [line for setting_lines in undo["lines"] for line in str(setting_lines).splitlines()]
     shell = [line for line in lines if line.startswith("export ")]
     python = [line for line in lines if not line.startswith("export ")]

@@ -52,8 +52,8 @@ def test_neighbours_of_equal_bytes_are_one_cell(page: bs4.BeautifulSoup) -> None
     ]
     assert cells(first, "native_layer_norm") == [("A", 2), ("B", 2)]
     assert cells(first, "sort") == [("A", 1), ("B", 3)]
-    assert cells(first, "BERT") == [("A", 2), ("B", 2)]
-    assert cells(second, "BERT") == [("A", 3), ("B", 1)]
+    assert cells(first, "encoder") == [("A", 2), ("B", 2)]
+    assert cells(second, "encoder") == [("A", 3), ("B", 1)]
 
 
 def reached(page: bs4.BeautifulSoup) -> list[list[str]]:
@@ -64,13 +64,13 @@ def reached(page: bs4.BeautifulSoup) -> list[list[str]]:
 
 def test_the_first_screen_says_where_the_breaks_are(page: bs4.BeautifulSoup) -> None:
     assert [paragraph.get_text() for paragraph in page.select(".opening .lede p")] == [
-        "float32: 2 of 2 operations change somewhere, BERT’s bytes at 1 of 3 upgrades.",
-        "bfloat16 autocast: 1 of 1 operations change somewhere, BERT’s bytes at 1 of 3 upgrades.",
+        "float32: 2 of 2 operations change somewhere, the encoder’s bytes at 1 of 3 upgrades.",
+        "bfloat16 autocast: 1 of 1 operations change somewhere, the encoder’s bytes at 1 of 3 upgrades.",
     ]
     assert reached(page) == [
         ["2.0.1 → 2.1.0", "sort", "–"],
-        ["2.1.0 → 2.2.2", "BERT", "native_layer_norm"],
-        ["2.2.2 → 2.9.0", "–", "BERT"],
+        ["2.1.0 → 2.2.2", "encoder", "native_layer_norm"],
+        ["2.2.2 → 2.9.0", "–", "encoder"],
     ]
     assert "2.8.0" in page.select_one(".opening .warning").get_text()  # type: ignore[union-attr]
 
@@ -97,7 +97,7 @@ def test_a_sweep_with_captures_says_what_a_break_does_to_an_index(tmp_path: Path
     assert counts[1] == "all 8"
     assert counts[4].endswith(" of 12") or counts[4].startswith("all ")
     assert reached(page) == [["2.1.0 → 2.2.2", "native_layer_norm", "search: all 6"]]
-    assert "6 queries find in 40 passages at 1." in page.select_one(".opening").get_text()  # type: ignore[union-attr]
+    assert "6 queries find in 40 passages changes at 1." in page.select_one(".opening").get_text()  # type: ignore[union-attr]
 
 
 def test_codes_that_come_back_are_told_and_not_across_what_is_unknown(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_nothing_is_claimed_of_an_index_that_could_not_be_captured(tmp_path: Pat
     opening = page.select_one(".opening").get_text()  # type: ignore[union-attr]
     assert "search finds" not in opening
     assert "queries find" not in opening
-    assert reached(page) == [["2.1.0 → 2.2.2", "BERT; index not known", "–"]]
+    assert reached(page) == [["2.1.0 → 2.2.2", "encoder; index not known", "–"]]
     assert "Every other version but 2.2.2, 2.8.0 and 2.9.0" in page.get_text()
 
 
