@@ -354,11 +354,14 @@ def swaps(part: Part) -> Iterator[Finding]:
     alone = next(
         (s for s in part.data["swaps"] if s["direction"] == _FORWARD and s["points"] == ["local_sample_embs"]), None
     )
+    same = part.artifact("local_sample_embs")
+    unlike = same is None or same["verdict"] != "identical"
     numbers = {
         "tested": there["tested"],
         "sufficient": there["sufficient"],
         "necessary": there["necessary"],
-        "alone_left": alone["final_total"] - alone["final_identical"] if alone else None,
+        # Putting in what is the same already says nothing.
+        "alone_left": alone["final_total"] - alone["final_identical"] if alone and unlike else None,
         "total": len(part.final),
         "back": None if back is None else back["sufficient"][:1] == there["sufficient"][:1],
         "back_sufficient": back["sufficient"][0] if back and back["sufficient"] else None,

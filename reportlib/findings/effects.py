@@ -230,6 +230,7 @@ def searches(part: Part) -> Iterator[Finding]:
             "torch": torch,
             "moved": searched.moved,
             "in_float64": searched.upgrade.get("in_float64"),
+            "quality": _through_the_index(ways),
         }
         yield of_part(part, "way", "matter", numbers, searched.pointer("upgrade", "index", "torch"), ("I2", "I3"))
     flips = [(n, r) for n, r in enumerate(part.data.get("margins") or []) if r["left_out"] is None and r["flipped"]]
@@ -246,6 +247,12 @@ def searches(part: Part) -> Iterator[Finding]:
             ]
         }
         yield of_part(part, "margins", "matter", numbers, tuple(f"{part.at}/margins/{n}" for n, _ in flips))
+
+
+def _through_the_index(ways: Sequence[SearchComparison | None]) -> str | None:
+    """Return the chief measure's name where the index alone changes it for a query and search alone for none."""
+    index, torch = (chief(way["measures"]) if way else None for way in ways)
+    return index["measure"] if index and torch and changed(index) and not changed(torch) else None
 
 
 def _lists(part: Part, searched: Search | None) -> Finding:

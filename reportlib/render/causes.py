@@ -74,17 +74,18 @@ def _far(cause: Cause) -> str:
     difference, record = cause.record["difference"], cause.record
     if difference is None:
         return "Not measured."
+    calls = formats.of(record["instances"], record["replayed"])
+    often = "its one call" if record["replayed"] == 1 else f"{calls} calls"
+    if cause.reaches == "order":
+        return f"Only the order of equal codes differs, which the index does not keep. It differs by itself in {often}."
     text = f"{formats.percent(cause.fraction)} of its values differ"
     if cause.size:
         most = formats.rounded_up(difference["max_abs"])
         text += f", by {formats.amount(cause.size)} in the root mean square, {most} at most"
-    calls = formats.of(record["instances"], record["replayed"])
-    often = "its one call" if record["replayed"] == 1 else f"{calls} calls"
     later = formats.plural(record["tainted"], "later operation")
     reach = {
         "embeddings": f"the difference reaches {later} and the embeddings",
         "index": "the difference reaches the index",
-        "order": "only the order of equal codes differs, which the index does not keep",
         "nothing": "in the run itself what it reads differs already, so its own part cannot be told",
     }[cause.reaches]
     return f"{text}; {reach}. It differs by itself in {often}."

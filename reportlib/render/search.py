@@ -242,7 +242,9 @@ def _how(part: Part, searched: Search) -> Iterator[str]:
     queries = formats.plural(data["queries"], "query")
     yield f"Each of {queries} was searched for its best {k} passages; {judged} have judgements."
     rows = data["query_embeddings"]
-    if rows and rows["total"]:
+    if rows and rows["total"] and rows["identical"] == rows["total"]:
+        yield f"Their {formats.count(rows['total'])} token embeddings have the same bytes."
+    elif rows and rows["total"]:
         unlike = formats.of(rows["total"] - rows["identical"], rows["total"])
         yield f"Of their token embeddings {unlike} differ, by {formats.rounded_up(rows['max_abs'])} at most."
     for c in data["controls"]:

@@ -120,10 +120,17 @@ def _switched(part: Part, roots: Sequence[Cause], settings: set[str]) -> str:
     sets = tuple(f"{name}{sign}" for name in settings for sign in "=(")
     ours = {name for name, line in lines.items() if line and all(word.startswith(sets) for word in line.split())}
     undone = [c.name for c in roots if ours & set(c.switches)]
-    tried = [{t["switch"] for t in c.record.get("switches") or [] if t["environment"] == "b"} for c in roots]
-    left = [c.name for c, names in zip(roots, tried, strict=True) if c.name not in undone and ours & names]
+    left: list[str] = []
+    failed: list[str] = []
+    for cause in roots:
+        gave = {
+            t["gives"] for t in cause.record.get("switches") or [] if t["environment"] == "b" and t["switch"] in ours
+        }
+        if gave and cause.name not in undone:
+            (failed if "failed" in gave else left).append(cause.name)
     clauses = [f"no: they are the reason for {formats.listing(undone)}"] if undone else []
     clauses += [f"yes, for {formats.listing(left)}: no setting of them brings the bytes back"] if left else []
+    clauses += [f"not told for {formats.listing(failed)}: with a setting of them it does not run"] if failed else []
     return "; ".join(clauses) or "not ruled out"
 
 

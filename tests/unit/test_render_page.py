@@ -198,6 +198,13 @@ def test_rivals_are_judged_by_switches_and_reproductions() -> None:
     assert rows["instruction sets"].startswith("no: they are the reason for GELU and softmax")
     assert rows["threads"] == "not ruled out"
     assert "wheel" in table.text
+    failing = render_reports.explained()
+    for precision in failing["pairs"][0]["precisions"]:
+        for cause in (precision["operations"] or {}).get("causes", []):
+            for trial in cause["switches"] or []:
+                trial["gives"] = "failed"
+    assert "not told for GELU" in soup(render.trust(failing)).text
+    assert "no setting of them brings" not in soup(render.trust(failing)).text
     # What torch brings is no rival of torch.
     assert "triton" not in table.text
     assert "AVX2 in 2.0.1, AVX512 in 2.1.0" in table.text
